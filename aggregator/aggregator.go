@@ -1,0 +1,132 @@
+// Package aggregator turns a Fluent Bit chunk into KPL aggregated records: it
+// reads log events from msgpack, writes each record's body as JSON and frames it
+// as a user record, all in one pass into the buffer that is sent.
+package aggregator
+
+import (
+	"out_kinesis_agg/kpl"
+)
+
+// Aggregator builds aggregated records. It reuses its buffers, so it is made
+// once and used many times, by one goroutine at a time.
+type Aggregator struct {
+	maxRecordBytes int
+	buffer         []byte
+	json           jsonWriter
+}
+
+// Part is one aggregated record and what was passed over on the way.
+type Part struct {
+	// Aggregate is the sealed record, nil if there is no user record to send. It
+	// belongs to the Aggregator and is valid until its next Fill.
+	Aggregate []byte
+	// Records is the number of user records in Aggregate.
+	Records int
+	// Markers is the number of group markers passed over; they are no records.
+	Markers int
+	// Next is the offset in the chunk of the first event that found no place in
+	// Aggregate, or the length of the chunk when all of it is done.
+	Next int
+
+	// Unreadable is the rest of the chunk from the first byte on that is not
+	// msgpack or where the chunk breaks off: it cannot be sent.
+	Unreadable Loss
+	// NotEvents are values that are msgpack, but no log events.
+	NotEvents Loss
+	// TooDeep are records nested deeper than 100 levels.
+	TooDeep Loss
+	// TooLarge are records that fit into no aggregated record on their own.
+	TooLarge Loss
+}
+
+// Loss counts what of a chunk is not sent.
+type Loss struct {
+	Count  int
+	Offset int // of the first one in the chunk
+	Bytes  int // of the chunk, all together
+}
+
+func (l *Loss) add(from, to int) {
+	if l.Count == 0 {
+		l.Offset = from
+	}
+	l.Count++
+	l.Bytes += to - from
+}
+
+// New returns an Aggregator whose records are at most maxRecordBytes long,
+// partition key included.
+func New(maxRecordBytes int) *Aggregator {
+	return &Aggregator{maxRecordBytes: maxRecordBytes}
+}
+
+// Fill builds one aggregated record under the partition key, which has to be
+// valid UTF-8, from the events of chunk that start at offset from, as many as
+// fit. from is 0 or the Next of a Part before. chunk is only read, and not kept.
+// Fill has no errors: what cannot be sent is counted in the Part.
+func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string) Part {
+	room := a.maxRecordBytes - len(partitionKey) - kpl.DigestBytes
+	if a.buffer == nil {
+		a.buffer = make([]byte, 0, min(a.maxRecordBytes, 2*len(chunk))+kpl.HeadBytes(partitionKey)+kpl.DigestBytes)
+	}
+	dst := kpl.AppendHead(a.buffer[:0], partitionKey)
+	empty := len(dst)
+
+	p := Part{Next: len(chunk)}
+	guess := 0
+	for i := from; i < len(chunk); {
+		class, body := event(chunk, i)
+		if class != isRecord {
+			if body < 0 {
+				p.Unreadable.add(i, len(chunk))
+				break
+			}
+			if class == isMarker {
+				p.Markers++
+			} else {
+				p.NotEvents.add(i, body)
+			}
+			i = body
+			continue
+		}
+
+		start := len(dst)
+		var next int
+		dst = kpl.OpenRecord(dst, guess)
+		data := len(dst)
+		dst, next = a.json.value(dst, chunk, body, 0)
+		if next < 0 {
+			dst = dst[:start]
+			if next == tooDeep {
+				if next = skip(chunk, i); next >= 0 {
+					p.TooDeep.add(i, next)
+					i = next
+					continue
+				}
+			}
+			p.Unreadable.add(i, len(chunk))
+			break
+		}
+		size := len(dst) - data
+		dst = kpl.CloseRecord(dst, start, guess)
+		guess = size
+		if len(dst) > room {
+			dst = dst[:start]
+			if empty+kpl.RecordBytes(size) > room {
+				p.TooLarge.add(i, next)
+				i = next
+				continue
+			}
+			p.Next = i
+			break
+		}
+		p.Records++
+		i = next
+	}
+	if p.Records > 0 {
+		dst = kpl.Seal(dst)
+		p.Aggregate = dst
+	}
+	a.buffer = dst
+	return p
+}

@@ -1,0 +1,474 @@
+package aggregator
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"out_kinesis_agg/kpl"
+	kplproto "out_kinesis_agg/proto"
+	"out_kinesis_agg/test/chunk"
+)
+
+const testKey = "5a2f8c1e-0b4d-4f6a-9c3e-7d1b2a3c4d5e"
+
+// open reads an aggregated record back with the generated code and returns its
+// user records.
+func open(t testing.TB, aggregate []byte, key string) []string {
+	t.Helper()
+	if !kpl.IsAggregated(aggregate) {
+		t.Fatalf("no aggregated record: % x", aggregate[:min(len(aggregate), 16)])
+	}
+	var m kplproto.AggregatedRecord
+	if err := proto.Unmarshal(aggregate[len(kpl.Magic):len(aggregate)-kpl.DigestBytes], &m); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.GetPartitionKeyTable(); len(got) != 1 || got[0] != key {
+		t.Fatalf("partition key table %q, want only %q", got, key)
+	}
+	if n := len(m.GetExplicitHashKeyTable()); n != 0 {
+		t.Fatalf("%d explicit hash keys, want none", n)
+	}
+	var records []string
+	for i, r := range m.GetRecords() {
+		if r.PartitionKeyIndex == nil || r.GetPartitionKeyIndex() != 0 || r.ExplicitHashKeyIndex != nil || len(r.GetTags()) != 0 {
+			t.Fatalf("record %d: %v", i, r)
+		}
+		records = append(records, string(r.GetData()))
+	}
+	return records
+}
+
+// fillAll fills one aggregated record with a whole chunk and returns its user
+// records.
+func fillAll(t testing.TB, data []byte) ([]string, Part) {
+	t.Helper()
+	p := New(kpl.LargestMaxRecordBytes).Fill(data, 0, testKey)
+	if p.Next != len(data) {
+		t.Fatalf("stopped at %d of %d", p.Next, len(data))
+	}
+	if p.Aggregate == nil {
+		if p.Records != 0 {
+			t.Fatalf("%d records in no aggregate", p.Records)
+		}
+		return nil, p
+	}
+	records := open(t, p.Aggregate, testKey)
+	if len(records) != p.Records {
+		t.Fatalf("%d records, counted %d", len(records), p.Records)
+	}
+	return records, p
+}
+
+func same(t testing.TB, got, want []string) {
+	t.Helper()
+	for i := range min(len(got), len(want)) {
+		if got[i] != want[i] {
+			t.Fatalf("record %d:\n got %s\nwant %s", i, got[i], want[i])
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d records, want %d", len(got), len(want))
+	}
+}
+
+// corpora are the four kinds of logs, small enough for a test of each byte.
+func corpora(n int) map[string]chunk.Corpus {
+	return map[string]chunk.Corpus{
+		"access log": chunk.AccessLog(1, n),
+		"kubernetes": chunk.Kubernetes(1, n),
+		"long text":  chunk.LongText(1, n),
+		"numbers":    chunk.Numbers(1, n),
+	}
+}
+
+func TestEveryRecordComesBackInOrder(t *testing.T) {
+	for name, c := range corpora(500) {
+		for format, data := range map[string][]byte{"events": c.Bytes, "legacy": c.LegacyBytes()} {
+			t.Run(name+" "+format, func(t *testing.T) {
+				got, _ := fillAll(t, data)
+				same(t, got, c.JSON)
+			})
+		}
+	}
+}
+
+func TestEventFormats(t *testing.T) {
+	body := chunk.M("a", 1)
+	ts := chunk.EventTime{Sec: 1700000000, Nsec: 5}
+	var tests = []struct {
+		name string
+		c    *chunk.Chunk
+	}{
+		{"event", chunk.New().Event(ts, body)},
+		{"metadata", chunk.New().EventMeta(ts, chunk.M("x", chunk.M("y", []any{1, "z"})), body)},
+		{"legacy", chunk.New().Legacy(ts, body)},
+		{"ext8 timestamp", chunk.New().Event(chunk.Wide{Value: ts, Bytes: 1}, body)},
+		{"ext32 timestamp", chunk.New().Legacy(chunk.Wide{Value: ts, Bytes: 4}, body)},
+		{"unsigned timestamp", chunk.New().Legacy(uint64(1700000000), body)},
+		{"signed timestamp", chunk.New().Legacy(chunk.Raw{0xd2, 0x65, 0, 0, 0}, body)},
+		{"small timestamp", chunk.New().Legacy(7, body)},
+		{"float timestamp", chunk.New().Event(1700000000.25, body)},
+		{"single timestamp", chunk.New().Legacy(float32(1.5), body)},
+		{"year 2106 is no group", chunk.New().Event(chunk.EventTime{Sec: 0xffffffff, Nsec: 1}, body)},
+		{"wide arrays and map", chunk.New().Value(chunk.Wide{Value: []any{
+			chunk.Wide{Value: []any{ts, chunk.Wide{Value: chunk.M(), Bytes: 4}}, Bytes: 4},
+			chunk.Wide{Value: body, Bytes: 2}}, Bytes: 2})},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, p := fillAll(t, test.c.Bytes())
+			same(t, got, []string{`{"a":1}`})
+			if p.NotEvents.Count+p.Unreadable.Count+p.Markers != 0 {
+				t.Errorf("%+v", p)
+			}
+		})
+	}
+}
+
+func TestGroupMarkersAreNoRecords(t *testing.T) {
+	c := chunk.New().
+		GroupOpen(chunk.M("schema", "otlp"), chunk.M("resource", chunk.M("service.name", "a"))).
+		Event(chunk.EventTime{Sec: 1}, chunk.M("n", 1)).
+		GroupClose().
+		Event(chunk.EventTime{Sec: 2}, chunk.M("n", 2))
+	got, p := fillAll(t, c.Bytes())
+	same(t, got, []string{`{"n":1}`, `{"n":2}`})
+	if p.Markers != 2 {
+		t.Errorf("%d markers, want 2", p.Markers)
+	}
+
+	got, p = fillAll(t, chunk.New().GroupOpen(nil, nil).GroupClose().Bytes())
+	if got != nil || p.Aggregate != nil || p.Markers != 2 || p.Unreadable.Count != 0 {
+		t.Errorf("a chunk of markers: %+v", p)
+	}
+}
+
+func TestEmptyChunkHasNothingToSend(t *testing.T) {
+	if got, p := fillAll(t, nil); got != nil || p.Unreadable.Count != 0 {
+		t.Errorf("%q %+v", got, p)
+	}
+}
+
+func TestValuesThatAreNoEventsArePassedOver(t *testing.T) {
+	ts, body := chunk.EventTime{Sec: 1}, chunk.M("n", 1)
+	for name, stray := range map[string]any{
+		"integer":            7,
+		"string":             "[1,{}]",
+		"empty array":        []any{},
+		"array of three":     []any{ts, body, body},
+		"body is an array":   []any{ts, []any{1}},
+		"metadata is a text": []any{[]any{ts, "m"}, body},
+		"header of three":    []any{[]any{ts, body, 1}, body},
+		"negative timestamp": []any{-3, body},
+		"ext of other type":  []any{chunk.Ext{Type: 1, Data: make([]byte, 8)}, body},
+		"ext of other size":  []any{chunk.Ext{Type: 0, Data: make([]byte, 4)}, body},
+		"no timestamp":       []any{nil, body},
+		"map":                body,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := chunk.New().Event(ts, body)
+			from := len(c.Bytes())
+			c.Value(stray)
+			size := len(c.Bytes()) - from
+			c.Event(ts, chunk.M("n", 2))
+			got, p := fillAll(t, c.Bytes())
+			same(t, got, []string{`{"n":1}`, `{"n":2}`})
+			if want := (Loss{Count: 1, Offset: from, Bytes: size}); p.NotEvents != want {
+				t.Errorf("%+v, want %+v", p.NotEvents, want)
+			}
+		})
+	}
+}
+
+// wholeRecords is how many records of a corpus end at or before an offset.
+func wholeRecords(c chunk.Corpus, offset int) int {
+	n := 0
+	for n < len(c.Ends) && c.Ends[n] <= offset {
+		n++
+	}
+	return n
+}
+
+func TestChunkCutAtEveryByte(t *testing.T) {
+	for name, c := range corpora(4) {
+		t.Run(name, func(t *testing.T) {
+			for cut := range c.Bytes {
+				got, p := fillAll(t, bytes.Clone(c.Bytes[:cut]))
+				whole := wholeRecords(c, cut)
+				same(t, got, c.JSON[:whole])
+				at := 0
+				if whole > 0 {
+					at = c.Ends[whole-1]
+				}
+				want := Loss{}
+				if at < cut {
+					want = Loss{Count: 1, Offset: at, Bytes: cut - at}
+				}
+				if p.Unreadable != want {
+					t.Fatalf("cut at %d: unreadable %+v, want %+v", cut, p.Unreadable, want)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryByteFlipped(t *testing.T) {
+	for name, c := range corpora(3) {
+		t.Run(name, func(t *testing.T) {
+			for at := range c.Bytes {
+				for _, mask := range []byte{0x01, 0x80, 0xff} {
+					data := bytes.Clone(c.Bytes)
+					data[at] ^= mask
+					got, _ := fillAll(t, data)
+					before := wholeRecords(c, at)
+					if len(got) < before {
+						t.Fatalf("byte %d ^ %#x: %d records, %d stand before it", at, mask, len(got), before)
+					}
+					same(t, got[:before], c.JSON[:before])
+					for _, r := range got {
+						if !json.Valid([]byte(r)) {
+							t.Fatalf("byte %d ^ %#x: not JSON: %s", at, mask, r)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestLengthsThatAreNotThere(t *testing.T) {
+	for name, head := range map[string][]byte{
+		"str32":   {0xdb, 0xff, 0xff, 0xff, 0xff},
+		"bin32":   {0xc6, 0xff, 0xff, 0xff, 0xff},
+		"ext32":   {0xc9, 0xff, 0xff, 0xff, 0xff, 0},
+		"array32": {0xdd, 0xff, 0xff, 0xff, 0xff},
+		"map32":   {0xdf, 0xff, 0xff, 0xff, 0xff},
+	} {
+		t.Run(name, func(t *testing.T) {
+			good := chunk.New().Event(chunk.EventTime{Sec: 1}, chunk.M("n", 1))
+			from := len(good.Bytes())
+			bad := append(bytes.Clone(good.Bytes()), 0x92, 0x92, 0xd7, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x80, 0x81, 0xa1, 'k')
+			bad = append(append(bad, head...), "only a little"...)
+			got, p := fillAll(t, bad)
+			same(t, got, []string{`{"n":1}`})
+			if want := (Loss{1, from, len(bad) - from}); p.Unreadable != want {
+				t.Errorf("unreadable %+v, want %+v", p.Unreadable, want)
+			}
+		})
+	}
+}
+
+// A chunk in which each level promises as many members as there are bytes left
+// must not make scratch space for all of them.
+func TestNestedPromisesTakeNoMemory(t *testing.T) {
+	const levels, filler = 90, 1 << 20
+	data := []byte{0x92, 0x01}
+	for range levels {
+		data = append(data, 0xdf, 0, 4, 0, 0, 0xa1, 'k')
+	}
+	data = append(data, make([]byte, filler)...)
+	a := New(kpl.LargestMaxRecordBytes)
+	a.Fill(data, 0, testKey)
+	if got := cap(a.json.members.table) * 4; got > 4*filler {
+		t.Errorf("%d bytes of hash table for a chunk of %d", got, len(data))
+	}
+}
+
+func nest(levels int, wrap func(any) any) any {
+	v := any(1)
+	for range levels {
+		v = wrap(v)
+	}
+	return v
+}
+
+func TestNestingIsBounded(t *testing.T) {
+	inMap := func(v any) any { return chunk.M("k", v) }
+	inArray := func(v any) any { return []any{v} }
+	inKey := func(v any) any { return chunk.Map{{Key: v, Value: 1}} }
+	for _, test := range []struct {
+		name string
+		body any
+		sent bool
+	}{
+		{"100 maps", nest(100, inMap), true},
+		{"101 maps", nest(101, inMap), false},
+		{"99 arrays in a map", inMap(nest(99, inArray)), true},
+		{"100 arrays in a map", inMap(nest(100, inArray)), false},
+		{"200 maps", nest(200, inMap), false},
+		{"50,000 arrays", inMap(nest(50_000, inArray)), false},
+		{"4 maps in keys", nest(maxKeyDepth+1, inKey), true},
+		{"5 maps in keys", nest(maxKeyDepth+2, inKey), false},
+		{"90 maps in keys", nest(90, inKey), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := chunk.New().Event(1, chunk.M("n", 1)).Event(1, test.body).Event(1, chunk.M("n", 2))
+			got, p := fillAll(t, c.Bytes())
+			wantSent, wantDeep := 3, 0
+			if !test.sent {
+				wantSent, wantDeep = 2, 1
+			}
+			if len(got) != wantSent || p.TooDeep.Count != wantDeep || p.Unreadable.Count != 0 {
+				t.Errorf("%d sent, %+v", len(got), p)
+			}
+			if got[len(got)-1] != `{"n":2}` {
+				t.Errorf("the record behind it is %s", got[len(got)-1])
+			}
+		})
+	}
+}
+
+func TestLargeValues(t *testing.T) {
+	var many chunk.Map
+	for i := range 100_000 {
+		many = append(many, chunk.Pair{Key: fmt.Sprintf("key-%d", i), Value: i})
+	}
+	long := strings.Repeat("0123456789abcde\n", 900*1024/16)
+	c := chunk.NewCorpus(many, chunk.M("log", long), chunk.M("n", 1))
+	got, _ := fillAll(t, c.Bytes)
+	same(t, got, c.JSON)
+}
+
+func TestRepeatedKeys(t *testing.T) {
+	many := func(n int) (m chunk.Map) {
+		for i := range 3 * n {
+			m = append(m, chunk.Pair{Key: fmt.Sprint("k", i%n), Value: i})
+		}
+		return m
+	}
+	// Keys that share their ends and their length, so that a fingerprint of
+	// those does not tell them apart.
+	alike := func(n int) (m chunk.Map) {
+		for i := range n {
+			m = append(m, chunk.Pair{Key: fmt.Sprintf("beginning-%06d-the-end-", i), Value: i})
+		}
+		return m
+	}
+	bodies := []chunk.Map{
+		chunk.M("a", 1, "a", 2),
+		chunk.M("a", 1, "b", 2, "a", 3),
+		chunk.M("a", 1, "b", 2, "b", 3, "c", 4, "a", 5, "d", 6),
+		chunk.M("a", chunk.M("x", 1, "x", 2), "b", []any{chunk.M("y", 1, "y", chunk.M("z", 1, "z", 2))}, "a", chunk.M("x", 3)),
+		many(3), many(maxCompared / 3), many(maxCompared/3 + 1), many(maxCompared), many(5000),
+		chunk.M("outer", many(200), "x", 1, "outer", many(300), "x", many(70)),
+		alike(50), alike(20_000), append(alike(500), alike(500)...),
+	}
+	c := chunk.NewCorpus(bodies...)
+	got, _ := fillAll(t, c.Bytes)
+	same(t, got, c.JSON)
+	same(t, got[:3], []string{`{"a":2}`, `{"b":2,"a":3}`, `{"b":3,"c":4,"a":5,"d":6}`})
+}
+
+func TestSizeIsExact(t *testing.T) {
+	c := chunk.AccessLog(3, 20)
+	whole := New(kpl.LargestMaxRecordBytes).Fill(c.Bytes, 0, testKey)
+	exact := len(whole.Aggregate) + len(testKey)
+
+	p := New(exact).Fill(c.Bytes, 0, testKey)
+	if p.Next != len(c.Bytes) || len(p.Aggregate)+len(testKey) != exact {
+		t.Errorf("limit %d: stopped at %d of %d", exact, p.Next, len(c.Bytes))
+	}
+	p = New(exact-1).Fill(c.Bytes, 0, testKey)
+	if p.Records != 19 || p.Next != c.Ends[18] {
+		t.Errorf("limit %d: %d records, next %d", exact-1, p.Records, p.Next)
+	}
+	same(t, open(t, p.Aggregate, testKey), c.JSON[:19])
+}
+
+func TestPartsJoinToTheWhole(t *testing.T) {
+	for name, c := range corpora(300) {
+		t.Run(name, func(t *testing.T) {
+			for _, limit := range []int{10_000, 33_333} {
+				a := New(limit)
+				var got []string
+				for from := 0; from < len(c.Bytes); {
+					p := a.Fill(c.Bytes, from, testKey)
+					if p.Aggregate == nil || p.TooLarge.Count > 0 || len(p.Aggregate)+len(testKey) > limit {
+						t.Fatalf("limit %d at %d: %d bytes, %+v", limit, from, len(p.Aggregate), p.TooLarge)
+					}
+					got = append(got, open(t, p.Aggregate, testKey)...)
+					from = p.Next
+				}
+				same(t, got, c.JSON)
+			}
+		})
+	}
+}
+
+func TestRecordTooLargeOnItsOwnIsLeftOut(t *testing.T) {
+	const limit = 2000
+	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
+	// What is left for {"log":"..."} in an aggregate of its own.
+	longest := limit - len(testKey) - kpl.DigestBytes - kpl.HeadBytes(testKey) - len(`{"log":""}`)
+	for kpl.RecordBytes(longest+len(`{"log":""}`)) > longest+len(`{"log":""}`)+(limit-len(testKey)-kpl.DigestBytes-kpl.HeadBytes(testKey)-longest-len(`{"log":""}`)) {
+		longest--
+	}
+	c := chunk.NewCorpus(chunk.M("n", 1), at(longest+1), chunk.M("n", 2), at(longest), chunk.M("n", 3))
+	a := New(limit)
+	first := a.Fill(c.Bytes, 0, testKey)
+	same(t, open(t, first.Aggregate, testKey), []string{c.JSON[0], c.JSON[2]})
+	if want := (Loss{1, c.Ends[0], c.Ends[1] - c.Ends[0]}); first.TooLarge != want {
+		t.Errorf("%+v, want %+v", first.TooLarge, want)
+	}
+	second := a.Fill(c.Bytes, first.Next, testKey)
+	if len(second.Aggregate)+len(testKey) != limit {
+		t.Errorf("the longest record makes %d bytes, want %d", len(second.Aggregate)+len(testKey), limit)
+	}
+	same(t, open(t, second.Aggregate, testKey), c.JSON[3:4])
+	third := a.Fill(c.Bytes, second.Next, testKey)
+	same(t, open(t, third.Aggregate, testKey), c.JSON[4:])
+}
+
+func TestSteadyStateDoesNotAllocate(t *testing.T) {
+	for name, c := range corpora(1000) {
+		t.Run(name, func(t *testing.T) {
+			a := New(kpl.LargestMaxRecordBytes)
+			allocs := testing.AllocsPerRun(5, func() { a.Fill(c.Bytes, 0, testKey) })
+			if allocs != 0 {
+				t.Errorf("%v allocations for a chunk of %d records", allocs, len(c.JSON))
+			}
+		})
+	}
+}
+
+// BenchmarkFill counts bytes of the chunk. Beside each corpus stands the floor,
+// the MD5 of the same output, in the same unit.
+func BenchmarkFill(b *testing.B) {
+	for _, test := range []struct {
+		name string
+		c    chunk.Corpus
+	}{
+		{"AccessLog", chunk.AccessLog(1, 6000)},
+		{"Kubernetes", chunk.Kubernetes(1, 2500)},
+		{"LongText", chunk.LongText(1, 900)},
+		{"Numbers", chunk.Numbers(1, 9000)},
+	} {
+		c := test.c
+		b.Run(test.name, func(b *testing.B) {
+			a := New(kpl.LargestMaxRecordBytes)
+			p := a.Fill(c.Bytes, 0, testKey)
+			if p.Records != len(c.JSON) {
+				b.Fatalf("%d records of %d", p.Records, len(c.JSON))
+			}
+			b.SetBytes(int64(len(c.Bytes)))
+			b.ReportAllocs()
+			for b.Loop() {
+				a.Fill(c.Bytes, 0, testKey)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.Records), "ns/record")
+		})
+		b.Run(test.name+"/MD5", func(b *testing.B) {
+			p := New(kpl.LargestMaxRecordBytes).Fill(c.Bytes, 0, testKey)
+			b.SetBytes(int64(len(c.Bytes)))
+			for b.Loop() {
+				md5.Sum(p.Aggregate)
+			}
+		})
+	}
+}

@@ -1,0 +1,153 @@
+package aggregator
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+
+	"out_kinesis_agg/test/chunk"
+)
+
+// The texts come from Fluent Bit's own kinesis_streams output with
+// json.escape_unicode off, except where that is no JSON or loses information.
+func TestJSONText(t *testing.T) {
+	raw := func(b ...byte) chunk.Raw { return b }
+	for _, test := range []struct {
+		name string
+		v    any
+		want string
+	}{
+		{"nil", nil, `null`},
+		{"true", true, `true`},
+		{"false", false, `false`},
+		{"zero", 0, `0`},
+		{"fixint", 127, `127`},
+		{"negative fixint", -32, `-32`},
+		{"int8", raw(0xd0, 0x80), `-128`},
+		{"int16", raw(0xd1, 0xff, 0x7f), `-129`},
+		{"int32", raw(0xd2, 0x80, 0, 0, 0), `-2147483648`},
+		{"int64", int64(math.MinInt64), `-9223372036854775808`},
+		{"int64 holding a small number", raw(0xd3, 0, 0, 0, 0, 0, 0, 0, 5), `5`},
+		{"uint64", uint64(math.MaxUint64), `18446744073709551615`},
+		{"2^53+1", uint64(1<<53 + 1), `9007199254740993`},
+
+		{"1.0", 1.0, `1.0`},
+		{"-0.0", math.Copysign(0, -1), `-0.0`},
+		{"1e15", 1e15, `1000000000000000.0`},
+		{"-2^63", -math.Exp2(63), `-9223372036854775808.0`},
+		{"2^63", math.Exp2(63), `9.223372036854776e+18`}, // past what fits into int64
+		{"0.1", 0.1, `0.1`},
+		{"0.5", 0.5, `0.5`},
+		{"0.1+0.2", math.Nextafter(0.3, 1), `0.30000000000000004`}, // the engine's 0.3 loses a bit
+		{"pi", math.Pi, `3.141592653589793`},
+		{"1e20", 1e20, `1e+20`},
+		{"1e-7", 1e-7, `1e-07`},
+		{"0.0001", 0.0001, `0.0001`},
+		{"0.00001", 0.00001, `1e-05`},
+		{"1234567.5", 1234567.5, `1234567.5`},
+		{"17 digits", 4503599627370495.5, `4503599627370495.5`},
+		{"smallest", math.SmallestNonzeroFloat64, `4.940656458412465e-324`},
+		{"largest", math.MaxFloat64, `1.7976931348623157e+308`},
+		{"float32 0.1", float32(0.1), `0.1000000014901161`},
+		{"float32 1", float32(1), `1.0`},
+		{"NaN", math.NaN(), `null`},
+		{"infinity", math.Inf(1), `null`},
+		{"float32 -infinity", float32(math.Inf(-1)), `null`},
+
+		{"empty", "", `""`},
+		{"ASCII", "a/b<c>&d", `"a/b<c>&d"`},
+		{"escapes", "\x00\x01\b\t\n\x0b\f\r\x1b\x1f\x7f\"\\", `"\u0000\u0001\b\t\n\u000b\f\r\u001b\u001f\u007f\"\\"`},
+		{"UTF-8 stays raw", "é€😀\u2028", "\"é€😀\u2028\""},
+		{"each invalid byte", "a\xff\xfeb", "\"a\uFFFD\uFFFDb\""},
+		{"half a character at the end", "x\xe2\x82", "\"x\uFFFD\uFFFD\""},
+		{"surrogate", "\xed\xa0\x80", "\"\uFFFD\uFFFD\uFFFD\""},
+		{"U+FFFD itself", "\uFFFD", "\"\uFFFD\""},
+		{"str32", chunk.Wide{Value: "wide", Bytes: 4}, `"wide"`},
+
+		{"bin that is text", []byte("text\n"), `"text\n"`},
+		{"bin that is none", []byte{0xff, 0, 1}, `"/wAB"`},
+		{"ext", chunk.Ext{Type: 5, Data: []byte("ABC")}, `"QUJD"`},
+		{"event time", chunk.EventTime{Sec: 1, Nsec: 2}, `"AAAAAQAAAAI="`},
+		{"empty ext", chunk.Ext{Type: -1}, `""`},
+
+		{"empty array", []any{}, `[]`},
+		{"array", []any{1, "a", nil, []any{true}}, `[1,"a",null,[true]]`},
+		{"empty map", chunk.M(), `{}`},
+		{"map", chunk.M("a", 1, "b", chunk.M("c", "d")), `{"a":1,"b":{"c":"d"}}`},
+		{"keys that are no strings",
+			chunk.M(7, 1, nil, 2, true, 3, 1.5, 4, chunk.M("x", 1), 5, []any{"y"}, 6, math.NaN(), 7),
+			`{"7":1,"true":3,"1.5":4,"{\"x\":1}":5,"[\"y\"]":6,"null":7}`},
+		{"bin and ext keys", chunk.M([]byte("b"), 1, chunk.Ext{Type: 1, Data: []byte("ABC")}, 2), `{"b":1,"QUJD":2}`},
+		{"keys that become the same", chunk.M("7", 1, 7, 2), `{"7":2}`},
+		{"map in a key in a key", chunk.Map{{Key: chunk.Map{{Key: chunk.M("x", "\n"), Value: 1}}, Value: 2}},
+			`{"{\"{\\\"x\\\":\\\"\\\\n\\\"}\":1}":2}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var w jsonWriter
+			b := chunk.AppendValue(nil, test.v)
+			got, next := w.value([]byte("before"), b, 0, 0)
+			if want := "before" + test.want; string(got) != want || next != len(b) {
+				t.Errorf("got %s and position %d, want %s and %d", got, next, want, len(b))
+			}
+		})
+	}
+}
+
+// Each byte at each place of a word, with each kind of neighbour.
+func TestStringsOfEveryByteAndLength(t *testing.T) {
+	for c := range 256 {
+		for length := 1; length < 20; length++ {
+			for at := range length {
+				s := []byte(strings.Repeat("z", length))
+				s[at] = byte(c)
+				got := string(appendString(nil, s, 0, len(s)))
+				want := chunk.JSON(string(s))
+				if got != want {
+					t.Fatalf("%q: got %s, want %s", s, got, want)
+				}
+			}
+		}
+	}
+}
+
+// Every decimal of up to four digits, at each place of the point, and doubles
+// next to it.
+func TestDecimals(t *testing.T) {
+	for digits := range 10_000 {
+		for point := 0; point <= 12; point++ {
+			v, err := strconv.ParseFloat(strconv.Itoa(digits)+"e-"+strconv.Itoa(point), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range []float64{v, -v, math.Nextafter(v, 1e9), math.Nextafter(v, -1)} {
+				if got, want := string(appendFloat(nil, v)), chunk.JSON(v); got != want {
+					t.Fatalf("got %s, want %s", got, want)
+				}
+			}
+		}
+	}
+}
+
+func FuzzFloat(f *testing.F) {
+	for _, v := range []float64{0, 1, 0.1, 0.3, 1e15, 1e16, 1e20, 1e-5, math.Pi, math.MaxFloat64, math.SmallestNonzeroFloat64, 1 << 62} {
+		f.Add(math.Float64bits(v))
+	}
+	f.Fuzz(func(t *testing.T, bits uint64) {
+		v := math.Float64frombits(bits)
+		got := string(appendFloat(nil, v))
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			if got != "null" {
+				t.Fatalf("%v: %s", v, got)
+			}
+			return
+		}
+		back, err := strconv.ParseFloat(got, 64)
+		if err != nil || math.Float64bits(back) != bits {
+			t.Fatalf("%v: %s reads back as %v (%v)", v, got, back, err)
+		}
+		if want := chunk.JSON(v); got != want {
+			t.Fatalf("%v: got %s, want %s", v, got, want)
+		}
+	})
+}

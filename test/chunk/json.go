@@ -1,0 +1,159 @@
+package chunk
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// AppendJSON appends the JSON text that the plugin is specified to write for
+// v: what Fluent Bit's own kinesis_streams output writes without \u escapes
+// of printable text, and valid JSON where that is none. It is slow and plain
+// on purpose: it is what the fast writer is compared with.
+func AppendJSON(dst []byte, v any) []byte {
+	switch v := v.(type) {
+	case nil:
+		return append(dst, "null"...)
+	case bool:
+		return strconv.AppendBool(dst, v)
+	case float32:
+		return appendFloat(dst, float64(v))
+	case float64:
+		return appendFloat(dst, v)
+	case string:
+		return appendString(dst, v)
+	case []byte:
+		if utf8.Valid(v) {
+			return appendString(dst, string(v))
+		}
+		return appendBase64(dst, v)
+	case Ext:
+		return appendBase64(dst, v.Data)
+	case EventTime:
+		return appendBase64(dst, v.bytes())
+	case time.Time:
+		return appendBase64(dst, eventTime(v).bytes())
+	case Wide:
+		return AppendJSON(dst, v.Value)
+	case []any:
+		dst = append(dst, '[')
+		for i, e := range v {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = AppendJSON(dst, e)
+		}
+		return append(dst, ']')
+	case Map:
+		return appendObject(dst, v)
+	}
+	if i, ok := signed(v); ok {
+		return strconv.AppendInt(dst, i, 10)
+	}
+	if u, ok := unsigned(v); ok {
+		return strconv.AppendUint(dst, u, 10)
+	}
+	panic(fmt.Sprintf("chunk: no JSON for a %T", v))
+}
+
+// JSON is AppendJSON to a string.
+func JSON(v any) string { return string(AppendJSON(nil, v)) }
+
+// appendObject writes of the pairs with one key only the last, where it
+// stands.
+func appendObject(dst []byte, m Map) []byte {
+	last := make(map[string]int, len(m))
+	for i, p := range m {
+		last[keyText(p.Key)] = i
+	}
+	dst = append(dst, '{')
+	first := true
+	for i, p := range m {
+		key := keyText(p.Key)
+		if last[key] != i {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = append(appendString(dst, key), ':')
+		dst = AppendJSON(dst, p.Value)
+	}
+	return append(dst, '}')
+}
+
+// keyText is the text of a key: its own if it is a string, else its JSON.
+func keyText(key any) string {
+	switch key := key.(type) {
+	case string:
+		return key
+	case Wide:
+		return keyText(key.Value)
+	case []byte:
+		if utf8.Valid(key) {
+			return string(key)
+		}
+		return base64.StdEncoding.EncodeToString(key)
+	case Ext:
+		return base64.StdEncoding.EncodeToString(key.Data)
+	case EventTime:
+		return base64.StdEncoding.EncodeToString(key.bytes())
+	}
+	return JSON(key)
+}
+
+func appendBase64(dst, b []byte) []byte {
+	return append(base64.StdEncoding.AppendEncode(append(dst, '"'), b), '"')
+}
+
+func appendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	for _, r := range s { // a byte that is not UTF-8 ranges as U+FFFD
+		switch r {
+		case '"', '\\':
+			dst = append(dst, '\\', byte(r))
+		case '\b':
+			dst = append(dst, `\b`...)
+		case '\t':
+			dst = append(dst, `\t`...)
+		case '\n':
+			dst = append(dst, `\n`...)
+		case '\f':
+			dst = append(dst, `\f`...)
+		case '\r':
+			dst = append(dst, `\r`...)
+		default:
+			if r < 0x20 || r == 0x7f {
+				dst = fmt.Appendf(dst, `\u%04x`, r)
+			} else {
+				dst = utf8.AppendRune(dst, r)
+			}
+		}
+	}
+	return append(dst, '"')
+}
+
+// appendFloat writes the engine's text where it reads back as the same
+// number, else the shortest that does.
+func appendFloat(dst []byte, f float64) []byte {
+	const firstBeyondInt64 = 1 << 63
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return append(dst, "null"...)
+	}
+	if f == math.Trunc(f) && math.Abs(f) < firstBeyondInt64 {
+		return strconv.AppendFloat(dst, f, 'f', 1, 64)
+	}
+	text := strconv.AppendFloat(nil, f, 'g', 16, 64)
+	if back, err := strconv.ParseFloat(string(text), 64); err != nil || back != f {
+		format := byte('e')
+		if a := math.Abs(f); a >= 1e-4 && a < 1e16 { // where %.16g has no exponent
+			format = 'f'
+		}
+		text = strconv.AppendFloat(nil, f, format, -1, 64)
+	}
+	return append(dst, text...)
+}
