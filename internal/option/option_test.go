@@ -1,0 +1,136 @@
+package option
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/kpl"
+)
+
+// from makes a getter over alternating names and values.
+func from(pairs ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if strings.EqualFold(pairs[i], name) {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	got, err := Parse(from("stream", "logs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		Stream:            "logs",
+		RoleSessionName:   "fluent-bit",
+		RequestTimeout:    30 * time.Second,
+		ConnectTimeout:    5 * time.Second,
+		AutoRetryRequests: true,
+		MaxRecordBytes:    kpl.DefaultMaxRecordBytes,
+	}
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestValues(t *testing.T) {
+	for _, test := range []struct {
+		name, value string
+		got         func(Config) any
+		want        any
+	}{
+		{"stream_name", "other", func(c Config) any { return c.Stream }, "other"},
+		{"request_timeout", "7", func(c Config) any { return c.RequestTimeout }, 7 * time.Second},
+		{"http_request_timeout", "2m", func(c Config) any { return c.RequestTimeout }, 2 * time.Minute},
+		{"connect_timeout", "10S", func(c Config) any { return c.ConnectTimeout }, 10 * time.Second},
+		{"max_record_size", "1K", func(c Config) any { return c.MaxRecordBytes }, 1000},
+		{"max_record_size", "512k", func(c Config) any { return c.MaxRecordBytes }, 512_000},
+		{"max_record_size", "1M", func(c Config) any { return c.MaxRecordBytes }, 1_000_000},
+		{"max_record_size", "1.5MB", func(c Config) any { return c.MaxRecordBytes }, 1_500_000},
+		{"max_record_size", "10M", func(c Config) any { return c.MaxRecordBytes }, 10_000_000},
+		{"max_record_size", "10MiB", func(c Config) any { return c.MaxRecordBytes }, kpl.LargestMaxRecordBytes},
+		{"max_record_size", "1048576", func(c Config) any { return c.MaxRecordBytes }, kpl.DefaultMaxRecordBytes},
+		{"debug", "On", func(c Config) any { return c.Debug }, true},
+		{"auto_retry_requests", "no", func(c Config) any { return c.AutoRetryRequests }, false},
+		{"endpoint", "http://127.0.0.1:4568", func(c Config) any { return c.Endpoint }, "http://127.0.0.1:4568"},
+		{"aws_sec_key", " key ", func(c Config) any { return c.SecretKey }, "key"},
+	} {
+		t.Run(test.name+" "+test.value, func(t *testing.T) {
+			c, err := Parse(from(test.name, test.value, "stream", "other"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := test.got(c); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
+	for _, test := range []struct {
+		name, value string
+		want        []string
+	}{
+		{"request_timeout", "soon", []string{`option request_timeout: "soon"`, "from 1s to 10m", "such as 30, 30s or 2m"}},
+		{"request_timeout", "0", []string{`"0"`, "out of range"}},
+		{"http_request_timeout", "1h", []string{"option http_request_timeout", "out of range"}},
+		{"connect_timeout", "1.5", []string{"option connect_timeout", "whole number"}},
+		{"connect_timeout", "5w", []string{`"w"`}},
+		{"connect_timeout", "99999999999999999999d", []string{"option connect_timeout"}},
+		{"max_record_size", "999", []string{`option max_record_size: "999"`, "from 1000 to 10485760 bytes"}},
+		{"max_record_size", "11M", []string{"out of range"}},
+		{"max_record_size", "-5", []string{"out of range"}},
+		{"max_record_size", "1X", []string{`"X"`}},
+		{"max_record_size", "big", []string{"not a number"}},
+		{"max_record_size", "NaN", []string{"option max_record_size"}},
+		{"debug", "1", []string{`option debug: "1"`, "true, on or yes"}},
+		{"endpoint", "localhost:4568", []string{"option endpoint", "http:// or https://"}},
+		{"endpoint", "https://", []string{"no host"}},
+		{"sts_endpoint", "https://sts?x=1", []string{"option sts_endpoint"}},
+		{"http_proxy", "http://[::1", []string{"option http_proxy", "not a URL"}},
+		{"external_id", "42", []string{"option external_id", "role_arn"}},
+		{"stream_name", "another", []string{"option stream", "stream_name"}},
+	} {
+		t.Run(test.name+" "+test.value, func(t *testing.T) {
+			_, err := Parse(from(test.name, test.value, "stream", "logs"))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q is not in: %v", want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryBadOptionIsNamedAtOnce(t *testing.T) {
+	_, err := Parse(from("debug", "maybe", "max_record_size", "1"))
+	for _, name := range []string{"stream", "debug", "max_record_size"} {
+		if err == nil || !strings.Contains(err.Error(), "option "+name+":") {
+			t.Errorf("%s is not in: %v", name, err)
+		}
+	}
+}
+
+func TestTableIsComplete(t *testing.T) {
+	seen := map[string]bool{}
+	for _, o := range Table() {
+		for _, name := range append([]string{o.Name}, o.Aliases...) {
+			if seen[name] || name != strings.ToLower(name) {
+				t.Errorf("%s stands twice or is not in lower case", name)
+			}
+			seen[name] = true
+		}
+		if o.Help == "" || o.Allowed() == "" {
+			t.Errorf("%s: help or range is missing", o.Name)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package option
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// value reads the text of an option into its field.
+type value interface {
+	set(text string) error
+	// allowed ends a sentence that begins with "write".
+	allowed() string
+}
+
+type textValue struct{ to *string }
+
+func text(to *string) value { return textValue{to} }
+
+func (v textValue) set(text string) error {
+	*v.to = text
+	return nil
+}
+
+func (v textValue) allowed() string { return "a text" }
+
+type boolValue struct{ to *bool }
+
+func boolean(to *bool) value { return boolValue{to} }
+
+// set knows the words of the engine's flb_utils_bool.
+func (v boolValue) set(text string) error {
+	switch strings.ToLower(text) {
+	case "true", "on", "yes":
+		*v.to = true
+	case "false", "off", "no":
+		*v.to = false
+	default:
+		return errors.New("neither true nor false")
+	}
+	return nil
+}
+
+func (v boolValue) allowed() string { return "true, on or yes, or false, off or no" }
+
+type urlValue struct{ to *string }
+
+func baseURL(to *string) value { return urlValue{to} }
+
+func (v urlValue) set(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return errors.New("not a URL") // the parser's error repeats the text
+	case u.Scheme != "http" && u.Scheme != "https":
+		return errors.New("no http:// or https:// in front")
+	case u.Hostname() == "":
+		return errors.New("no host in it")
+	case u.RawQuery != "" || u.Fragment != "":
+		return errors.New("more than a base URL")
+	}
+	*v.to = text
+	return nil
+}
+
+func (v urlValue) allowed() string {
+	return "a base URL such as https://host or http://host:port"
+}
+
+type durationValue struct {
+	to          *time.Duration
+	least, most time.Duration
+}
+
+func duration(to *time.Duration, least, most time.Duration) value {
+	return durationValue{to, least, most}
+}
+
+// set reads whole seconds, minutes, hours or days, as the engine's
+// flb_utils_time_to_seconds does, which however takes any text for 0.
+func (v durationValue) set(text string) error {
+	number, unit := splitUnit(text)
+	n, err := strconv.ParseUint(number, 10, 31)
+	if err != nil {
+		return errors.New("not a whole number of seconds, minutes or hours")
+	}
+	scale, ok := map[string]time.Duration{
+		"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour,
+	}[strings.ToLower(unit)]
+	if !ok {
+		return fmt.Errorf("no unit of time is called %q", unit)
+	}
+	if n > uint64(v.most/scale) || time.Duration(n)*scale < v.least {
+		return errors.New("out of range")
+	}
+	*v.to = time.Duration(n) * scale
+	return nil
+}
+
+func (v durationValue) allowed() string {
+	return fmt.Sprintf("a time from %gs to %gm, such as 30, 30s or 2m", v.least.Seconds(), v.most.Minutes())
+}
+
+type sizeValue struct {
+	to          *int
+	least, most int
+}
+
+func size(to *int, least, most int) value { return sizeValue{to, least, most} }
+
+// sizeUnits are the engine's: K, M and G are powers of 1000 in
+// flb_utils_size_to_bytes, Ki, Mi and Gi powers of 1024 in
+// flb_utils_size_to_binary_bytes. A B may follow.
+var sizeUnits = map[string]float64{
+	"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30,
+}
+
+func (v sizeValue) set(text string) error {
+	number, unit := splitUnit(text)
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || math.IsNaN(n) {
+		return errors.New("not a number of bytes")
+	}
+	scale, ok := sizeUnits[strings.TrimSuffix(strings.ToLower(unit), "b")]
+	if !ok {
+		return fmt.Errorf("no unit of size is called %q", unit)
+	}
+	if n *= scale; n < float64(v.least) || n > float64(v.most) {
+		return errors.New("out of range")
+	}
+	*v.to = int(n)
+	return nil
+}
+
+func (v sizeValue) allowed() string {
+	return fmt.Sprintf("a size from %d to %d bytes, such as 512K or 1M (512,000 and 1,000,000 bytes) or 1MiB (1,048,576)", v.least, v.most)
+}
+
+// splitUnit cuts a number from the letters behind it.
+func splitUnit(text string) (number, unit string) {
+	at := strings.LastIndexAny(text, "0123456789.") + 1
+	return text[:at], strings.TrimSpace(text[at:])
+}

@@ -1,0 +1,142 @@
+// Command out_kinesis_agg is a Fluent Bit output plugin, built as a C shared
+// library. This file holds the functions that the engine calls and nothing
+// else: each converts its arguments, calls package plugin, maps the outcome,
+// and survives a panic below it.
+package main
+
+// #include <stddef.h>
+// #include <stdint.h>
+import "C"
+
+import (
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/fluent/fluent-bit-go/output"
+
+	"out_kinesis_agg/internal/engine"
+	"out_kinesis_agg/internal/plugin"
+)
+
+// instances outlives the library's unloading, since a Go library stays in
+// memory: a reload finds it again.
+var instances plugin.Registry
+
+// ordinal numbers the instances of a configuration from 0, as the engine does,
+// for engines that do not tell their names.
+var ordinal atomic.Int64
+
+//export FLBPluginRegister
+func FLBPluginRegister(def unsafe.Pointer) (ret C.int) {
+	defer recovered(nil, &ret, output.FLB_ERROR)
+	ordinal.Store(0)
+	return C.int(output.FLBPluginRegister(def, "kinesis_agg", "One aggregated record (KPL format) a chunk to Amazon Kinesis Data Streams"))
+}
+
+//export FLBPluginInit
+func FLBPluginInit(p unsafe.Pointer) (ret C.int) {
+	log := plugin.Log(stderr)
+	defer recovered(&log, &ret, output.FLB_ERROR)
+	defer engine.Enter()()
+
+	// In case that Init fails: the engine calls ExitCtx all the same.
+	engine.SetHandle(p, 0)
+	log = engine.Attach(p, fmt.Sprintf("kinesis_agg.%d", ordinal.Add(1)-1)).Log
+	in, err := plugin.Start(func(name string) string { return engine.Property(p, name) }, log)
+	if err != nil {
+		for _, line := range plugin.Lines(err) {
+			log(engine.Error, line)
+		}
+		return output.FLB_ERROR
+	}
+	engine.SetHandle(p, instances.Add(in))
+	return output.FLB_OK
+}
+
+//export FLBPluginFlushCtx
+func FLBPluginFlushCtx(handle C.uintptr_t, data unsafe.Pointer, length C.size_t, tag *C.char) C.int {
+	return flush(func() *plugin.Instance { return instances.Find(uintptr(handle)) }, data, length, tag)
+}
+
+// FLBPluginFlush is for engines that know no contexts, and so only one instance.
+//
+//export FLBPluginFlush
+func FLBPluginFlush(data unsafe.Pointer, length C.size_t, tag *C.char) C.int {
+	return flush(instances.Only, data, length, tag)
+}
+
+func flush(find func() *plugin.Instance, data unsafe.Pointer, length C.size_t, tag *C.char) (ret C.int) {
+	log := plugin.Log(stderr)
+	defer recovered(&log, &ret, output.FLB_RETRY)
+	defer engine.Enter()()
+	in := find()
+	if in == nil {
+		log(engine.Error, "flush of an instance that was not started or has exited")
+		return output.FLB_RETRY
+	}
+	log = in.Log
+	switch in.Flush(C.GoString(tag), unsafe.Slice((*byte)(data), int(length))) {
+	case plugin.Delivered:
+		return output.FLB_OK
+	case plugin.Undeliverable:
+		return output.FLB_ERROR
+	default:
+		return output.FLB_RETRY
+	}
+}
+
+//export FLBPluginExitCtx
+func FLBPluginExitCtx(handle C.uintptr_t) (ret C.int) {
+	defer recovered(nil, &ret, output.FLB_ERROR)
+	defer engine.Enter()()
+	// There is none after a failed Init, and on a dry run.
+	if in := instances.Remove(uintptr(handle)); in != nil {
+		in.Stop()
+	}
+	return output.FLB_OK
+}
+
+// FLBPluginExit is for engines that know no contexts.
+//
+//export FLBPluginExit
+func FLBPluginExit() (ret C.int) {
+	defer recovered(nil, &ret, output.FLB_ERROR)
+	defer engine.Enter()()
+	for _, in := range instances.RemoveAll() {
+		in.Stop()
+	}
+	return output.FLB_OK
+}
+
+//export FLBPluginUnregister
+func FLBPluginUnregister(def unsafe.Pointer) {
+	var ret C.int
+	defer recovered(nil, &ret, output.FLB_ERROR)
+	output.FLBPluginUnregister(def)
+}
+
+// recovered, deferred, turns a panic into a line in the log and a return code.
+// A panic that went on would end the engine. log is what the function logs to by
+// the time of the panic; nil is stderr.
+func recovered(log *plugin.Log, ret *C.int, code C.int) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	*ret = code
+	line := fmt.Sprintf("panic: %v\n%s", p, debug.Stack())
+	if log == nil {
+		stderr(engine.Error, line)
+	} else {
+		(*log)(engine.Error, line)
+	}
+}
+
+// stderr logs where there is no instance to log for.
+func stderr(level engine.Level, line string) {
+	engine.Stderr(level, "kinesis_agg", line)
+}
+
+func main() {}
