@@ -10,9 +10,8 @@ import (
 // Aggregator builds aggregated records. It reuses its buffers, so it is made
 // once and used many times, by one goroutine at a time.
 type Aggregator struct {
-	maxRecordBytes int
-	buffer         []byte
-	json           jsonWriter
+	buffer []byte
+	json   jsonWriter
 }
 
 // Part is one aggregated record and what was passed over on the way.
@@ -54,20 +53,18 @@ func (l *Loss) add(from, to int) {
 	l.Bytes += to - from
 }
 
-// New returns an Aggregator whose records are at most maxRecordBytes long,
-// partition key included.
-func New(maxRecordBytes int) *Aggregator {
-	return &Aggregator{maxRecordBytes: maxRecordBytes}
-}
+// New returns an Aggregator.
+func New() *Aggregator { return new(Aggregator) }
 
 // Fill builds one aggregated record under the partition key, which has to be
 // valid UTF-8, from the events of chunk that start at offset from, as many as
-// fit. from is 0 or the Next of a Part before. chunk is only read, and not kept.
-// Fill has no errors: what cannot be sent is counted in the Part.
-func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string) Part {
-	room := a.maxRecordBytes - len(partitionKey) - kpl.DigestBytes
+// fit into maxRecordBytes, key included. from is 0 or the Next of a Part before.
+// chunk is only read, and not kept. Fill has no errors: what cannot be sent is
+// counted in the Part.
+func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string, maxRecordBytes int) Part {
+	room := maxRecordBytes - len(partitionKey) - kpl.DigestBytes
 	if a.buffer == nil {
-		a.buffer = make([]byte, 0, min(a.maxRecordBytes, 2*len(chunk))+kpl.HeadBytes(partitionKey)+kpl.DigestBytes)
+		a.buffer = make([]byte, 0, min(maxRecordBytes, 2*len(chunk))+kpl.HeadBytes(partitionKey)+kpl.DigestBytes)
 	}
 	dst := kpl.AppendHead(a.buffer[:0], partitionKey)
 	empty := len(dst)

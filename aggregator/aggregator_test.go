@@ -48,7 +48,7 @@ func open(t testing.TB, aggregate []byte, key string) []string {
 // records.
 func fillAll(t testing.TB, data []byte) ([]string, Part) {
 	t.Helper()
-	p := New(kpl.LargestMaxRecordBytes).Fill(data, 0, testKey)
+	p := New().Fill(data, 0, testKey, kpl.LargestMaxRecordBytes)
 	if p.Next != len(data) {
 		t.Fatalf("stopped at %d of %d", p.Next, len(data))
 	}
@@ -273,8 +273,8 @@ func TestNestedPromisesTakeNoMemory(t *testing.T) {
 		data = append(data, 0xdf, 0, 4, 0, 0, 0xa1, 'k')
 	}
 	data = append(data, make([]byte, filler)...)
-	a := New(kpl.LargestMaxRecordBytes)
-	a.Fill(data, 0, testKey)
+	a := New()
+	a.Fill(data, 0, testKey, kpl.LargestMaxRecordBytes)
 	if got := cap(a.json.members.table) * 4; got > 4*filler {
 		t.Errorf("%d bytes of hash table for a chunk of %d", got, len(data))
 	}
@@ -367,14 +367,14 @@ func TestRepeatedKeys(t *testing.T) {
 
 func TestSizeIsExact(t *testing.T) {
 	c := chunk.AccessLog(3, 20)
-	whole := New(kpl.LargestMaxRecordBytes).Fill(c.Bytes, 0, testKey)
+	whole := New().Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes)
 	exact := len(whole.Aggregate) + len(testKey)
 
-	p := New(exact).Fill(c.Bytes, 0, testKey)
+	p := New().Fill(c.Bytes, 0, testKey, exact)
 	if p.Next != len(c.Bytes) || len(p.Aggregate)+len(testKey) != exact {
 		t.Errorf("limit %d: stopped at %d of %d", exact, p.Next, len(c.Bytes))
 	}
-	p = New(exact-1).Fill(c.Bytes, 0, testKey)
+	p = New().Fill(c.Bytes, 0, testKey, exact-1)
 	if p.Records != 19 || p.Next != c.Ends[18] {
 		t.Errorf("limit %d: %d records, next %d", exact-1, p.Records, p.Next)
 	}
@@ -385,10 +385,10 @@ func TestPartsJoinToTheWhole(t *testing.T) {
 	for name, c := range corpora(300) {
 		t.Run(name, func(t *testing.T) {
 			for _, limit := range []int{10_000, 33_333} {
-				a := New(limit)
+				a := New()
 				var got []string
 				for from := 0; from < len(c.Bytes); {
-					p := a.Fill(c.Bytes, from, testKey)
+					p := a.Fill(c.Bytes, from, testKey, limit)
 					if p.Aggregate == nil || p.TooLarge.Count > 0 || len(p.Aggregate)+len(testKey) > limit {
 						t.Fatalf("limit %d at %d: %d bytes, %+v", limit, from, len(p.Aggregate), p.TooLarge)
 					}
@@ -404,32 +404,32 @@ func TestPartsJoinToTheWhole(t *testing.T) {
 func TestRecordTooLargeOnItsOwnIsLeftOut(t *testing.T) {
 	const limit = 2000
 	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
-	// What is left for {"log":"..."} in an aggregate of its own.
-	longest := limit - len(testKey) - kpl.DigestBytes - kpl.HeadBytes(testKey) - len(`{"log":""}`)
-	for kpl.RecordBytes(longest+len(`{"log":""}`)) > longest+len(`{"log":""}`)+(limit-len(testKey)-kpl.DigestBytes-kpl.HeadBytes(testKey)-longest-len(`{"log":""}`)) {
+	// The longest text for which {"log":"..."} fits into an aggregate of its own.
+	longest := limit
+	for kpl.HeadBytes(testKey)+kpl.RecordBytes(longest+len(`{"log":""}`))+kpl.DigestBytes+len(testKey) > limit {
 		longest--
 	}
 	c := chunk.NewCorpus(chunk.M("n", 1), at(longest+1), chunk.M("n", 2), at(longest), chunk.M("n", 3))
-	a := New(limit)
-	first := a.Fill(c.Bytes, 0, testKey)
+	a := New()
+	first := a.Fill(c.Bytes, 0, testKey, limit)
 	same(t, open(t, first.Aggregate, testKey), []string{c.JSON[0], c.JSON[2]})
 	if want := (Loss{1, c.Ends[0], c.Ends[1] - c.Ends[0]}); first.TooLarge != want {
 		t.Errorf("%+v, want %+v", first.TooLarge, want)
 	}
-	second := a.Fill(c.Bytes, first.Next, testKey)
+	second := a.Fill(c.Bytes, first.Next, testKey, limit)
 	if len(second.Aggregate)+len(testKey) != limit {
 		t.Errorf("the longest record makes %d bytes, want %d", len(second.Aggregate)+len(testKey), limit)
 	}
 	same(t, open(t, second.Aggregate, testKey), c.JSON[3:4])
-	third := a.Fill(c.Bytes, second.Next, testKey)
+	third := a.Fill(c.Bytes, second.Next, testKey, limit)
 	same(t, open(t, third.Aggregate, testKey), c.JSON[4:])
 }
 
 func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	for name, c := range corpora(1000) {
 		t.Run(name, func(t *testing.T) {
-			a := New(kpl.LargestMaxRecordBytes)
-			allocs := testing.AllocsPerRun(5, func() { a.Fill(c.Bytes, 0, testKey) })
+			a := New()
+			allocs := testing.AllocsPerRun(5, func() { a.Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes) })
 			if allocs != 0 {
 				t.Errorf("%v allocations for a chunk of %d records", allocs, len(c.JSON))
 			}
@@ -451,20 +451,20 @@ func BenchmarkFill(b *testing.B) {
 	} {
 		c := test.c
 		b.Run(test.name, func(b *testing.B) {
-			a := New(kpl.LargestMaxRecordBytes)
-			p := a.Fill(c.Bytes, 0, testKey)
+			a := New()
+			p := a.Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes)
 			if p.Records != len(c.JSON) {
 				b.Fatalf("%d records of %d", p.Records, len(c.JSON))
 			}
 			b.SetBytes(int64(len(c.Bytes)))
 			b.ReportAllocs()
 			for b.Loop() {
-				a.Fill(c.Bytes, 0, testKey)
+				a.Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.Records), "ns/record")
 		})
 		b.Run(test.name+"/MD5", func(b *testing.B) {
-			p := New(kpl.LargestMaxRecordBytes).Fill(c.Bytes, 0, testKey)
+			p := New().Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes)
 			b.SetBytes(int64(len(c.Bytes)))
 			for b.Loop() {
 				md5.Sum(p.Aggregate)

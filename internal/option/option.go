@@ -33,8 +33,15 @@ type Config struct {
 	AutoRetryRequests bool
 	FixedPartitionKey string
 	MaxRecordBytes    int
+	OversizeChunk     string
 	Debug             bool
 }
+
+// The values of OversizeChunk.
+const (
+	Split = "split"
+	Drop  = "drop"
+)
 
 // Option describes one option to a person.
 type Option struct {
@@ -99,6 +106,8 @@ func (c *Config) options() []Option {
 		{Name: "max_record_size", Default: fmt.Sprint(kpl.DefaultMaxRecordBytes),
 			value: size(&c.MaxRecordBytes, 1000, kpl.LargestMaxRecordBytes),
 			Help:  "Largest record, partition key included; not above the stream's own limit."},
+		{Name: "oversize_chunk", Default: Split, value: word(&c.OversizeChunk, Split, Drop),
+			Help: "A chunk too large for one record is sent as several (`split`) or not at all (`drop`)."},
 		{Name: "debug", Default: "false", value: boolean(&c.Debug),
 			Help: "Log the SDK's requests and answers, without bodies and credentials."},
 	}

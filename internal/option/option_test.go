@@ -32,6 +32,7 @@ func TestDefaults(t *testing.T) {
 		ConnectTimeout:    5 * time.Second,
 		AutoRetryRequests: true,
 		MaxRecordBytes:    kpl.DefaultMaxRecordBytes,
+		OversizeChunk:     Split,
 	}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -55,6 +56,7 @@ func TestValues(t *testing.T) {
 		{"max_record_size", "10M", func(c Config) any { return c.MaxRecordBytes }, 10_000_000},
 		{"max_record_size", "10MiB", func(c Config) any { return c.MaxRecordBytes }, kpl.LargestMaxRecordBytes},
 		{"max_record_size", "1048576", func(c Config) any { return c.MaxRecordBytes }, kpl.DefaultMaxRecordBytes},
+		{"oversize_chunk", "Drop", func(c Config) any { return c.OversizeChunk }, Drop},
 		{"debug", "On", func(c Config) any { return c.Debug }, true},
 		{"auto_retry_requests", "no", func(c Config) any { return c.AutoRetryRequests }, false},
 		{"endpoint", "http://127.0.0.1:4568", func(c Config) any { return c.Endpoint }, "http://127.0.0.1:4568"},
@@ -89,6 +91,7 @@ func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
 		{"max_record_size", "1X", []string{`"X"`}},
 		{"max_record_size", "big", []string{"not a number"}},
 		{"max_record_size", "NaN", []string{"option max_record_size"}},
+		{"oversize_chunk", "cut", []string{`option oversize_chunk: "cut"`, "split or drop"}},
 		{"debug", "1", []string{`option debug: "1"`, "true, on or yes"}},
 		{"endpoint", "localhost:4568", []string{"option endpoint", "http:// or https://"}},
 		{"endpoint", "https://", []string{"no host"}},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,22 @@ func (v textValue) set(text string) error {
 }
 
 func (v textValue) allowed() string { return "a text" }
+
+type wordValue struct {
+	to    *string
+	words []string
+}
+
+func word(to *string, words ...string) value { return wordValue{to, words} }
+
+func (v wordValue) set(text string) error {
+	if *v.to = strings.ToLower(text); !slices.Contains(v.words, *v.to) {
+		return errors.New("not one of the words it can be")
+	}
+	return nil
+}
+
+func (v wordValue) allowed() string { return strings.Join(v.words, " or ") }
 
 type boolValue struct{ to *bool }
 

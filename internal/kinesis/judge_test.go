@@ -1,0 +1,167 @@
+package kinesis
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// fromAWS wraps as the SDK does what an answer with this status says.
+func fromAWS(status int, inner error) error {
+	return &smithy.OperationError{ServiceID: "Kinesis", OperationName: "PutRecord", Err: &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: inner,
+	}}
+}
+
+func code(code string) error { return coded(code, "as if it mattered") }
+
+func coded(code, message string) error {
+	return fromAWS(400, &smithy.GenericAPIError{Code: code, Message: message})
+}
+
+// onTheWay wraps as the SDK does what happened instead of an answer.
+func onTheWay(inner error) error { return fromAWS(0, &smithyhttp.RequestSendError{Err: inner}) }
+
+func noCredentials(inner error) error {
+	return &smithy.OperationError{ServiceID: "Kinesis", OperationName: "PutRecord",
+		Err: fmt.Errorf("get identity: get credentials: %w", &credentialsError{inner})}
+}
+
+func TestJudge(t *testing.T) {
+	broken := &smithy.DeserializationError{Err: io.ErrUnexpectedEOF}
+	refusedByTCP := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	message := "no"
+	for name, test := range map[string]struct {
+		err     error
+		outcome Outcome
+		cause   string
+	}{
+		"throughput":          {code("ProvisionedThroughputExceededException"), Retry, CauseThrottled},
+		"throughput, modeled": {fromAWS(400, &types.ProvisionedThroughputExceededException{Message: &message}), Retry, CauseThrottled},
+		"KMS throttling":      {fromAWS(400, &types.KMSThrottlingException{Message: &message}), Retry, CauseThrottled},
+		"limit exceeded":      {code("LimitExceededException"), Retry, CauseThrottled},
+		"throttling":          {code("ThrottlingException"), Retry, CauseThrottled},
+		"429 without a code":  {fromAWS(429, broken), Retry, CauseThrottled},
+
+		"internal failure":          {fromAWS(500, &types.InternalFailureException{Message: &message}), Retry, CauseInternal},
+		"internal failure, generic": {code("InternalFailure"), Retry, CauseInternal},
+		"unavailable":               {code("ServiceUnavailable"), Retry, CauseInternal},
+		"503 without a code":        {fromAWS(503, broken), Retry, CauseInternal},
+		"500 with an unknown code":  {fromAWS(500, &smithy.GenericAPIError{Code: "Novelty"}), Retry, CauseInternal},
+		"stream being created":      {code("ResourceInUseException"), Retry, CauseStreamNotReady},
+
+		"expired token":             {code("ExpiredTokenException"), Retry, CauseExpiredToken},
+		"expired token of STS":      {noCredentials(code("ExpiredToken")), Retry, CauseExpiredToken},
+		"no credentials":            {noCredentials(errors.New("no EC2 IMDS role found")), Retry, CauseNoCredentials},
+		"metadata service silent":   {noCredentials(onTheWay(context.DeadlineExceeded)), Retry, CauseNoCredentials},
+		"metadata service not ours": {noCredentials(fromAWS(404, errors.New("not found"))), Retry, CauseNoCredentials},
+		"STS busy":                  {noCredentials(code("Throttling")), Retry, CauseThrottled},
+		"role denied":               {noCredentials(code("AccessDenied")), RetryMend, CauseAssumeRole},
+		"web identity not accepted": {noCredentials(code("InvalidIdentityToken")), RetryMend, CauseAssumeRole},
+		"STS does not know the key": {noCredentials(code("InvalidClientTokenId")), RetryMend, CauseBadKey},
+
+		"no stream":               {fromAWS(400, &types.ResourceNotFoundException{Message: &message}), RetryMend, CauseStreamNotFound},
+		"no stream, generic":      {code("ResourceNotFoundException"), RetryMend, CauseStreamNotFound},
+		"access denied":           {fromAWS(400, &types.AccessDeniedException{Message: &message}), RetryMend, CauseAccessDenied},
+		"access denied to KMS":    {coded("AccessDeniedException", "User: x is not authorized to perform: kms:GenerateDataKey on resource: y"), RetryMend, CauseKMS},
+		"KMS denied":              {fromAWS(400, &types.KMSAccessDeniedException{Message: &message}), RetryMend, CauseKMS},
+		"KMS disabled":            {code("KMSDisabledException"), RetryMend, CauseKMS},
+		"KMS state":               {code("KMSInvalidStateException"), RetryMend, CauseKMS},
+		"KMS not found":           {code("KMSNotFoundException"), RetryMend, CauseKMS},
+		"KMS opt-in":              {code("KMSOptInRequired"), RetryMend, CauseKMS},
+		"unrecognised client":     {code("UnrecognizedClientException"), RetryMend, CauseBadKey},
+		"no token":                {code("MissingAuthenticationTokenException"), RetryMend, CauseBadKey},
+		"incomplete signature":    {code("IncompleteSignatureException"), RetryMend, CauseBadKey},
+		"invalid signature":       {coded("InvalidSignatureException", "The request signature we calculated does not match"), RetryMend, CauseBadKey},
+		"signature mismatch":      {code("SignatureDoesNotMatch"), RetryMend, CauseBadKey},
+		"signature expired":       {coded("InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20210101T000000Z"), RetryMend, CauseClockSkew},
+		"signature of the future": {coded("SignatureDoesNotMatch", "Signature not yet current: 20210101T000000Z is still later than"), RetryMend, CauseClockSkew},
+		"time skewed":             {code("RequestTimeTooSkewed"), RetryMend, CauseClockSkew},
+		"request expired":         {code("RequestExpired"), RetryMend, CauseClockSkew},
+
+		"validation":             {code("ValidationException"), RetryRefused, CauseRefused},
+		"argument":               {fromAWS(400, &types.InvalidArgumentException{Message: &message}), RetryRefused, CauseRefused},
+		"serialization":          {code("SerializationException"), RetryRefused, CauseRefused},
+		"403 of a proxy":         {fromAWS(403, broken), RetryRefused, CauseRefused},
+		"413 of a proxy":         {fromAWS(413, broken), RetryRefused, CauseRefused},
+		"400 with unknown code":  {fromAWS(400, &smithy.GenericAPIError{Code: "Novelty"}), RetryRefused, CauseRefused},
+		"redirect":               {fromAWS(307, broken), RetryRefused, CauseRefused},
+		"408 of a load balancer": {fromAWS(408, broken), Retry, CauseTimeout},
+
+		"reset":                      {onTheWay(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), Retry, CauseConnection},
+		"closed before an answer":    {onTheWay(io.EOF), Retry, CauseConnection},
+		"refused by TCP":             {onTheWay(refusedByTCP), Retry, CauseUnreachable},
+		"proxy refused":              {onTheWay(&net.OpError{Op: "proxyconnect", Err: refusedByTCP}), Retry, CauseUnreachable},
+		"connect timed out":          {onTheWay(&net.OpError{Op: "dial", Err: context.DeadlineExceeded}), Retry, CauseUnreachable},
+		"no such host":               {onTheWay(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}), Retry, CauseDNS},
+		"name server timed out":      {onTheWay(&net.DNSError{Err: "i/o timeout", IsTimeout: true}), Retry, CauseDNS},
+		"unknown authority":          {onTheWay(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), Retry, CauseTLS},
+		"wrong host":                 {onTheWay(x509.HostnameError{Certificate: &x509.Certificate{}, Host: "x"}), Retry, CauseTLS},
+		"handshake failure":          {onTheWay(&net.OpError{Op: "remote error", Err: errors.New("tls: handshake failure")}), Retry, CauseTLS},
+		"http where TLS was wanted":  {onTheWay(http.ErrSchemeMismatch), Retry, CauseTLS},
+		"deadline":                   {fromAWS(0, &smithy.CanceledError{Err: context.DeadlineExceeded}), Retry, CauseTimeout},
+		"deadline inside the answer": {fromAWS(200, &smithy.DeserializationError{Err: context.DeadlineExceeded}), Retry, CauseTimeout},
+		"caller gave up":             {fromAWS(0, &smithy.CanceledError{Err: context.Canceled}), Retry, CauseCanceled},
+
+		"answer cut off":     {fromAWS(200, broken), Retry, CauseBadAnswer},
+		"no sequence number": {errNoSequenceNumber, Retry, CauseBadAnswer},
+		"something new":      {errors.New("something new"), Retry, CauseUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Judge(&requestError{what: "put record to s in r", err: test.err})
+			if got.Outcome != test.outcome || got.Cause != test.cause {
+				t.Errorf("got %+v, want outcome %d, cause %s", got, test.outcome, test.cause)
+			}
+			if got.Outcome != Retry && got.Advice == "" {
+				t.Error("no advice")
+			}
+			if !slices.Contains(Causes(), got.Cause) {
+				t.Errorf("%s is not in Causes", got.Cause)
+			}
+		})
+	}
+}
+
+// The texts are Kinesis's where that is noted, else those of look-alikes.
+func TestJudgeTellsTooLargeFromOtherRefusals(t *testing.T) {
+	for _, test := range []struct {
+		code, message string
+		tooLarge      bool
+	}{
+		// Kinesis, PutRecord, then the same through the Java SDK, then PutRecords.
+		{"ValidationException", "1 validation error detected: Value at 'data' failed to satisfy constraint: Member must have length less than or equal to 1048576", true},
+		{"ValidationException", "1 validation error detected: Value 'java.nio.HeapByteBuffer[pos=0 lim=1048954 cap=1048954]' at 'data' failed to satisfy constraint: Member must have length less than or equal to 1048576", true},
+		{"ValidationException", "1 validation error detected: Value at 'records.1.member.data' failed to satisfy constraint: Member must have length less than or equal to 10485760", true},
+		{"ValidationException", "2 validation errors detected: Value at 'partitionKey' failed to satisfy constraint: Member must have length less than or equal to 256; Value at 'data' failed to satisfy constraint: Member must have length less than or equal to 1048576", true},
+		{"InvalidArgumentException", "Records size exceeds 5 MB limit", true},
+		// kinesis-local, now and before.
+		{"InvalidArgumentException", "Record data size 1048577 exceeds the stream's max record size of 1048576 bytes", true},
+		{"InvalidArgumentException", "Data object is too large", true},
+		{"InvalidArgumentException", "The record is larger than the stream's maximum record size", true},
+
+		{"ValidationException", "1 validation error detected: Value at 'partitionKey' failed to satisfy constraint: Member must have length less than or equal to 256", false},
+		{"ValidationException", "1 validation error detected: Value at 'streamName' failed to satisfy constraint: Member must have length less than or equal to 128", false},
+		{"ValidationException", "1 validation error detected: Value at 'data' failed to satisfy constraint: Member must not be null", false},
+		{"InvalidArgumentException", "Partition key must be between 1 and 256 in length", false},
+		{"InvalidArgumentException", "Stream Name 'records data' contains invalid characters", false},
+		{"InvalidArgumentException", "ExplicitHashKey is not valid", false},
+		{"ResourceNotFoundException", "Record data size 2 exceeds the stream's max record size of 1 bytes", false},
+	} {
+		got := Judge(coded(test.code, test.message))
+		if (got.Outcome == TooLarge) != test.tooLarge {
+			t.Errorf("%s: %s: got %+v", test.code, test.message, got)
+		}
+	}
+}

@@ -1,0 +1,263 @@
+// Package kinesis sends records to Kinesis data streams: one PutRecord a call,
+// with the credentials, connections and time limits that it needs, and one
+// function, Judge, that says what an error means for the record.
+//
+// It knows AWS and nothing of the plugin: not what is in a record, nor where
+// its settings come from. Repeating a failed request is left to the caller,
+// but for the one repeat of Settings.AutoRetry.
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// Sender sends records. It is safe for concurrent use.
+type Sender struct {
+	client         *kinesis.Client
+	pool           *http.Transport
+	signer         *signer
+	requestTimeout time.Duration
+	autoRetry      bool
+	plaintext      []string
+}
+
+// Receipt is Kinesis's word that it has a record.
+type Receipt struct {
+	ShardID        string
+	SequenceNumber string
+}
+
+// Open prepares a Sender. It reads the environment and the shared
+// configuration files, once, and sends nothing: credentials are fetched by the
+// first PutRecord. An error names the option to mend. Close the Sender.
+func Open(ctx context.Context, s Settings) (*Sender, error) {
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("kinesis: %w", err)
+	}
+	if s.RequestTimeout == 0 {
+		s.RequestTimeout = DefaultRequestTimeout
+	}
+	if s.ConnectTimeout == 0 {
+		s.ConnectTimeout = DefaultConnectTimeout
+	}
+	var roles stsClient
+	cfg, err := load(ctx, s, &roles)
+	if err != nil {
+		return nil, fmt.Errorf("kinesis: %w", err)
+	}
+
+	// load gave it this type; a CA bundle may have been added to it since.
+	pool := pooled(cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport())
+	cfg.HTTPClient = sendingClient(s, pool)
+	roles.Client = sts.NewFromConfig(cfg, func(o *sts.Options) {
+		if s.STSEndpoint != "" {
+			o.BaseEndpoint = &s.STSEndpoint
+		}
+	})
+	signer := newSigner(cfg, s, &roles)
+	cfg.Credentials = signer
+	client := kinesis.NewFromConfig(cfg, func(o *kinesis.Options) {
+		if s.Endpoint != "" {
+			o.BaseEndpoint = &s.Endpoint
+		}
+	})
+	return &Sender{
+		client:         client,
+		pool:           pool,
+		signer:         signer,
+		requestTimeout: s.RequestTimeout,
+		autoRetry:      s.AutoRetry,
+		plaintext:      plaintextRemote(client.Options().BaseEndpoint, roles.Options().BaseEndpoint),
+	}, nil
+}
+
+// load lets the SDK put its configuration together: settings first, then
+// environment, then files. It hands roles to the chain for web identity, and
+// leaves it to the caller to fill it.
+func load(ctx context.Context, s Settings, roles *stsClient) (aws.Config, error) {
+	options, err := chainOptions(s, roles)
+	if err != nil {
+		return aws.Config{}, err
+	}
+	// An ARN goes before the environment: AWS sets AWS_REGION wherever it runs
+	// the code, and in another region than its own the ARN is of no use.
+	region := s.Region
+	if region == "" {
+		region = s.arnRegion()
+	}
+	options = append(options,
+		config.WithRegion(region),
+		config.WithHTTPClient(credentialsClient(s)),
+		// The engine retries, with a backoff of its own that does not hold up a worker.
+		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
+		// Else the SDK writes warnings to stderr, past the engine's log.
+		config.WithLogger(logging.Nop{}),
+		// "auto", which the environment can ask for, would call the metadata
+		// service here; the modes decide only what is set above anyway.
+		config.WithDefaultsMode(aws.DefaultsModeLegacy),
+		config.WithAPIOptions([]func(*middleware.Stack) error{
+			awsmiddleware.AddUserAgentKeyValue("out_kinesis_agg", s.Version),
+		}),
+	)
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return aws.Config{}, profileError(s, err)
+	}
+	if cfg.Region == "" {
+		return aws.Config{}, errors.New("region: not set, neither here nor in AWS_REGION, the profile or an ARN in stream")
+	}
+	return cfg, nil
+}
+
+// plaintextRemote picks the base URLs that go over the network unencrypted.
+func plaintextRemote(bases ...*string) []string {
+	var found []string
+	for _, base := range bases {
+		u, err := url.Parse(aws.ToString(base))
+		if err == nil && u.Scheme == "http" && !thisHost(u.Hostname()) {
+			found = append(found, u.Redacted())
+		}
+	}
+	return found
+}
+
+// Region returns the region that requests go to.
+func (s *Sender) Region() string { return s.client.Options().Region }
+
+// PlaintextRemote returns the endpoints, if any, to which records or
+// credentials would travel unencrypted: http and not on this host.
+func (s *Sender) PlaintextRemote() []string { return s.plaintext }
+
+// PutRecord sends one record to stream, a name or an ARN, and returns once
+// Kinesis has answered, or with an error for Judge. It takes RequestTimeout at
+// most, less if ctx ends sooner. data is the caller's again on return.
+//
+// An error says nothing for certain about the record: it may have arrived and
+// only the answer been lost.
+func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
+	defer cancel()
+
+	// No ExplicitHashKey: the shard has to be the one that consumers work out
+	// from the partition key, or KCL drops the whole aggregate.
+	in := &kinesis.PutRecordInput{PartitionKey: &partitionKey, Data: data}
+	if isARN(stream) {
+		in.StreamARN = &stream
+	} else {
+		in.StreamName = &stream
+	}
+	out, err := s.client.PutRecord(ctx, in)
+	if err != nil && s.autoRetry && Judge(err).Cause == CauseConnection {
+		// At once, because a new connection is likely to work where a pooled
+		// one had gone stale, and a flush that fails waits for seconds. Once,
+		// because the engine's retries are next. Not after anything else: a
+		// time-out has used the time up, names, certificates and refused
+		// connections (every address was tried) stay as they are for longer
+		// than an instant, and after an answer, even a broken one, Kinesis
+		// probably has the record.
+		out, err = s.client.PutRecord(ctx, in)
+	}
+	if err == nil && aws.ToString(out.SequenceNumber) == "" {
+		err = errNoSequenceNumber
+	}
+	if err != nil {
+		return Receipt{}, s.failed("put record to "+stream, err)
+	}
+	return Receipt{ShardID: aws.ToString(out.ShardId), SequenceNumber: *out.SequenceNumber}, nil
+}
+
+// errNoSequenceNumber: without a number nothing says that the record is stored.
+var errNoSequenceNumber = errors.New("the answer has no sequence number")
+
+// Stream is what Kinesis says about a stream, as far as it matters to aggregates.
+type Stream struct {
+	// DistributesRecords: the stream ignores partition keys, and consumers
+	// lose aggregated records.
+	DistributesRecords bool
+	// MaxRecordBytes is the largest data and partition key together, 0 where
+	// the answer does not tell.
+	MaxRecordBytes int
+}
+
+// Describe asks for a stream's summary, within RequestTimeout. It needs the
+// permission kinesis:DescribeStreamSummary.
+func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
+	defer cancel()
+	in := &kinesis.DescribeStreamSummaryInput{}
+	if isARN(stream) {
+		in.StreamARN = &stream
+	} else {
+		in.StreamName = &stream
+	}
+	out, err := s.client.DescribeStreamSummary(ctx, in)
+	if err != nil {
+		return Stream{}, s.failed("describe "+stream, err)
+	}
+	summary := out.StreamDescriptionSummary
+	if summary == nil {
+		return Stream{}, s.failed("describe "+stream, errors.New("the answer has no summary"))
+	}
+	return Stream{
+		DistributesRecords: summary.RecordDistributionStrategy == types.RecordDistributionStrategyAuto,
+		MaxRecordBytes:     int(aws.ToInt32(summary.MaxRecordSizeInKiB)) << 10,
+	}, nil
+}
+
+// Close closes the connections. Call it once no PutRecord is under way. What
+// the last of them left behind by running out of time while it waited for
+// credentials ends by itself, within RequestTimeout of its start.
+func (s *Sender) Close() { s.pool.CloseIdleConnections() }
+
+// failed wraps an error of the SDK, and drops cached credentials that have
+// expired before their time: revoked, or on a host whose clock is slow.
+func (s *Sender) failed(what string, err error) error {
+	if Judge(err).Cause == CauseExpiredToken {
+		s.signer.forget()
+	}
+	return &requestError{what: what + " in " + s.Region(), err: err}
+}
+
+// requestError is an SDK error with a text that is fit for a log.
+type requestError struct {
+	what string
+	err  error
+}
+
+// maxErrorBytes keeps a log line readable; AWS's longest useful messages, about
+// permissions, have some 500 bytes.
+const maxErrorBytes = 1 << 10
+
+// Error gives the first line only. Where a signature is wrong, AWS quotes the
+// request's headers on the next ones, the session token among them.
+func (e *requestError) Error() string {
+	text, _, _ := strings.Cut(e.err.Error(), "\n")
+	text, _, _ = strings.Cut(text, "The Canonical String")
+	if len(text) > maxErrorBytes {
+		cut := maxErrorBytes
+		for !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text = text[:cut] + "..."
+	}
+	return "kinesis: " + e.what + ": " + text
+}
+
+func (e *requestError) Unwrap() error { return e.err }

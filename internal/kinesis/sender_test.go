@@ -1,0 +1,792 @@
+package kinesis
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/endpoint"
+)
+
+const (
+	arn       = "arn:aws:kinesis:eu-west-1:123456789012:stream/logs"
+	secretKey = "static-secret-key"
+	patience  = 10 * time.Second // for what should take no time at all
+)
+
+// isolate keeps the configuration of whoever runs the tests out of them.
+func isolate(t testing.TB) {
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
+	nowhere := filepath.Join(t.TempDir(), "none")
+	t.Setenv("AWS_CONFIG_FILE", nowhere)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", nowhere)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+}
+
+func start(t testing.TB, o endpoint.Options) *endpoint.Server {
+	server := endpoint.Start(o)
+	t.Cleanup(server.Close)
+	return server
+}
+
+// settings are enough to send to server.
+func settings(server *endpoint.Server) Settings {
+	return Settings{
+		Region: "eu-central-1", KeyID: "AKIDSTATIC", SecretKey: secretKey,
+		Endpoint: server.URL(), STSEndpoint: server.URL(), Version: "1.2.3", RequestTimeout: patience,
+	}
+}
+
+func open(t testing.TB, s Settings) *Sender {
+	t.Helper()
+	sender, err := Open(context.Background(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sender.Close)
+	return sender
+}
+
+func put(t testing.TB, s *Sender) {
+	t.Helper()
+	if _, err := s.PutRecord(context.Background(), "logs", "key", []byte("data")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// putFails returns what Judge says of a PutRecord that has to fail.
+func putFails(t testing.TB, s *Sender) (Verdict, error) {
+	t.Helper()
+	_, err := s.PutRecord(context.Background(), "logs", "key", []byte("data"))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	return Judge(err), err
+}
+
+// script answers requests in turn, and OK when the faults have run out.
+func script(faults ...endpoint.Fault) func(int, *endpoint.Request) endpoint.Fault {
+	return func(n int, _ *endpoint.Request) endpoint.Fault {
+		if n <= len(faults) {
+			return faults[n-1]
+		}
+		return endpoint.OK
+	}
+}
+
+func TestPutRecordSendsKeyAndDataUntouched(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{})
+	sender := open(t, settings(server))
+	everyByte := make([]byte, 256)
+	for i := range everyByte {
+		everyByte[i] = byte(i)
+	}
+	for i, test := range []struct {
+		stream, key string
+		data        []byte
+	}{
+		{"logs", "key", []byte("data")},
+		{arn, "key", []byte("data")},
+		{"logs", `quote " backslash \ slash / <&>`, everyByte},
+		{"logs", "schlüssel-鍵-🔑-\u2028", []byte{0}},
+		{"logs", strings.Repeat("é", 256), bytes.Repeat([]byte("x"), 100_000)},
+	} {
+		receipt, err := sender.PutRecord(context.Background(), test.stream, test.key, test.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := server.Records()[i]
+		if got.Stream != "logs" || got.PartitionKey != test.key || !bytes.Equal(got.Data, test.data) {
+			t.Errorf("stream %s, key %q, %d bytes arrived", got.Stream, got.PartitionKey, len(got.Data))
+		}
+		if (got.StreamARN != "") != (test.stream == arn) {
+			t.Errorf("%s was sent with ARN %q", test.stream, got.StreamARN)
+		}
+		if got.ExplicitHashKey != "" {
+			t.Error("an ExplicitHashKey was sent")
+		}
+		if receipt.SequenceNumber != got.SequenceNumber || receipt.ShardID == "" {
+			t.Errorf("receipt %+v for number %s", receipt, got.SequenceNumber)
+		}
+	}
+	request := server.Requests()[0]
+	if agent := request.Header.Get("User-Agent"); !strings.Contains(agent, "out_kinesis_agg/1.2.3") {
+		t.Errorf("user agent %s", agent)
+	}
+	if key, region, service := request.Signer(); key != "AKIDSTATIC" || region != "eu-central-1" || service != "kinesis" {
+		t.Errorf("signed by %s for %s in %s", key, service, region)
+	}
+	if n := server.Counts().Connections; n != 1 {
+		t.Errorf("%d connections for requests one after another", n)
+	}
+}
+
+func TestPutRecordFaults(t *testing.T) {
+	isolate(t)
+	for name, test := range map[string]struct {
+		fault    endpoint.Fault
+		outcome  Outcome
+		cause    string
+		accepted int
+	}{
+		"throttled":      {endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded for shard"), Retry, CauseThrottled, 0},
+		"not found":      {endpoint.Error(400, "ResourceNotFoundException", "Stream logs not found"), RetryMend, CauseStreamNotFound, 0},
+		"denied":         {endpoint.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), RetryMend, CauseAccessDenied, 0},
+		"KMS":            {endpoint.Error(400, "KMSAccessDeniedException", "no"), RetryMend, CauseKMS, 0},
+		"signature":      {endpoint.Error(400, "InvalidSignatureException", "Signature expired: then is now earlier than now"), RetryMend, CauseClockSkew, 0},
+		"refused":        {endpoint.Error(400, "ValidationException", "a thing"), RetryRefused, CauseRefused, 0},
+		"500":            {endpoint.Error(500, "InternalFailure", ""), Retry, CauseInternal, 0},
+		"bare 503":       {endpoint.Status(503), Retry, CauseInternal, 0},
+		"bare 429":       {endpoint.Status(429), Retry, CauseThrottled, 0},
+		"bare 403":       {endpoint.Status(403), RetryRefused, CauseRefused, 0},
+		"reset unread":   {endpoint.ResetUnread, Retry, CauseConnection, 0},
+		"reset read":     {endpoint.ResetRead, Retry, CauseConnection, 0},
+		"answer lost":    {endpoint.AnswerLost, Retry, CauseConnection, 1},
+		"answer cut off": {endpoint.AnswerCut, Retry, CauseBadAnswer, 1},
+		"no number":      {endpoint.NoNumber, Retry, CauseBadAnswer, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("AWS_MAX_ATTEMPTS", "5") // must not bring back the SDK's retries
+			server := start(t, endpoint.Options{Fault: script(test.fault)})
+			sender := open(t, settings(server))
+			verdict, err := putFails(t, sender)
+			if verdict.Outcome != test.outcome || verdict.Cause != test.cause {
+				t.Errorf("%v: got %+v", err, verdict)
+			}
+			if c := server.Counts(); c.PutRecords != 1 || c.Accepted != test.accepted {
+				t.Errorf("%d requests, %d accepted", c.PutRecords, c.Accepted)
+			}
+			if text := err.Error(); !strings.HasPrefix(text, "kinesis: put record to logs in eu-central-1: ") {
+				t.Errorf("error text %q", text)
+			}
+			put(t, sender) // the next request is not harmed
+		})
+	}
+}
+
+func TestPutRecordEndsWithItsTimeLimit(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{Fault: script(endpoint.Hold(nil))})
+	s := settings(server)
+	s.AutoRetry = true
+	s.RequestTimeout = 50 * time.Millisecond
+	if verdict, err := putFails(t, open(t, s)); verdict.Cause != CauseTimeout {
+		t.Errorf("%v: got %+v", err, verdict)
+	}
+	if c := server.Counts(); c.PutRecords != 1 || c.Accepted != 0 {
+		t.Errorf("%+v: a time-out must not be repeated", c)
+	}
+}
+
+func TestTimeLimitCoversCredentials(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
+		return endpoint.RoleAnswer{Fault: endpoint.Hold(nil)}
+	}})
+	s := settings(server)
+	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
+	s.RequestTimeout = 50 * time.Millisecond
+	if verdict, err := putFails(t, open(t, s)); verdict.Cause != CauseNoCredentials {
+		t.Errorf("%v: got %+v", err, verdict)
+	}
+	// The abandoned request to STS has the same limit.
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := server.AwaitDisconnect(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPutRecordEndsWithTheCallersContext(t *testing.T) {
+	isolate(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	server := start(t, endpoint.Options{Fault: func(int, *endpoint.Request) endpoint.Fault {
+		cancel()
+		return endpoint.Hold(nil)
+	}})
+	_, err := open(t, settings(server)).PutRecord(ctx, "logs", "key", []byte("data"))
+	if err == nil || Judge(err).Cause != CauseCanceled {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAutoRetryRepeatsOnceAndOnlyBrokenConnections(t *testing.T) {
+	isolate(t)
+	for name, test := range map[string]struct {
+		faults   []endpoint.Fault
+		requests int
+		cause    string // empty: it works out
+	}{
+		"reset unread":   {[]endpoint.Fault{endpoint.ResetUnread}, 2, ""},
+		"reset read":     {[]endpoint.Fault{endpoint.ResetRead}, 2, ""},
+		"answer lost":    {[]endpoint.Fault{endpoint.AnswerLost}, 2, ""},
+		"reset twice":    {[]endpoint.Fault{endpoint.ResetRead, endpoint.ResetRead}, 2, CauseConnection},
+		"then throttled": {[]endpoint.Fault{endpoint.ResetRead, endpoint.Error(400, "ThrottlingException", "")}, 2, CauseThrottled},
+		"answer cut off": {[]endpoint.Fault{endpoint.AnswerCut}, 1, CauseBadAnswer},
+		"no number":      {[]endpoint.Fault{endpoint.NoNumber}, 1, CauseBadAnswer},
+		"throttled":      {[]endpoint.Fault{endpoint.Error(400, "ThrottlingException", "")}, 1, CauseThrottled},
+		"bare 503":       {[]endpoint.Fault{endpoint.Status(503)}, 1, CauseInternal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := start(t, endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+				// Request 1 makes a connection that the next one finds in the pool.
+				if n-1 >= 1 && n-1 <= len(test.faults) {
+					return test.faults[n-2]
+				}
+				return endpoint.OK
+			}})
+			s := settings(server)
+			s.AutoRetry = true
+			sender := open(t, s)
+			put(t, sender)
+			if test.cause == "" {
+				put(t, sender)
+			} else if verdict, err := putFails(t, sender); verdict.Cause != test.cause {
+				t.Errorf("%v: got %+v", err, verdict)
+			}
+			if n := server.Counts().PutRecords - 1; n != test.requests {
+				t.Errorf("%d requests, want %d", n, test.requests)
+			}
+		})
+	}
+}
+
+func TestAutoRetryLeavesDeadEndpointsAlone(t *testing.T) {
+	isolate(t)
+	gone := endpoint.Start(endpoint.Options{})
+	gone.Close()
+	untrusted := start(t, endpoint.Options{TLS: true})
+	for name, test := range map[string]struct {
+		server *endpoint.Server
+		cause  string
+	}{
+		"refused":   {gone, CauseUnreachable},
+		"untrusted": {untrusted, CauseTLS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			s := settings(test.server)
+			s.AutoRetry = true
+			s.Debug = log.add
+			if verdict, err := putFails(t, open(t, s)); verdict.Cause != test.cause {
+				t.Errorf("%v: got %+v", err, verdict)
+			}
+			if n := strings.Count(log.text(), "no answer from"); n != 1 {
+				t.Errorf("%d attempts", n)
+			}
+		})
+	}
+}
+
+func TestRecordLimit(t *testing.T) {
+	isolate(t)
+	const limit = 2 << 20
+	server := start(t, endpoint.Options{RecordLimitBytes: limit})
+	sender := open(t, settings(server))
+	data := make([]byte, endpoint.MaxRecordLimitBytes+1)
+	for _, test := range []struct {
+		size     int
+		tooLarge bool
+	}{{limit - len("key"), false}, {limit - len("key") + 1, true}, {len(data), true}} {
+		_, err := sender.PutRecord(context.Background(), "logs", "key", data[:test.size])
+		if tooLarge := err != nil && Judge(err).Outcome == TooLarge; tooLarge != test.tooLarge || (err != nil) != test.tooLarge {
+			t.Errorf("%d bytes: %v", test.size, err)
+		}
+	}
+}
+
+func TestWarningsOfTheSDKStayOffStderr(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{Fault: script(endpoint.AnswerCut)})
+	stderr := os.Stderr
+	defer func() { os.Stderr = stderr }()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Stderr = write
+	putFails(t, open(t, settings(server)))
+	os.Stderr = stderr
+	write.Close()
+	if got, _ := io.ReadAll(read); len(got) > 0 {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{Streams: []string{"logs"}, RecordLimitBytes: 5 << 20, DistributesRecords: true})
+	sender := open(t, settings(server))
+	for _, stream := range []string{"logs", arn} {
+		got, err := sender.Describe(context.Background(), stream)
+		if want := (Stream{DistributesRecords: true, MaxRecordBytes: 5 << 20}); err != nil || got != want {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	}
+	if _, err := sender.Describe(context.Background(), "others"); err == nil || Judge(err).Cause != CauseStreamNotFound {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAssumeRole(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{})
+	s := settings(server)
+	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
+	s.ExternalID = "outside"
+	s.RoleSessionName = "fluent-bit"
+	sender := open(t, s)
+	if n := server.Counts().Connections; n != 0 {
+		t.Errorf("Open made %d connections", n)
+	}
+	put(t, sender)
+	put(t, sender)
+	asked := server.RoleRequests()
+	if len(asked) != 1 {
+		t.Fatalf("%d requests to STS for two records", len(asked))
+	}
+	got := asked[0]
+	if got.Action != "AssumeRole" || got.RoleARN != s.RoleARN || got.ExternalID != "outside" || got.SessionName != "fluent-bit" || got.DurationSeconds != "3600" {
+		t.Errorf("asked for %+v", got)
+	}
+	if key, _, service := got.Request.Signer(); key != "AKIDSTATIC" || service != "sts" {
+		t.Errorf("asked STS as %s for %s", key, service)
+	}
+	request := server.Requests()[0]
+	if key, _, _ := request.Signer(); key != endpoint.RoleKeyID(1) {
+		t.Errorf("sent as %s", key)
+	}
+	if token := request.Header.Get("X-Amz-Security-Token"); token != endpoint.RoleSessionToken(1) {
+		t.Errorf("sent with token %s", token)
+	}
+}
+
+func TestRoleIsRenewedBeforeItEnds(t *testing.T) {
+	isolate(t)
+	for name, test := range map[string]struct {
+		left time.Duration
+		asks int // for three records
+	}{
+		"an hour":                    {time.Hour, 1},
+		"shorter than the window":    {renewBefore - time.Minute, 1},
+		"over when it arrives":       {-time.Second, 3},
+		"an hour, then revoked once": {time.Hour, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
+				return endpoint.RoleAnswer{Expires: time.Now().Add(test.left)}
+			}}
+			revoked := strings.Contains(name, "revoked")
+			if revoked {
+				o.Fault = script(endpoint.Error(400, "ExpiredTokenException", "The security token included in the request is expired"))
+			}
+			server := start(t, o)
+			s := settings(server)
+			s.RoleARN = "arn:aws:iam::123456789012:role/writer"
+			sender := open(t, s)
+			if revoked {
+				if verdict, err := putFails(t, sender); verdict.Cause != CauseExpiredToken {
+					t.Errorf("%v: got %+v", err, verdict)
+				}
+			}
+			for range 3 {
+				put(t, sender)
+			}
+			if n := len(server.RoleRequests()); n != test.asks {
+				t.Errorf("STS was asked %d times, want %d", n, test.asks)
+			}
+		})
+	}
+}
+
+func TestRenewalTime(t *testing.T) {
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, test := range []struct{ left, renew time.Duration }{
+		{time.Hour, 55 * time.Minute},
+		{10*time.Minute + 2*time.Second, 5*time.Minute + 2*time.Second},
+		{10 * time.Minute, 5 * time.Minute},
+		{8 * time.Minute, 4 * time.Minute},
+		{0, 0},
+		{-time.Minute, -time.Minute},
+	} {
+		if got := renewalTime(now, now.Add(test.left), 5*time.Minute).Sub(now); got != test.renew {
+			t.Errorf("%s left: renewed after %s, want %s", test.left, got, test.renew)
+		}
+	}
+}
+
+func TestRoleDeniedIsNotTakenForTheStream(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
+		return endpoint.RoleAnswer{Fault: endpoint.Error(403, "AccessDenied", "User: u is not authorized to perform: sts:AssumeRole")}
+	}})
+	s := settings(server)
+	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
+	verdict, err := putFails(t, open(t, s))
+	if verdict.Outcome != RetryMend || verdict.Cause != CauseAssumeRole || !strings.Contains(verdict.Advice, "trust policy") {
+		t.Errorf("%v: got %+v", err, verdict)
+	}
+	if c := server.Counts(); c.RoleRequests != 1 || c.PutRecords != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestWebIdentityUsesSTSEndpoint(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{})
+	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, "token", "web-token"))
+	t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pod")
+	s := settings(server)
+	s.KeyID, s.SecretKey = "", ""
+	put(t, open(t, s))
+	asked := server.RoleRequests()
+	if len(asked) != 1 || asked[0].Action != "AssumeRoleWithWebIdentity" || asked[0].WebIdentityToken != "web-token" {
+		t.Fatalf("asked for %+v", asked)
+	}
+}
+
+func TestCredentialsComeFromWhatIsSet(t *testing.T) {
+	isolate(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "env-secret")
+	file := write(t, "credentials", `
+[default]
+aws_access_key_id = AKIDDEFAULT
+aws_secret_access_key = default-secret
+[other]
+aws_access_key_id = AKIDOTHER
+aws_secret_access_key = other-secret
+region = ap-south-1
+`)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+	server := start(t, endpoint.Options{})
+	for i, test := range []struct {
+		settings    Settings
+		key, region string
+	}{
+		{Settings{}, "AKIDENV", "us-east-1"},
+		{Settings{Profile: "other"}, "AKIDOTHER", "us-east-1"},
+		{Settings{CredentialsPath: file}, "AKIDDEFAULT", "us-east-1"},
+		{Settings{CredentialsPath: file, Profile: "other"}, "AKIDOTHER", "us-east-1"},
+		{Settings{KeyID: "AKIDSTATIC", SecretKey: "s", Profile: "other"}, "AKIDSTATIC", "us-east-1"},
+	} {
+		t.Setenv("AWS_REGION", "us-east-1")
+		test.settings.Endpoint = server.URL()
+		put(t, open(t, test.settings))
+		if key, region, _ := server.Requests()[i].Signer(); key != test.key || region != test.region {
+			t.Errorf("%+v: sent as %s in %s", test.settings, key, region)
+		}
+	}
+}
+
+func TestNoCredentialsIsNoReasonNotToStart(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{})
+	s := settings(server)
+	s.KeyID, s.SecretKey = "", ""
+	verdict, err := putFails(t, open(t, s))
+	if verdict.Outcome != Retry || verdict.Cause != CauseNoCredentials || verdict.Advice == "" {
+		t.Errorf("%v: got %+v", err, verdict)
+	}
+}
+
+func TestOpenDoesNotAskTheMetadataService(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{})
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL())
+	t.Setenv("AWS_DEFAULTS_MODE", "auto")
+	sender := open(t, Settings{Region: "eu-central-1", Endpoint: server.URL()})
+	if n := server.Counts().Connections; n != 0 {
+		t.Errorf("Open made %d connections", n)
+	}
+	if verdict, err := putFails(t, sender); verdict.Cause != CauseNoCredentials {
+		t.Errorf("%v: got %+v", err, verdict)
+	}
+	if server.Counts().Connections == 0 {
+		t.Error("the metadata service was not asked at all")
+	}
+}
+
+func TestRegion(t *testing.T) {
+	isolate(t)
+	config := write(t, "config", "[default]\nregion = ap-south-1\n")
+	for name, test := range map[string]struct {
+		settings       Settings
+		env, want, err string
+	}{
+		"option":                      {settings: Settings{Region: "eu-west-1"}, env: "us-east-1", want: "eu-west-1"},
+		"environment":                 {env: "us-east-1", want: "us-east-1"},
+		"profile":                     {want: "ap-south-1"},
+		"ARN goes before environment": {settings: Settings{Stream: arn}, env: "us-east-1", want: "eu-west-1"},
+		"ARN and the same option":     {settings: Settings{Stream: arn, Region: "eu-west-1"}, want: "eu-west-1"},
+		"ARN against option":          {settings: Settings{Stream: arn, Region: "us-east-1"}, err: `region: "us-east-1", but the ARN in stream is of "eu-west-1"`},
+		"not a region":                {settings: Settings{Region: "Frankfurt"}, err: `region: "Frankfurt" is not`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("AWS_CONFIG_FILE", config)
+			t.Setenv("AWS_REGION", test.env)
+			sender, err := Open(context.Background(), test.settings)
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sender.Close()
+			if got := sender.Region(); got != test.want {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+}
+
+func TestOpenNamesTheOptionToMend(t *testing.T) {
+	isolate(t)
+	for name, test := range map[string]struct {
+		settings Settings
+		want     string
+	}{
+		"no region":        {Settings{}, "region: not set"},
+		"stream name":      {Settings{Stream: "my logs"}, `stream: "my logs" is not a stream name`},
+		"stream name long": {Settings{Stream: strings.Repeat("x", 129)}, "stream: "},
+		"ARN of a queue":   {Settings{Stream: "arn:aws:sqs:eu-west-1:123456789012:logs"}, "is not the ARN of a stream"},
+		"consumer's ARN":   {Settings{Stream: arn + "/consumer/c:1"}, "is not the ARN of a stream"},
+		"key alone":        {Settings{KeyID: "AKID"}, "aws_key_id and aws_sec_key: set both or neither"},
+		"secret alone":     {Settings{SecretKey: "s"}, "aws_key_id and aws_sec_key: set both or neither"},
+		"token alone":      {Settings{SessionToken: "t"}, "aws_session_token: "},
+		"no profile":       {Settings{Region: "r", Profile: "nobody"}, `profile: "nobody" is not in`},
+		"no such file":     {Settings{Region: "r", CredentialsPath: "/nowhere/credentials"}, "credentials_path: stat /nowhere/credentials"},
+		"endpoint":         {Settings{Endpoint: "kinesis.example.com"}, `endpoint: "kinesis.example.com": want http:// or https://, and a host`},
+		"endpoint's host":  {Settings{Endpoint: "https://:443"}, "endpoint: "},
+		"STS endpoint":     {Settings{STSEndpoint: "ftp://x"}, "sts_endpoint: "},
+		"proxy":            {Settings{HTTPProxy: "proxy:3128"}, "http_proxy: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Open(context.Background(), test.settings)
+			if err == nil || !strings.HasPrefix(err.Error(), "kinesis: ") || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	for _, proxy := range []string{"http://user:hunter2@pro xy", "ftp://user:hunter2@proxy"} {
+		if _, err := Open(context.Background(), Settings{HTTPProxy: proxy}); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v", proxy, err)
+		}
+	}
+}
+
+func TestProxy(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{})
+	s := settings(server)
+	s.Endpoint, s.HTTPProxy = "http://kinesis.test", server.URL()
+	sender := open(t, s)
+	put(t, sender)
+	if host := server.Requests()[0].Host; host != "kinesis.test" {
+		t.Errorf("the proxy was asked for %s", host)
+	}
+	if got := sender.PlaintextRemote(); len(got) != 1 || got[0] != "http://kinesis.test" {
+		t.Errorf("plaintext to %v", got)
+	}
+	if got := open(t, settings(server)).PlaintextRemote(); len(got) != 0 {
+		t.Errorf("plaintext to %v, on this host", got)
+	}
+}
+
+func TestProxyIsNotAskedForWhatIsNear(t *testing.T) {
+	for host, direct := range map[string]bool{
+		"localhost": true, "127.0.0.1": true, "::1": true, "169.254.169.254": true, "169.254.170.2": true,
+		"fd00:ec2::254": true, "kinesis.eu-west-1.amazonaws.com": false, "10.0.0.1": false,
+	} {
+		if got := thisHost(host) || metadataService(host); got != direct {
+			t.Errorf("%s: %v", host, got)
+		}
+	}
+}
+
+func TestTLSWithCABundleAndHTTP1(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{TLS: true})
+	t.Setenv("AWS_CA_BUNDLE", write(t, "ca.pem", string(server.CAPEM())))
+	s := settings(server)
+	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
+	sender := open(t, s)
+	put(t, sender)
+	if got := server.Requests()[0].Proto; got != "HTTP/1.1" {
+		t.Errorf("%s to a server that offers HTTP/2", got)
+	}
+	if v := sender.pool.TLSClientConfig.MinVersion; v < tls.VersionTLS12 {
+		t.Errorf("TLS %x is allowed", v)
+	}
+}
+
+func TestWorkersKeepTheirConnections(t *testing.T) {
+	isolate(t)
+	const workers = 8
+	var together sync.WaitGroup
+	together.Add(workers)
+	server := start(t, endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+		if n <= workers { // nobody is answered before all have connected
+			together.Done()
+			together.Wait()
+		}
+		return endpoint.OK
+	}})
+	sender := open(t, settings(server))
+	for range 3 {
+		var done sync.WaitGroup
+		for range workers {
+			done.Go(func() {
+				if _, err := sender.PutRecord(context.Background(), "logs", "key", []byte("data")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		done.Wait()
+	}
+	if c := server.Counts(); c.Connections != workers || c.Accepted != 3*workers {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{})
+	s := settings(server)
+	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
+	sender, err := Open(context.Background(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, sender)
+	if server.Counts().OpenConnections == 0 {
+		t.Fatal("no connection was kept, so none can be left behind")
+	}
+	sender.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := server.AwaitDisconnect(ctx); err != nil {
+		t.Error(err)
+	}
+	for stacks := goroutines(); strings.Contains(stacks, "persistConn"); stacks = goroutines() {
+		if ctx.Err() != nil {
+			t.Fatalf("goroutines left:\n%s", stacks)
+		}
+		runtime.Gosched()
+	}
+}
+
+func goroutines() string {
+	var b strings.Builder
+	_ = pprof.Lookup("goroutine").WriteTo(&b, 2)
+	return b.String()
+}
+
+func TestDebugLogShowsNothingSecret(t *testing.T) {
+	isolate(t)
+	data := []byte("what the users wrote")
+	server := start(t, endpoint.Options{Fault: script(endpoint.OK, endpoint.Error(400, "AccessDeniedException", "no"), endpoint.ResetRead)})
+	var log lines
+	s := settings(server)
+	s.RoleARN, s.ExternalID, s.Debug = "arn:aws:iam::123456789012:role/writer", "outside", log.add
+	sender := open(t, s)
+	for range 3 {
+		_, _ = sender.PutRecord(context.Background(), "logs", "key-of-the-record", data)
+	}
+	text := log.text()
+	for _, want := range []string{"Kinesis_20131202.PutRecord", "200 OK", "400 Bad Request", "X-Amzn-Requestid: 0000", "no answer from"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	for _, secret := range []string{
+		secretKey, "Credential", "Signature", endpoint.RoleKeyID(1), endpoint.RoleSecretKey(1), endpoint.RoleSessionToken(1),
+		"outside", "key-of-the-record", string(data), base64.StdEncoding.EncodeToString(data),
+	} {
+		if strings.Contains(text, secret) {
+			t.Errorf("%q in\n%s", secret, text)
+		}
+	}
+}
+
+func TestErrorsShowNothingSecret(t *testing.T) {
+	isolate(t)
+	const quoted = "The request signature we calculated does not match the signature you provided.\n\n" +
+		"The Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:" + "the-token\n'"
+	for _, message := range []string{quoted, strings.ReplaceAll(quoted, "\n", " "), strings.Repeat("ä", maxErrorBytes) + "the-token"} {
+		server := start(t, endpoint.Options{Fault: script(endpoint.Error(400, "InvalidSignatureException", message))})
+		_, err := putFails(t, open(t, settings(server)))
+		text := err.Error()
+		if strings.Contains(text, "the-token") || strings.Contains(text, "\n") || strings.ContainsRune(text, '\uFFFD') {
+			t.Errorf("got %q", text)
+		}
+		if !strings.Contains(text, "InvalidSignatureException") {
+			t.Errorf("%q does not quote the code", text)
+		}
+	}
+}
+
+// lines collects a debug log.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) add(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(&l.b, format+"\n", args...)
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func write(t testing.TB, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func BenchmarkPutRecord(b *testing.B) {
+	isolate(b)
+	for _, mib := range []int{1, 10} {
+		b.Run(fmt.Sprintf("%dMiB", mib), func(b *testing.B) {
+			server := start(b, endpoint.Options{RecordLimitBytes: endpoint.MaxRecordLimitBytes, OnRecord: func(endpoint.Record) {}})
+			sender := open(b, settings(server))
+			data := make([]byte, mib<<20-len("key"))
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := sender.PutRecord(context.Background(), "logs", "key", data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
