@@ -77,6 +77,9 @@ func flush(find func() *plugin.Instance, data unsafe.Pointer, length C.size_t, t
 		return output.FLB_RETRY
 	}
 	log = in.Log
+	if engine.OnOwnThread() {
+		in.WithoutWorkers()
+	}
 	switch in.Flush(C.GoString(tag), unsafe.Slice((*byte)(data), int(length))) {
 	case plugin.Delivered:
 		return output.FLB_OK

@@ -53,18 +53,27 @@ func (l *Loss) add(from, to int) {
 	l.Bytes += to - from
 }
 
+// Limit bounds the Kinesis records that are built, partition key included.
+type Limit struct {
+	// Bytes is the largest record.
+	Bytes int
+	// Alone is the largest record that has only one user record, which cannot
+	// be made smaller. It is not below Bytes.
+	Alone int
+}
+
 // New returns an Aggregator.
 func New() *Aggregator { return new(Aggregator) }
 
 // Fill builds one aggregated record under the partition key, which has to be
 // valid UTF-8, from the events of chunk that start at offset from, as many as
-// fit into maxRecordBytes, key included. from is 0 or the Next of a Part before.
-// chunk is only read, and not kept. Fill has no errors: what cannot be sent is
-// counted in the Part.
-func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string, maxRecordBytes int) Part {
-	room := maxRecordBytes - len(partitionKey) - kpl.DigestBytes
+// the limit allows. from is 0 or the Next of a Part before. chunk is only read,
+// and not kept. Fill has no errors: what cannot be sent is counted in the Part.
+func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string, limit Limit) Part {
+	// around is what is not in dst: the digest, and the key of the Kinesis record.
+	around := kpl.DigestBytes + len(partitionKey)
 	if a.buffer == nil {
-		a.buffer = make([]byte, 0, min(maxRecordBytes, 2*len(chunk))+kpl.HeadBytes(partitionKey)+kpl.DigestBytes)
+		a.buffer = make([]byte, 0, min(limit.Bytes, 2*len(chunk))+kpl.HeadBytes(partitionKey)+kpl.DigestBytes)
 	}
 	dst := kpl.AppendHead(a.buffer[:0], partitionKey)
 	empty := len(dst)
@@ -107,14 +116,19 @@ func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string, maxRecord
 		size := len(dst) - data
 		dst = kpl.CloseRecord(dst, start, guess)
 		guess = size
-		if len(dst) > room {
-			dst = dst[:start]
-			if empty+kpl.RecordBytes(size) > room {
+		if len(dst)+around > limit.Bytes {
+			if empty+kpl.RecordBytes(size)+around > limit.Alone {
+				dst = dst[:start]
 				p.TooLarge.add(i, next)
 				i = next
 				continue
 			}
-			p.Next = i
+			if start > empty {
+				dst = dst[:start]
+				p.Next = i
+				break
+			}
+			p.Records, p.Next = 1, next
 			break
 		}
 		p.Records++

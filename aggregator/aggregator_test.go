@@ -17,6 +17,8 @@ import (
 
 const testKey = "5a2f8c1e-0b4d-4f6a-9c3e-7d1b2a3c4d5e"
 
+var largest = Limit{kpl.LargestMaxRecordBytes, kpl.LargestMaxRecordBytes}
+
 // open reads an aggregated record back with the generated code and returns its
 // user records.
 func open(t testing.TB, aggregate []byte, key string) []string {
@@ -48,7 +50,7 @@ func open(t testing.TB, aggregate []byte, key string) []string {
 // records.
 func fillAll(t testing.TB, data []byte) ([]string, Part) {
 	t.Helper()
-	p := New().Fill(data, 0, testKey, kpl.LargestMaxRecordBytes)
+	p := New().Fill(data, 0, testKey, largest)
 	if p.Next != len(data) {
 		t.Fatalf("stopped at %d of %d", p.Next, len(data))
 	}
@@ -274,7 +276,7 @@ func TestNestedPromisesTakeNoMemory(t *testing.T) {
 	}
 	data = append(data, make([]byte, filler)...)
 	a := New()
-	a.Fill(data, 0, testKey, kpl.LargestMaxRecordBytes)
+	a.Fill(data, 0, testKey, largest)
 	if got := cap(a.json.members.table) * 4; got > 4*filler {
 		t.Errorf("%d bytes of hash table for a chunk of %d", got, len(data))
 	}
@@ -367,14 +369,14 @@ func TestRepeatedKeys(t *testing.T) {
 
 func TestSizeIsExact(t *testing.T) {
 	c := chunk.AccessLog(3, 20)
-	whole := New().Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes)
+	whole := New().Fill(c.Bytes, 0, testKey, largest)
 	exact := len(whole.Aggregate) + len(testKey)
 
-	p := New().Fill(c.Bytes, 0, testKey, exact)
+	p := New().Fill(c.Bytes, 0, testKey, Limit{exact, exact})
 	if p.Next != len(c.Bytes) || len(p.Aggregate)+len(testKey) != exact {
 		t.Errorf("limit %d: stopped at %d of %d", exact, p.Next, len(c.Bytes))
 	}
-	p = New().Fill(c.Bytes, 0, testKey, exact-1)
+	p = New().Fill(c.Bytes, 0, testKey, Limit{exact - 1, exact - 1})
 	if p.Records != 19 || p.Next != c.Ends[18] {
 		t.Errorf("limit %d: %d records, next %d", exact-1, p.Records, p.Next)
 	}
@@ -388,7 +390,7 @@ func TestPartsJoinToTheWhole(t *testing.T) {
 				a := New()
 				var got []string
 				for from := 0; from < len(c.Bytes); {
-					p := a.Fill(c.Bytes, from, testKey, limit)
+					p := a.Fill(c.Bytes, from, testKey, Limit{limit, limit})
 					if p.Aggregate == nil || p.TooLarge.Count > 0 || len(p.Aggregate)+len(testKey) > limit {
 						t.Fatalf("limit %d at %d: %d bytes, %+v", limit, from, len(p.Aggregate), p.TooLarge)
 					}
@@ -411,25 +413,39 @@ func TestRecordTooLargeOnItsOwnIsLeftOut(t *testing.T) {
 	}
 	c := chunk.NewCorpus(chunk.M("n", 1), at(longest+1), chunk.M("n", 2), at(longest), chunk.M("n", 3))
 	a := New()
-	first := a.Fill(c.Bytes, 0, testKey, limit)
+	first := a.Fill(c.Bytes, 0, testKey, Limit{limit, limit})
 	same(t, open(t, first.Aggregate, testKey), []string{c.JSON[0], c.JSON[2]})
 	if want := (Loss{1, c.Ends[0], c.Ends[1] - c.Ends[0]}); first.TooLarge != want {
 		t.Errorf("%+v, want %+v", first.TooLarge, want)
 	}
-	second := a.Fill(c.Bytes, first.Next, testKey, limit)
+	second := a.Fill(c.Bytes, first.Next, testKey, Limit{limit, limit})
 	if len(second.Aggregate)+len(testKey) != limit {
 		t.Errorf("the longest record makes %d bytes, want %d", len(second.Aggregate)+len(testKey), limit)
 	}
 	same(t, open(t, second.Aggregate, testKey), c.JSON[3:4])
-	third := a.Fill(c.Bytes, second.Next, testKey, limit)
+	third := a.Fill(c.Bytes, second.Next, testKey, Limit{limit, limit})
 	same(t, open(t, third.Aggregate, testKey), c.JSON[4:])
+}
+
+func TestRecordLargerThanTheOthersGoesAlone(t *testing.T) {
+	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
+	c := chunk.NewCorpus(at(100), at(100), at(1500), at(100), at(5000), at(100))
+	limit := Limit{Bytes: 1000, Alone: 2000}
+	a := New()
+	for from, want := 0, [][]string{c.JSON[0:2], c.JSON[2:3], {c.JSON[3], c.JSON[5]}}; from < len(c.Bytes); want = want[1:] {
+		p := a.Fill(c.Bytes, from, testKey, limit)
+		same(t, open(t, p.Aggregate, testKey), want[0])
+		if from = p.Next; from == len(c.Bytes) && (len(want) != 1 || p.TooLarge.Count != 1) {
+			t.Errorf("%d parts left, %+v", len(want)-1, p.TooLarge)
+		}
+	}
 }
 
 func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	for name, c := range corpora(1000) {
 		t.Run(name, func(t *testing.T) {
 			a := New()
-			allocs := testing.AllocsPerRun(5, func() { a.Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes) })
+			allocs := testing.AllocsPerRun(5, func() { a.Fill(c.Bytes, 0, testKey, largest) })
 			if allocs != 0 {
 				t.Errorf("%v allocations for a chunk of %d records", allocs, len(c.JSON))
 			}
@@ -452,19 +468,19 @@ func BenchmarkFill(b *testing.B) {
 		c := test.c
 		b.Run(test.name, func(b *testing.B) {
 			a := New()
-			p := a.Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes)
+			p := a.Fill(c.Bytes, 0, testKey, largest)
 			if p.Records != len(c.JSON) {
 				b.Fatalf("%d records of %d", p.Records, len(c.JSON))
 			}
 			b.SetBytes(int64(len(c.Bytes)))
 			b.ReportAllocs()
 			for b.Loop() {
-				a.Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes)
+				a.Fill(c.Bytes, 0, testKey, largest)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.Records), "ns/record")
 		})
 		b.Run(test.name+"/MD5", func(b *testing.B) {
-			p := New().Fill(c.Bytes, 0, testKey, kpl.LargestMaxRecordBytes)
+			p := New().Fill(c.Bytes, 0, testKey, largest)
 			b.SetBytes(int64(len(c.Bytes)))
 			for b.Loop() {
 				md5.Sum(p.Aggregate)

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
 
 #include "engine.h"
 
@@ -28,6 +30,13 @@ const char *kinesis_agg_name(void *output)
 
     *(void **) &name = dlsym(RTLD_DEFAULT, "flb_output_name");
     return name == NULL ? NULL : name(output);
+}
+
+int kinesis_agg_on_own_thread(void)
+{
+    char name[16] = ""; /* prctl's limit */
+
+    return prctl(PR_GET_NAME, name) == 0 && strcmp(name, "flb-pipeline") == 0;
 }
 
 int kinesis_agg_log(struct kinesis_agg_api *api, void *output, int level, const char *line)

@@ -40,6 +40,10 @@ func Enter() (leave func()) {
 	return func() { C.kinesis_agg_leave() }
 }
 
+// OnOwnThread reports whether the calling thread is the engine's own, on which
+// everything waits for a flush, and not one of an output's workers.
+func OnOwnThread() bool { return C.kinesis_agg_on_own_thread() != 0 }
+
 // Output is one [OUTPUT] section. Its log is safe for concurrent use.
 type Output struct {
 	api    *C.struct_kinesis_agg_api

@@ -44,6 +44,9 @@ const char *kinesis_agg_name(void *output);
 void kinesis_agg_enter(void);
 void kinesis_agg_leave(void);
 
+/* Whether the calling thread is the engine's own, by its name. */
+int kinesis_agg_on_own_thread(void);
+
 /* Logs one line through the engine. Returns 0 if that is not possible, since
  * the engine is too old or did not call us on this thread; the caller then
  * writes it to stderr. */

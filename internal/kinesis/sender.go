@@ -49,7 +49,7 @@ type Receipt struct {
 // first PutRecord. An error names the option to mend. Close the Sender.
 func Open(ctx context.Context, s Settings) (*Sender, error) {
 	if err := s.check(); err != nil {
-		return nil, fmt.Errorf("kinesis: %w", err)
+		return nil, fmt.Errorf("kinesis: option %w", err)
 	}
 	if s.RequestTimeout == 0 {
 		s.RequestTimeout = DefaultRequestTimeout
@@ -60,7 +60,7 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 	var roles stsClient
 	cfg, err := load(ctx, s, &roles)
 	if err != nil {
-		return nil, fmt.Errorf("kinesis: %w", err)
+		return nil, fmt.Errorf("kinesis: option %w", err)
 	}
 
 	// load gave it this type; a CA bundle may have been added to it since.

@@ -576,22 +576,13 @@ func TestOpenNamesTheOptionToMend(t *testing.T) {
 		"token alone":      {Settings{SessionToken: "t"}, "aws_session_token: "},
 		"no profile":       {Settings{Region: "r", Profile: "nobody"}, `profile: "nobody" is not in`},
 		"no such file":     {Settings{Region: "r", CredentialsPath: "/nowhere/credentials"}, "credentials_path: stat /nowhere/credentials"},
-		"endpoint":         {Settings{Endpoint: "kinesis.example.com"}, `endpoint: "kinesis.example.com": want http:// or https://, and a host`},
-		"endpoint's host":  {Settings{Endpoint: "https://:443"}, "endpoint: "},
-		"STS endpoint":     {Settings{STSEndpoint: "ftp://x"}, "sts_endpoint: "},
-		"proxy":            {Settings{HTTPProxy: "proxy:3128"}, "http_proxy: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(context.Background(), test.settings)
-			if err == nil || !strings.HasPrefix(err.Error(), "kinesis: ") || !strings.Contains(err.Error(), test.want) {
+			if err == nil || !strings.HasPrefix(err.Error(), "kinesis: option ") || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v", err)
 			}
 		})
-	}
-	for _, proxy := range []string{"http://user:hunter2@pro xy", "ftp://user:hunter2@proxy"} {
-		if _, err := Open(context.Background(), Settings{HTTPProxy: proxy}); err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: got %v", proxy, err)
-		}
 	}
 }
 

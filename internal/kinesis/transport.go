@@ -76,7 +76,7 @@ func sendingClient(s Settings, pool *http.Transport) *http.Client {
 	return client
 }
 
-// proxy returns the proxy rule for the option; text has passed checkURL.
+// proxy returns the proxy rule for the option; text is a URL or empty.
 func proxy(text string) func(*http.Request) (*url.URL, error) {
 	if text == "" {
 		return http.ProxyFromEnvironment

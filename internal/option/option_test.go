@@ -93,7 +93,7 @@ func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
 		{"max_record_size", "NaN", []string{"option max_record_size"}},
 		{"oversize_chunk", "cut", []string{`option oversize_chunk: "cut"`, "split or drop"}},
 		{"debug", "1", []string{`option debug: "1"`, "true, on or yes"}},
-		{"endpoint", "localhost:4568", []string{"option endpoint", "http:// or https://"}},
+		{"endpoint", "localhost:4568", []string{"option endpoint", "no https:// or http:// in front"}},
 		{"endpoint", "https://", []string{"no host"}},
 		{"sts_endpoint", "https://sts?x=1", []string{"option sts_endpoint"}},
 		{"http_proxy", "http://[::1", []string{"option http_proxy", "not a URL"}},
@@ -111,6 +111,15 @@ func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestSecretsAreNotShown(t *testing.T) {
+	for _, proxy := range []string{"http://user:hunter2@pro xy", "ftp://user:hunter2@proxy"} {
+		_, err := Parse(from("stream", "logs", "http_proxy", proxy))
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", proxy, err)
+		}
 	}
 }
 

@@ -64,17 +64,21 @@ func (v boolValue) set(text string) error {
 
 func (v boolValue) allowed() string { return "true, on or yes, or false, off or no" }
 
-type urlValue struct{ to *string }
+type urlValue struct {
+	to      *string
+	schemes []string
+}
 
-func baseURL(to *string) value { return urlValue{to} }
+func baseURL(to *string, schemes ...string) value { return urlValue{to, schemes} }
 
+// set's errors do not quote the text, in which there may be a password.
 func (v urlValue) set(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
-		return errors.New("not a URL") // the parser's error repeats the text
-	case u.Scheme != "http" && u.Scheme != "https":
-		return errors.New("no http:// or https:// in front")
+		return errors.New("not a URL")
+	case !slices.Contains(v.schemes, u.Scheme):
+		return fmt.Errorf("no %s:// in front", strings.Join(v.schemes, ":// or "))
 	case u.Hostname() == "":
 		return errors.New("no host in it")
 	case u.RawQuery != "" || u.Fragment != "":
@@ -85,7 +89,7 @@ func (v urlValue) set(text string) error {
 }
 
 func (v urlValue) allowed() string {
-	return "a base URL such as https://host or http://host:port"
+	return fmt.Sprintf("a base URL such as %[1]s://host or %[1]s://host:port", v.schemes[0])
 }
 
 type durationValue struct {

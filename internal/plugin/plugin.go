@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"out_kinesis_agg/aggregator"
@@ -45,10 +46,18 @@ type Instance struct {
 	log      Log
 	sender   sender
 	stream   string
-	limit    int // of a record, in bytes
+	drop     bool // chunks larger than a record
+	maxBytes int  // of a record, as configured
 	timeout  time.Duration
 	keys     partitionKeys
-	troubles troubles
+	progress progress
+	// limitBytes is maxBytes until the stream proves to take less.
+	limitBytes atomic.Int64
+
+	troubles troubles // of delivery, by cause
+	losses   troubles // by kind
+	oversize sync.Once
+	threads  sync.Once
 	// aggregators is a pool, so that there are as many as flushes at a time.
 	aggregators sync.Pool
 
@@ -74,7 +83,7 @@ func Start(get func(name string) string, log Log) (*Instance, error) {
 	}
 	k, err := kinesis.Open(context.Background(), s)
 	if err != nil {
-		return nil, fmt.Errorf("option %w", err)
+		return nil, err
 	}
 	for _, base := range k.PlaintextRemote() {
 		log(engine.Warn, fmt.Sprintf("records and credentials go to %s unencrypted: write https:// unless the network in between is yours", base))
@@ -89,16 +98,21 @@ func Start(get func(name string) string, log Log) (*Instance, error) {
 }
 
 func newInstance(c option.Config, keys partitionKeys, s sender, log Log) *Instance {
-	return &Instance{
+	in := &Instance{
 		log:         log,
 		sender:      s,
 		stream:      c.Stream,
-		limit:       c.MaxRecordBytes,
+		maxBytes:    c.MaxRecordBytes,
+		drop:        c.OversizeChunk == option.Drop,
 		timeout:     c.RequestTimeout,
 		keys:        keys,
+		progress:    progress{now: time.Now},
 		troubles:    troubles{now: time.Now},
-		aggregators: sync.Pool{New: func() any { return aggregator.New(c.MaxRecordBytes) }},
+		losses:      troubles{now: time.Now},
+		aggregators: sync.Pool{New: func() any { return aggregator.New() }},
 	}
+	in.limitBytes.Store(int64(c.MaxRecordBytes))
+	return in
 }
 
 func settings(c option.Config) kinesis.Settings {
@@ -146,86 +160,36 @@ func (in *Instance) begin() bool {
 	return !in.stopped
 }
 
-// Flush sends one chunk, all of one tag, as one aggregated record. chunk is only
-// read, and not kept.
+// WithoutWorkers takes note that a flush runs on the engine's own thread.
+func (in *Instance) WithoutWorkers() {
+	in.threads.Do(func() {
+		in.log(engine.Warn, "flushes run on the engine's own thread and stop all inputs while they last: set workers to 1 or more")
+	})
+}
+
+// Flush sends one chunk, all of one tag: as one aggregated record where it fits
+// into one, else as oversize_chunk says. chunk is only read, and not kept.
 func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 	if !in.begin() {
 		return Retry
 	}
 	defer in.flushing.Done()
-	a := in.aggregators.Get().(*aggregator.Aggregator)
-	outcome := in.flush(a, tag, chunk)
-	// Not after a panic, which may have left it in the middle of something.
-	in.aggregators.Put(a)
-	return outcome
-}
-
-func (in *Instance) flush(a *aggregator.Aggregator, tag string, chunk []byte) Outcome {
-	key := in.keys.next(tag)
-	part := a.Fill(chunk, 0, key)
-	if part.Next < len(chunk) || part.TooLarge.Count > 0 {
-		in.log(engine.Error, fmt.Sprintf("chunk of tag %s, %d bytes, fits into no record of %d bytes and is not sent: raise the stream's record size and max_record_size",
-			tag, len(chunk), in.limit))
-		return Undeliverable
-	}
-	if part.Aggregate == nil {
-		in.reportLosses(tag, part)
-		if part.Unreadable.Count+part.NotEvents.Count+part.TooDeep.Count > 0 {
-			in.log(engine.Error, fmt.Sprintf("chunk of tag %s, %d bytes, has no record that can be read and is not sent", tag, len(chunk)))
-			return Undeliverable
-		}
-		return Delivered
-	}
+	// One deadline for all parts: the engine cannot interrupt a flush, and what
+	// was sent by then is remembered for the retry.
 	ctx, cancel := context.WithTimeout(context.Background(), in.timeout)
 	defer cancel()
-	if _, err := in.sender.PutRecord(ctx, in.stream, key, part.Aggregate); err != nil {
-		in.reportFailure(tag, len(chunk), err)
-		return Retry
+	f := flush{
+		Instance: in,
+		ctx:      ctx,
+		tag:      tag,
+		chunk:    chunk,
+		limit:    aggregator.Limit{Bytes: int(in.limitBytes.Load()), Alone: in.maxBytes},
+		filler:   in.aggregators.Get().(*aggregator.Aggregator),
 	}
-	for _, line := range in.troubles.worked() {
-		in.log(engine.Info, line)
-	}
-	// Not before, since a retry would come upon the same losses again.
-	in.reportLosses(tag, part)
-	return Delivered
-}
-
-// reportFailure logs why a chunk has to be retried, unless that is known.
-func (in *Instance) reportFailure(tag string, chunkBytes int, err error) {
-	v := kinesis.Judge(err)
-	line := in.troubles.failed(v.Cause, failureText(v, err))
-	if line == "" {
-		return
-	}
-	level := engine.Warn
-	if v.Outcome != kinesis.Retry {
-		level = engine.Error
-	}
-	in.log(level, fmt.Sprintf("chunk of tag %s, %d bytes, is to be retried: %s", tag, chunkBytes, line))
-}
-
-func failureText(v kinesis.Verdict, err error) string {
-	if v.Advice == "" {
-		return err.Error()
-	}
-	return err.Error() + ": " + v.Advice
-}
-
-// reportLosses logs what of a chunk could not be sent.
-func (in *Instance) reportLosses(tag string, p aggregator.Part) {
-	for _, l := range []struct {
-		aggregator.Loss
-		what string
-	}{
-		{p.Unreadable, "the rest of the chunk is no msgpack, or breaks off"},
-		{p.NotEvents, "values that are no log events"},
-		{p.TooDeep, "records that are nested too deep"},
-	} {
-		if l.Count > 0 {
-			in.log(engine.Error, fmt.Sprintf("lost from a chunk of tag %s: %s: %d from byte offset %d on, %d bytes",
-				tag, l.what, l.Count, l.Offset, l.Bytes))
-		}
-	}
+	outcome := f.run()
+	// Not after a panic, which may have left it in the middle of something.
+	in.aggregators.Put(f.filler)
+	return outcome
 }
 
 // Lines splits an error that joins several into one line for each.

@@ -1,0 +1,329 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"out_kinesis_agg/internal/engine"
+	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/internal/option"
+	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/test/chunk"
+)
+
+// fakeSender stands in for Kinesis. put is called for each PutRecord.
+type fakeSender struct {
+	put    func(key string, data []byte) error
+	closed bool
+}
+
+func (f *fakeSender) PutRecord(_ context.Context, stream, key string, data []byte) (kinesis.Receipt, error) {
+	if stream != "logs" {
+		return kinesis.Receipt{}, fmt.Errorf("stream %q", stream)
+	}
+	return kinesis.Receipt{SequenceNumber: "1"}, f.put(key, data)
+}
+
+func (f *fakeSender) Close() { f.closed = true }
+
+// logged collects log lines.
+type logged struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logged) log(level engine.Level, line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, strings.TrimSpace(level.String())+": "+line)
+}
+
+func (l *logged) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines := l.lines
+	l.lines = nil
+	return lines
+}
+
+// start makes an instance over a fake Kinesis. options are names and values.
+func start(t *testing.T, put func(key string, data []byte) error, options ...string) (*Instance, *logged) {
+	t.Helper()
+	set := map[string]string{"stream": "logs"}
+	for i := 0; i < len(options); i += 2 {
+		set[options[i]] = options[i+1]
+	}
+	c, err := option.Parse(func(name string) string { return set[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := parsePartitionKeys(c.FixedPartitionKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l logged
+	return newInstance(c, keys, &fakeSender{put: put}, l.log), &l
+}
+
+// wantLog checks that there is one log line and that it has all of these texts.
+func wantLog(t *testing.T, l *logged, texts ...string) {
+	t.Helper()
+	lines := l.take()
+	if len(lines) != 1 {
+		t.Fatalf("log lines: %q", lines)
+	}
+	for _, text := range texts {
+		if !strings.Contains(lines[0], text) {
+			t.Errorf("%q is not in: %s", text, lines[0])
+		}
+	}
+}
+
+func TestAChunkIsOnePutRecordUnderTheKeyInTheRecord(t *testing.T) {
+	for _, fixed := range []string{"", "fixed", "Zürich-東京-🚲", "$TAG"} {
+		t.Run(fixed, func(t *testing.T) {
+			c := chunk.AccessLog(1, 100)
+			var keys []string
+			in, _ := start(t, func(key string, data []byte) error {
+				keys = append(keys, key)
+				a, err := kpl.Open(data)
+				if err != nil {
+					t.Error(err)
+				}
+				for i, r := range a.All() {
+					if string(r.Data) != c.JSON[i] || r.PartitionKey != key {
+						t.Fatalf("user record %d under %q in a record under %q: %s", i, r.PartitionKey, key, r.Data)
+					}
+				}
+				if a.Len() != len(c.JSON) {
+					t.Errorf("%d user records, want %d", a.Len(), len(c.JSON))
+				}
+				return nil
+			}, "fixed_partition_key", fixed)
+			for range 2 {
+				if got := in.Flush("app.log", c.Bytes); got != Delivered {
+					t.Errorf("outcome %v", got)
+				}
+			}
+			if len(keys) != 2 || (keys[0] == keys[1]) != (fixed != "") {
+				t.Errorf("keys %q", keys)
+			}
+		})
+	}
+}
+
+func TestARetryIsTheSameChunkUnderANewKeyAndLogsOnce(t *testing.T) {
+	c := chunk.AccessLog(1, 3)
+	keys := map[string]bool{}
+	broken := true
+	in, l := start(t, func(key string, _ []byte) error {
+		keys[key] = true
+		if broken {
+			return errors.New("it broke")
+		}
+		return nil
+	})
+	if got := in.Flush("app.log", c.Bytes); got != Retry {
+		t.Errorf("outcome %v", got)
+	}
+	wantLog(t, l, "warn: ", "app.log", fmt.Sprint(len(c.Bytes)), "it broke")
+	if got := in.Flush("app.log", c.Bytes); got != Retry {
+		t.Errorf("outcome %v", got)
+	}
+	broken = false
+	if got := in.Flush("app.log", c.Bytes); got != Delivered {
+		t.Errorf("outcome %v", got)
+	}
+	if lines := l.take(); lines != nil || len(keys) != 3 {
+		t.Errorf("log %q, keys %v", lines, keys)
+	}
+}
+
+func TestChunksWithoutRecords(t *testing.T) {
+	for name, test := range map[string]struct {
+		chunk []byte
+		want  Outcome
+	}{
+		"empty":         {nil, Delivered},
+		"markers":       {chunk.New().GroupOpen(nil, nil).GroupClose().Bytes(), Delivered},
+		"no msgpack":    {[]byte{0xc1, 1, 2, 3}, Undeliverable},
+		"no events":     {chunk.New().Value(1).Value("x").Bytes(), Undeliverable},
+		"half an event": {chunk.AccessLog(1, 1).Bytes[:50], Undeliverable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, l := start(t, func(string, []byte) error {
+				t.Error("it sent a record")
+				return nil
+			})
+			if got := in.Flush("app.log", test.chunk); got != test.want {
+				t.Errorf("outcome %v, want %v", got, test.want)
+			}
+			if lines := l.take(); (len(lines) > 0) != (test.want == Undeliverable) {
+				t.Errorf("log %q", lines)
+			}
+		})
+	}
+}
+
+func TestDamageIsLoggedOnceTheRestIsDelivered(t *testing.T) {
+	c := chunk.AccessLog(1, 3)
+	damaged := append(append([]byte{}, c.Bytes...), 0xc1, 's', 'e', 'c', 'r', 'e', 't')
+	broken := true
+	in, l := start(t, func(_ string, data []byte) error {
+		if broken {
+			return errors.New("it broke")
+		}
+		if a, err := kpl.Open(data); err != nil || a.Len() != 3 {
+			t.Errorf("%d user records, %v", a.Len(), err)
+		}
+		return nil
+	})
+	if in.Flush("app.log", damaged) != Retry {
+		t.Error("not retried")
+	}
+	wantLog(t, l, "it broke")
+	broken = false
+	if in.Flush("app.log", damaged) != Delivered {
+		t.Error("not delivered")
+	}
+	wantLog(t, l, "error: ", "app.log", fmt.Sprintf("byte offset %d", len(c.Bytes)), "7 bytes")
+}
+
+func TestFlushesRunAtTheSameTime(t *testing.T) {
+	const flushes = 8
+	c := chunk.AccessLog(1, 200)
+	// Each PutRecord waits until all are there.
+	var arrived sync.WaitGroup
+	arrived.Add(flushes)
+	in, _ := start(t, func(_ string, data []byte) error {
+		arrived.Done()
+		arrived.Wait()
+		a, err := kpl.Open(data)
+		for i, r := range a.All() {
+			if string(r.Data) != c.JSON[i] {
+				return fmt.Errorf("user record %d differs", i)
+			}
+		}
+		return err
+	})
+	var done sync.WaitGroup
+	for range flushes {
+		done.Go(func() {
+			if got := in.Flush("app.log", c.Bytes); got != Delivered {
+				t.Errorf("outcome %v", got)
+			}
+		})
+	}
+	done.Wait()
+}
+
+func TestStopWaitsForFlushes(t *testing.T) {
+	began, release := make(chan bool), make(chan bool)
+	in, _ := start(t, func(string, []byte) error {
+		began <- true
+		<-release
+		return nil
+	})
+	c := chunk.AccessLog(1, 1)
+	outcome := make(chan Outcome, 1)
+	go func() { outcome <- in.Flush("app.log", c.Bytes) }()
+	<-began
+	stopped := make(chan bool)
+	go func() {
+		in.Stop()
+		if !in.sender.(*fakeSender).closed {
+			t.Error("the sender is not closed")
+		}
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+		t.Error("stopped before the flush was done")
+	case release <- true:
+	}
+	<-stopped
+	if got := <-outcome; got != Delivered {
+		t.Errorf("outcome %v", got)
+	}
+	if got := in.Flush("app.log", c.Bytes); got != Retry {
+		t.Errorf("outcome after Stop: %v", got)
+	}
+}
+
+func TestAPanicLeavesTheInstanceUsable(t *testing.T) {
+	panics := true
+	in, _ := start(t, func(string, []byte) error {
+		if panics {
+			panic("out of order")
+		}
+		return nil
+	})
+	c := chunk.AccessLog(1, 1)
+	func() {
+		defer func() { _ = recover() }()
+		in.Flush("app.log", c.Bytes)
+	}()
+	panics = false
+	if got := in.Flush("app.log", c.Bytes); got != Delivered {
+		t.Errorf("outcome %v", got)
+	}
+	in.Stop() // does not wait for the flush that panicked
+}
+
+func TestStartNamesBadOptions(t *testing.T) {
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_DEFAULT_REGION", "")
+	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+	for name, test := range map[string]struct {
+		options map[string]string
+		want    []string
+	}{
+		"several":       {map[string]string{"debug": "x", "max_record_size": "y"}, []string{"option stream:", "option debug:", "option max_record_size:"}},
+		"key part":      {map[string]string{"stream": "logs", "fixed_partition_key": "a$TAG[x]"}, []string{"option fixed_partition_key:", `"a$TAG[x]"`, "$TAG[n]"}},
+		"key too long":  {map[string]string{"stream": "logs", "fixed_partition_key": strings.Repeat("é", 257)}, []string{"option fixed_partition_key:", "257", "256"}},
+		"no region":     {map[string]string{"stream": "logs"}, []string{"option region:", "AWS_REGION"}},
+		"stream's name": {map[string]string{"stream": "my logs", "region": "eu-west-1"}, []string{"option stream:", `"my logs"`}},
+		"half a key":    {map[string]string{"stream": "logs", "region": "eu-west-1", "aws_key_id": "A"}, []string{"option aws_key_id and aws_sec_key:"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var l logged
+			_, err := Start(func(name string) string { return test.options[name] }, l.log)
+			if err == nil {
+				t.Fatal("it started")
+			}
+			text := strings.Join(Lines(err), "\n")
+			for _, want := range test.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("%q is not in: %s", want, text)
+				}
+			}
+		})
+	}
+}
+
+func TestRegistry(t *testing.T) {
+	var r Registry
+	if r.Find(0) != nil || r.Only() != nil || r.Remove(7) != nil {
+		t.Error("an empty registry has instances")
+	}
+	one, two := new(Instance), new(Instance)
+	h1 := r.Add(one)
+	if h1 == 0 || r.Find(h1) != one || r.Only() != one {
+		t.Error("one instance is not found")
+	}
+	h2 := r.Add(two)
+	if h2 == h1 || r.Find(h2) != two || r.Only() != nil {
+		t.Error("two instances are not told apart")
+	}
+	if r.Remove(h1) != one || r.Remove(h1) != nil || r.Only() != two {
+		t.Error("an instance is not removed once")
+	}
+	if all := r.RemoveAll(); len(all) != 1 || r.Find(h2) != nil {
+		t.Error("not all are removed")
+	}
+}

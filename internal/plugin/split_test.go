@@ -1,0 +1,298 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/smithy-go"
+
+	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/test/chunk"
+)
+
+// stream is a Kinesis stream of a test: it keeps what it takes, as texts.
+type stream struct {
+	t         *testing.T
+	maxBytes  int
+	fail      func(n int) error // of the n-th PutRecord, from 0; nil: none
+	lose      func(n int) error // the same, but the record is kept
+	requests  int
+	sizes     []int
+	aggregate [][]string
+}
+
+func (s *stream) put(key string, data []byte) error {
+	n := s.requests
+	s.requests++
+	if s.fail != nil {
+		if err := s.fail(n); err != nil {
+			return err
+		}
+	}
+	size := len(key) + len(data)
+	if s.maxBytes > 0 && size > s.maxBytes {
+		return &smithy.GenericAPIError{Code: "InvalidArgumentException",
+			Message: fmt.Sprintf("Record data size %d exceeds the stream's max record size of %d bytes", size, s.maxBytes)}
+	}
+	a, err := kpl.Open(data)
+	if err != nil {
+		s.t.Error(err)
+	}
+	var texts []string
+	for _, r := range a.All() {
+		texts = append(texts, string(r.Data))
+	}
+	s.aggregate = append(s.aggregate, texts)
+	s.sizes = append(s.sizes, size)
+	if s.lose != nil {
+		return s.lose(n)
+	}
+	return nil
+}
+
+func (s *stream) records() []string { return slices.Concat(s.aggregate...) }
+
+// at makes a failure of the requests with these numbers.
+func at(numbers ...int) func(int) error {
+	return func(n int) error {
+		if slices.Contains(numbers, n) {
+			return errors.New("it broke")
+		}
+		return nil
+	}
+}
+
+func TestALargeChunkIsSplitInOrderIntoAsFewRecordsAsFit(t *testing.T) {
+	const limit = 10_000
+	c := chunk.AccessLog(1, 200)
+	s := &stream{t: t}
+	in, l := start(t, s.put, "max_record_size", fmt.Sprint(limit))
+	for range 2 {
+		if got := in.Flush("app.log", c.Bytes); got != Delivered {
+			t.Fatalf("outcome %v", got)
+		}
+	}
+	if !slices.Equal(s.records(), slices.Concat(c.JSON, c.JSON)) {
+		t.Error("the records are not those of the chunk, in order")
+	}
+	for i, size := range s.sizes {
+		next := (i + 1) % (len(s.sizes) / 2)
+		if next != 0 {
+			size += kpl.RecordBytes(len(s.aggregate[i+1][0]))
+			if size <= limit {
+				t.Errorf("record %d has room for the first user record of the next", i)
+			}
+		} else if size > limit {
+			t.Errorf("record %d has %d bytes", i, size)
+		}
+	}
+	wantLog(t, l, "warn: ", "app.log", fmt.Sprint(len(c.Bytes)), "max_record_size") // once
+}
+
+func TestTheRetryOfASplitChunkSendsOnlyTheRest(t *testing.T) {
+	c := chunk.AccessLog(1, 200)
+	whole := &stream{t: t}
+	in, _ := start(t, whole.put, "max_record_size", "10K")
+	in.Flush("app.log", c.Bytes)
+	parts := whole.requests
+
+	for k := range parts {
+		s := &stream{t: t, fail: at(k)}
+		in, _ := start(t, s.put, "max_record_size", "10K")
+		if got := in.Flush("app.log", c.Bytes); got != Retry {
+			t.Fatalf("outcome %v", got)
+		}
+		// Another chunk goes by in between.
+		other := chunk.AccessLog(2, 1)
+		if got := in.Flush("app.log", other.Bytes); got != Delivered {
+			t.Fatalf("outcome of another chunk %v", got)
+		}
+		if got := in.Flush("app.log", c.Bytes); got != Delivered {
+			t.Fatalf("outcome of the retry %v", got)
+		}
+		want := slices.Concat(slices.Concat(whole.aggregate[:k]...), other.JSON, slices.Concat(whole.aggregate[k:]...))
+		if !slices.Equal(s.records(), want) || s.requests != parts+2 {
+			t.Errorf("part %d of %d fails: %d requests, %d records", k, parts, s.requests, len(s.records()))
+		}
+		if n := len(in.progress.notes); n != 0 {
+			t.Errorf("%d notes are left of chunks that are done", n)
+		}
+	}
+}
+
+func TestOfASplitChunkOnlyThePartWhoseAnswerWasLostIsRepeated(t *testing.T) {
+	const k = 3
+	c := chunk.AccessLog(1, 200)
+	s := &stream{t: t, lose: at(k)}
+	in, _ := start(t, s.put, "max_record_size", "10K")
+	if in.Flush("app.log", c.Bytes) != Retry || in.Flush("app.log", c.Bytes) != Delivered {
+		t.Fatal("not delivered with one retry")
+	}
+	if !slices.Equal(s.aggregate[k], s.aggregate[k+1]) {
+		t.Error("the part was not repeated")
+	}
+	if !slices.Equal(slices.Concat(slices.Delete(s.aggregate, k, k+1)...), c.JSON) {
+		t.Error("more or less than the part was repeated")
+	}
+}
+
+func TestAChunkThatFailsAgainAndAgainGetsOnWithEachRetry(t *testing.T) {
+	c := chunk.AccessLog(1, 200)
+	s := &stream{t: t, fail: func(n int) error {
+		if n%2 == 1 {
+			return errors.New("it broke")
+		}
+		return nil
+	}}
+	in, _ := start(t, s.put, "max_record_size", "10K")
+	flushes := 1
+	for in.Flush("app.log", c.Bytes) == Retry {
+		flushes++
+	}
+	if !slices.Equal(s.records(), c.JSON) || flushes < 5 {
+		t.Errorf("%d records after %d flushes", len(s.records()), flushes)
+	}
+}
+
+func TestChunksOfTheSameBytesAndAnotherTagAreTold(t *testing.T) {
+	c := chunk.AccessLog(1, 200)
+	s := &stream{t: t, fail: at(2)}
+	in, _ := start(t, s.put, "max_record_size", "10K")
+	if in.Flush("a", c.Bytes) != Retry || in.Flush("b", c.Bytes) != Delivered || in.Flush("a", c.Bytes) != Delivered {
+		t.Fatal("not delivered")
+	}
+	if n := len(s.records()); n != 2*len(c.JSON) {
+		t.Errorf("%d records, want %d", n, 2*len(c.JSON))
+	}
+}
+
+func TestOversizeChunkDrop(t *testing.T) {
+	c := chunk.AccessLog(1, 100)
+	s := &stream{t: t}
+	in, l := start(t, s.put, "max_record_size", "2K", "oversize_chunk", "drop")
+	if got := in.Flush("app.log", c.Bytes); got != Undeliverable || s.requests != 0 {
+		t.Errorf("outcome %v, %d requests", got, s.requests)
+	}
+	wantLog(t, l, "error: ", "app.log", fmt.Sprint(len(c.Bytes)), "2000")
+	if got := in.Flush("app.log", chunk.AccessLog(1, 3).Bytes); got != Delivered {
+		t.Errorf("outcome of a small chunk %v", got)
+	}
+
+	s = &stream{t: t, maxBytes: kpl.DefaultMaxRecordBytes}
+	in, l = start(t, s.put, "max_record_size", "10M", "oversize_chunk", "drop")
+	large := chunk.AccessLog(1, 5000)
+	if got := in.Flush("app.log", large.Bytes); got != Undeliverable {
+		t.Errorf("outcome %v of a chunk that the stream refuses", got)
+	}
+	wantLog(t, l, "error: ", "app.log", fmt.Sprint(len(large.Bytes)), "max record size")
+}
+
+func TestAUserRecordTooLargeIsLeftOutAlone(t *testing.T) {
+	secret := strings.Repeat("secret", 1000)
+	c := chunk.NewCorpus(chunk.M("n", 1), chunk.M("log", secret), chunk.M("n", 2))
+	s := &stream{t: t}
+	in, l := start(t, s.put, "max_record_size", "2K")
+	for range 3 {
+		if got := in.Flush("app.log", c.Bytes); got != Delivered {
+			t.Fatalf("outcome %v", got)
+		}
+	}
+	if want := []string{c.JSON[0], c.JSON[2]}; !slices.Equal(s.aggregate[0], want) || s.requests != 3 {
+		t.Errorf("got %q in %d requests", s.aggregate, s.requests)
+	}
+	lines := strings.Join(l.take(), "\n")
+	if strings.Count(lines, "too large for a record") != 1 || !strings.Contains(lines, fmt.Sprint(c.Ends[1]-c.Ends[0], " bytes")) || strings.Contains(lines, "secret") {
+		t.Errorf("log: %s", lines)
+	}
+
+	only := chunk.NewCorpus(chunk.M("log", secret))
+	if got := in.Flush("app.log", only.Bytes); got != Delivered || s.requests != 3 {
+		t.Errorf("a chunk of nothing else: outcome %v, %d requests", got, s.requests)
+	}
+}
+
+func TestAStreamThatTakesLessGetsSmallerRecords(t *testing.T) {
+	text := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
+	var bodies []chunk.Map
+	for range 30 {
+		bodies = append(bodies, text(100_000))
+	}
+	bodies = append(bodies, text(1_500_000), text(2_500_000), text(10))
+	c := chunk.NewCorpus(bodies...)
+	s := &stream{t: t, maxBytes: 2 << 20}
+	in, l := start(t, s.put, "max_record_size", "10M")
+	if got := in.Flush("app.log", c.Bytes); got != Delivered {
+		t.Fatalf("outcome %v", got)
+	}
+	// All but the one of 2.5 MB, which the stream takes in no way.
+	want := slices.Concat(c.JSON[:31], c.JSON[32:])
+	if !slices.Equal(s.records(), want) {
+		t.Errorf("%d records, want %d", len(s.records()), len(want))
+	}
+	lines := strings.Join(l.take(), "\n")
+	if strings.Count(lines, "UpdateMaxRecordSize, or lower max_record_size") != 1 || !strings.Contains(lines, "too large") {
+		t.Errorf("log: %s", lines)
+	}
+
+	requests := s.requests
+	small := chunk.AccessLog(1, 5000)
+	if got := in.Flush("app.log", small.Bytes); got != Delivered || s.requests != requests+2 {
+		t.Errorf("the next chunk: outcome %v, %d requests, want 2", got, s.requests-requests)
+	}
+}
+
+func TestARefusalOfASmallRecordAsTooLargeLosesNothing(t *testing.T) {
+	s := &stream{t: t, maxBytes: 100}
+	in, _ := start(t, s.put)
+	if got := in.Flush("app.log", chunk.AccessLog(1, 1).Bytes); got != Retry {
+		t.Errorf("outcome %v", got)
+	}
+}
+
+func TestLossesOfPartsThatWereSentAreLogged(t *testing.T) {
+	c := chunk.AccessLog(1, 100)
+	data := slices.Concat(c.Bytes[:c.Ends[0]], []byte{7}, c.Bytes[c.Ends[0]:], []byte{0xc1})
+	s := &stream{t: t, fail: at(1)}
+	in, l := start(t, s.put, "max_record_size", "10K")
+	if in.Flush("app.log", data) != Retry || in.Flush("app.log", data) != Delivered {
+		t.Fatal("not delivered with one retry")
+	}
+	lines := strings.Join(l.take(), "\n")
+	if strings.Count(lines, "no log events: 1 from") != 1 || strings.Count(lines, "no msgpack") != 1 {
+		t.Errorf("log: %s", lines)
+	}
+	if !slices.Equal(s.records(), c.JSON) {
+		t.Errorf("%d records", len(s.records()))
+	}
+}
+
+func TestProgressIsBounded(t *testing.T) {
+	now := time.Unix(0, 0)
+	p := progress{now: func() time.Time { return now }}
+	name := func(i int) []byte { return fmt.Appendf(nil, "chunk %d", i) }
+	for i := range maxNotes + 10 {
+		now = now.Add(time.Second)
+		p.note(chunkID{}, "tag", name(i), 1+i)
+	}
+	if len(p.notes) != maxNotes {
+		t.Errorf("%d notes", len(p.notes))
+	}
+	if from, _ := p.resume("tag", name(9)); from != 0 {
+		t.Errorf("an old chunk resumes at %d", from)
+	}
+	if from, _ := p.resume("tag", name(10)); from != 11 {
+		t.Errorf("a chunk resumes at %d", from)
+	}
+	now = now.Add(maxNoteAge)
+	if from, _ := p.resume("tag", name(20)); from != 0 {
+		t.Errorf("a chunk of %s ago resumes at %d", maxNoteAge, from)
+	}
+	p.note(chunkID{}, "tag", name(0), 5)
+	if len(p.notes) != 2 { // the one just made, and the one made last before
+		t.Errorf("%d notes after %s", len(p.notes), maxNoteAge)
+	}
+}

@@ -1,0 +1,1053 @@
+/*
+ * abihost loads a built Fluent Bit output plugin written in Go as Fluent
+ * Bit's engine does, gives it options and chunks, and says what it answered:
+ * one line on stdout for each call, the plugin's log on stderr.
+ *
+ *   cc -std=c11 -Wall -Wextra -Werror -O1 -g -rdynamic -pthread \
+ *      -o abihost abihost.c -ldl
+ *
+ * With -DABIHOST_OLD_ENGINE it is an engine before 2.0: an api table of one
+ * slot, no flb_log_print and no flb_output_log_check to be found, none of the
+ * calls of later engines, and a definition that ends with the description.
+ *
+ * `abihost --help` has the command line. Linux only: it reads /proc.
+ *
+ * What of the engine it models: the order of calls, and the threads they come
+ * from; one flbgo_output_plugin for all instances, overwritten by each Init;
+ * the tag and the chunk are gone after a flush; the exported symbols; flushes
+ * on the stack of a coroutine. What it does not: time between retries,
+ * metrics, configuration files, and that a failed Init ends the engine.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+/* ---- the ABI: what engine and plugin agree on ------------------------- */
+
+enum { FLB_ERROR = 0, FLB_OK = 1, FLB_RETRY = 2 };
+enum { LOG_ERROR = 1, LOG_WARN = 2, LOG_INFO = 3, LOG_DEBUG = 4, LOG_TRACE = 5 };
+enum { PROXY_OUTPUT_PLUGIN = 2, PROXY_GOLANG = 11 };
+
+struct instance;
+
+/* What the plugin fills in when it registers. */
+struct flb_plugin_proxy_def {
+    int type;
+    int proxy;
+    int flags;
+    char *name;
+    char *description;
+    int event_type;        /* engines from 4.2.3 on */
+    void *config_map;      /* engine 5.1 */
+};
+
+/* What the engine offers. Before 2.0 it ended after the first slot. */
+struct flb_api {
+    const char *(*output_get_property)(const char *, struct instance *);
+    const char *(*input_get_property)(const char *, void *);
+    void *(*output_get_cmt_instance)(struct instance *);
+    void *(*input_get_cmt_instance)(void *);
+    void (*log_print)(int, const char *, int, const char *, ...);
+    int (*input_log_check)(void *, int);
+    int (*output_log_check)(struct instance *, int);
+    const char *(*custom_get_property)(const char *, void *);
+    int (*custom_log_check)(void *, int);
+};
+
+/* Where the plugin leaves its own pointer for an instance. */
+struct flb_plugin_proxy_context {
+    void *remote_context;
+    void *proxy;
+};
+
+/* What Init is called with: the same one for all instances. */
+struct flbgo_output_plugin {
+    char *name;
+    void *api;
+    void *o_ins;
+    struct flb_plugin_proxy_context *context;
+
+    int (*cb_init)(struct flbgo_output_plugin *);
+    int (*cb_flush)(const void *, size_t, const char *);
+    int (*cb_flush_ctx)(void *, const void *, size_t, char *);
+    int (*cb_exit)(void);
+    int (*cb_exit_ctx)(void *);
+};
+
+#ifdef ABIHOST_OLD_ENGINE
+enum { ENGINE_IS_OLD = 1 };
+static const size_t api_size = offsetof(struct flb_api, input_get_property);
+static const size_t def_size = offsetof(struct flb_plugin_proxy_def, event_type);
+#define ENGINE_EXPORT static
+#else
+enum { ENGINE_IS_OLD = 0 };
+static const size_t api_size = sizeof(struct flb_api);
+static const size_t def_size = sizeof(struct flb_plugin_proxy_def);
+#define ENGINE_EXPORT
+#endif
+
+/* ---- the command line ------------------------------------------------- */
+
+struct property {
+    char *key;
+    char *value;
+};
+
+struct instance {
+    struct property *properties;
+    size_t property_count;
+    int log_level;                              /* 0: the host's */
+    const char *alias;
+    char name[64];
+    /* one round only */
+    struct flb_plugin_proxy_context *context;
+    int initialized;
+};
+
+struct chunk {
+    int instance;                               /* -1: every instance */
+    char *tag;
+    char *file;
+    unsigned char *bytes;
+    size_t size;
+};
+
+static struct {
+    int threads;
+    int repeat;
+    int retry;
+    int retry_wait_ms;
+    int rounds;
+    int log_level;
+    size_t coroutine_stack;
+    int dry_run;
+    int expect_ok;
+    const char *plugin;
+    struct instance *instances;
+    int instance_count;
+    struct chunk *chunks;
+    int chunk_count;
+} options = { .threads = 1, .repeat = 1, .rounds = 1, .log_level = LOG_INFO };
+
+static const char usage_text[] =
+    "usage: abihost [OPTION ...] PLUGIN.so --instance [KEY=VALUE ...] ... "
+    "[--chunk [I:]TAG=FILE ...]\n"
+    "\n"
+    "Loads a Fluent Bit output plugin written in Go as the engine does.\n"
+    "\n"
+    "  --instance [KEY=VALUE ...]   an [OUTPUT] section: its options, up to the\n"
+    "                               next word that begins with --\n"
+    "  --chunk [I:]TAG=FILE         flush the bytes of FILE under TAG to instance I,\n"
+    "                               counted from 0, or to every instance\n"
+    "\n"
+    "  --threads N                  flush from N threads, as with `workers N`; 0 is\n"
+    "                               the engine's own thread, as without (default 1)\n"
+    "  --repeat N                   flush each chunk N times (default 1)\n"
+    "  --retry N                    flush again, same bytes, while the plugin answers\n"
+    "                               RETRY, at most N times (default 0)\n"
+    "  --retry-wait MS              wait between two such flushes (default 0)\n"
+    "  --coroutine-stack BYTES      flush on a stack of BYTES from malloc: engines\n"
+    "                               before 5.1 have 24576, later ones 65536\n"
+    "                               (default 0: the thread's own stack)\n"
+    "  --rounds N                   load, register, run and unload N times (default 1)\n"
+    "  --dry-run                    register and exit, never Init nor flush\n"
+    "  --log-level LEVEL            error, warn, info, debug or trace (default info);\n"
+    "                               an instance's log_level=LEVEL overrides it\n"
+    "  --expect-ok                  exit 1 if a chunk's last answer is not OK\n"
+    "  --help                       this text\n"
+    "\n"
+    "On stdout one line for each call: a word, then key=value, with bytes that\n"
+    "would confuse a reader as %XX:\n"
+    "  register round= ret= name=\n"
+    "  init round= instance= ret= outcome=OK|FAILED\n"
+    "  flush round= instance= chunk= tag= file= bytes= attempt= ret=OK|ERROR|RETRY|N ms=\n"
+    "        [stack=BYTES USED, with --coroutine-stack]\n"
+    "  skip round= instance= chunk= tag= file=     (the instance's Init failed)\n"
+    "  exit round= instance= context=SET|NULL ret= ms=\n"
+    "  unregister round=\n"
+    "  round n= rss_kib= threads= fds=\n"
+    "  end ok= error= retry= skipped= plugin_stdout_bytes=\n"
+    "What the plugin itself writes to stdout is counted and shown on stderr.\n"
+    "\n"
+    "Exit: 0 the host did its work, whatever the plugin answered; 1 --expect-ok was\n"
+    "not met; 2 usage; 3 the plugin does not load or register, or broke the host's\n"
+    "memory.\n";
+
+static void die(int code, const char *format, ...)
+{
+    va_list args;
+
+    fputs("abihost: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    exit(code);
+}
+
+/* The process's stdout, safe from the plugin. */
+static FILE *report;
+
+static void *need(void *p)
+{
+    if (p == NULL) {
+        die(3, "out of memory");
+    }
+    return p;
+}
+
+static int parse_number(const char *option, const char *text, long least, long most)
+{
+    char *end;
+    long n;
+
+    if (text == NULL) {
+        die(2, "%s needs a number", option);
+    }
+    errno = 0;
+    n = strtol(text, &end, 10);
+    if (errno != 0 || *text == '\0' || *end != '\0' || n < least || n > most) {
+        die(2, "%s %s: want a number from %ld to %ld", option, text, least, most);
+    }
+    return (int) n;
+}
+
+static int parse_level(const char *text)
+{
+    static const char *const names[] = { "error", "warn", "info", "debug", "trace" };
+
+    for (int i = 0; text != NULL && i < LOG_TRACE; i++) {
+        if (strcasecmp(text, names[i]) == 0) {
+            return LOG_ERROR + i;
+        }
+    }
+    die(2, "log level %s: want error, warn, info, debug or trace", text ? text : "(none)");
+    return 0;
+}
+
+/* Options that the engine keeps to itself: a plugin reads NULL for them. */
+static int engine_keeps(const char *key)
+{
+    static const char *const whole[] = {
+        "name", "match", "match_regex", "alias", "log_level", "log_suppress_interval", "host",
+        "port", "ipv6", "retry_limit", "workers", "storage.total_limit_size", "tls", NULL
+    };
+    static const char *const prefixes[] = { "net.", "tls.", "oauth2", NULL };
+
+    for (int i = 0; whole[i] != NULL; i++) {
+        if (strcasecmp(key, whole[i]) == 0) {
+            return 1;
+        }
+    }
+    for (int i = 0; prefixes[i] != NULL; i++) {
+        if (strncasecmp(key, prefixes[i], strlen(prefixes[i])) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void add_property(struct instance *ins, const char *text)
+{
+    const char *equals = strchr(text, '=');
+    struct property *p;
+
+    if (equals == NULL || equals == text) {
+        die(2, "--instance: %s is not KEY=VALUE", text);
+    }
+    ins->properties = need(realloc(ins->properties,
+                                   (ins->property_count + 1) * sizeof(*ins->properties)));
+    p = &ins->properties[ins->property_count++];
+    p->key = need(strndup(text, (size_t) (equals - text)));
+    p->value = need(strdup(equals + 1));
+    if (strcasecmp(p->key, "log_level") == 0) {
+        ins->log_level = parse_level(p->value);
+    }
+    else if (strcasecmp(p->key, "alias") == 0) {
+        ins->alias = p->value;
+    }
+}
+
+static void read_file(struct chunk *c)
+{
+    size_t capacity = 0;
+    size_t n;
+    FILE *f = fopen(c->file, "rb");
+
+    if (f == NULL) {
+        die(2, "--chunk: %s: %s", c->file, strerror(errno));
+    }
+    do {
+        capacity = capacity * 2 + 65536;
+        c->bytes = need(realloc(c->bytes, capacity));
+        n = fread(c->bytes + c->size, 1, capacity - c->size, f);
+        c->size += n;
+    } while (n > 0);
+    if (ferror(f)) {
+        die(2, "--chunk: %s: cannot be read", c->file);
+    }
+    fclose(f);
+}
+
+static void add_chunk(const char *text)
+{
+    struct chunk *c;
+    const char *equals;
+    size_t digits;
+
+    if (text == NULL) {
+        die(2, "--chunk needs [I:]TAG=FILE");
+    }
+    options.chunks = need(realloc(options.chunks,
+                                  (size_t) (options.chunk_count + 1) * sizeof(*options.chunks)));
+    c = &options.chunks[options.chunk_count++];
+    memset(c, 0, sizeof(*c));
+    c->instance = -1;
+    digits = strspn(text, "0123456789");
+    if (digits > 0 && digits < 7 && text[digits] == ':') {
+        c->instance = atoi(text);
+        text += digits + 1;
+    }
+    equals = strchr(text, '=');
+    if (equals == NULL || equals[1] == '\0') {
+        die(2, "--chunk: %s is not [I:]TAG=FILE", text);
+    }
+    c->tag = need(strndup(text, (size_t) (equals - text)));
+    c->file = need(strdup(equals + 1));
+    read_file(c);
+}
+
+static void parse_options(int argc, char **argv)
+{
+    const int most = 1000000;
+
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        const char *next = argv[i + 1];              /* NULL at the end */
+
+        if (strcmp(word, "--help") == 0) {
+            fputs(usage_text, stdout);
+            exit(0);
+        }
+        else if (strcmp(word, "--dry-run") == 0) {
+            options.dry_run = 1;
+        }
+        else if (strcmp(word, "--expect-ok") == 0) {
+            options.expect_ok = 1;
+        }
+        else if (strcmp(word, "--instance") == 0) {
+            struct instance *ins;
+
+            options.instances = need(realloc(options.instances,
+                (size_t) (options.instance_count + 1) * sizeof(*options.instances)));
+            ins = &options.instances[options.instance_count++];
+            memset(ins, 0, sizeof(*ins));
+            while (argv[i + 1] != NULL && strncmp(argv[i + 1], "--", 2) != 0) {
+                add_property(ins, argv[++i]);
+            }
+        }
+        else if (strncmp(word, "--", 2) != 0) {
+            if (options.plugin != NULL) {
+                die(2, "%s: there is a plugin already: %s", word, options.plugin);
+            }
+            options.plugin = word;
+        }
+        else {
+            i++;                                     /* the rest have a value */
+            if (strcmp(word, "--threads") == 0) {
+                options.threads = parse_number(word, next, 0, 1000);
+            }
+            else if (strcmp(word, "--repeat") == 0) {
+                options.repeat = parse_number(word, next, 1, most);
+            }
+            else if (strcmp(word, "--retry") == 0) {
+                options.retry = parse_number(word, next, 0, most);
+            }
+            else if (strcmp(word, "--retry-wait") == 0) {
+                options.retry_wait_ms = parse_number(word, next, 0, most);
+            }
+            else if (strcmp(word, "--rounds") == 0) {
+                options.rounds = parse_number(word, next, 1, most);
+            }
+            else if (strcmp(word, "--coroutine-stack") == 0) {
+                options.coroutine_stack = (size_t) parse_number(word, next, 8192, 64 << 20);
+            }
+            else if (strcmp(word, "--log-level") == 0) {
+                options.log_level = parse_level(next);
+            }
+            else if (strcmp(word, "--chunk") == 0) {
+                add_chunk(next);
+            }
+            else {
+                die(2, "%s: no such option; see --help", word);
+            }
+        }
+    }
+    if (options.plugin == NULL) {
+        die(2, "no plugin given; see --help");
+    }
+    if (options.instance_count == 0) {
+        die(2, "no --instance given; see --help");
+    }
+    for (int i = 0; i < options.chunk_count; i++) {
+        if (options.chunks[i].instance >= options.instance_count) {
+            die(2, "--chunk %d:%s: there are only %d instances", options.chunks[i].instance,
+                options.chunks[i].tag, options.instance_count);
+        }
+    }
+}
+
+/* ---- what the engine offers to the plugin ----------------------------- */
+
+static const char *output_get_property(const char *key, struct instance *ins)
+{
+    if (key == NULL || *key == '\0' || ins == NULL || engine_keeps(key)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < ins->property_count; i++) {
+        if (strcasecmp(ins->properties[i].key, key) == 0) {
+            return ins->properties[i].value[0] ? ins->properties[i].value : NULL;
+        }
+    }
+    return NULL;
+}
+
+ENGINE_EXPORT __attribute__((format(printf, 4, 5)))
+void flb_log_print(int level, const char *file, int line, const char *format, ...);
+ENGINE_EXPORT int flb_output_log_check(struct instance *ins, int level);
+const char *flb_output_name(struct instance *ins);
+
+/*
+ * Does not filter, as the engine's does not; cuts at its 4 KB, and takes as
+ * much of the coroutine's stack as the engine does at its worst: two buffers,
+ * and what fprintf needs.
+ */
+ENGINE_EXPORT void flb_log_print(int level, const char *file, int line, const char *format, ...)
+{
+    static const char *const names[] = { "error", " warn", " info", "debug", "trace" };
+    char body[4096];
+    char message[4096];
+    char when[32];
+    struct timespec now;
+    struct tm local;
+    va_list args;
+    int n;
+
+    (void) file;
+    (void) line;
+    clock_gettime(CLOCK_REALTIME, &now);
+    localtime_r(&now.tv_sec, &local);
+    strftime(when, sizeof(when), "%Y/%m/%d %H:%M:%S", &local);
+    n = snprintf(message, sizeof(message), "[%s] [%s] ", when,
+                 level >= LOG_ERROR && level <= LOG_TRACE ? names[level - LOG_ERROR] : "?");
+    va_start(args, format);
+    vsnprintf(body, sizeof(body) - (size_t) n - 1, format, args);
+    va_end(args);
+    strcpy(message + n, body);
+    fprintf(stderr, "%s\n", message);
+}
+
+/* Every engine exports this: the alias, else the plugin's name and a number. */
+const char *flb_output_name(struct instance *ins)
+{
+    return ins->name;
+}
+
+ENGINE_EXPORT int flb_output_log_check(struct instance *ins, int level)
+{
+    int most = ins != NULL && ins->log_level != 0 ? ins->log_level : options.log_level;
+
+    return most >= level;
+}
+
+static const char *no_property(const char *key, void *ins)
+{
+    (void) key;
+    (void) ins;
+    return NULL;
+}
+
+static void *no_metrics(void *ins)
+{
+    (void) ins;
+    return NULL;
+}
+
+static void *no_output_metrics(struct instance *ins)
+{
+    return no_metrics(ins);
+}
+
+static int other_log_check(void *ins, int level)
+{
+    (void) ins;
+    return options.log_level >= level;
+}
+
+/*
+ * guarded returns zeroed memory that ends where a page without access begins:
+ * a plugin that believes in a longer structure than this engine has dies
+ * there and then. It is never freed; the rounds of a test are few.
+ */
+static void *guarded(size_t size)
+{
+    const size_t page = (size_t) sysconf(_SC_PAGESIZE);
+    const size_t aligned = (size + 7) & ~(size_t) 7;
+    unsigned char *p = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED || mprotect(p + page, page, PROT_NONE) != 0) {
+        die(3, "mmap: %s", strerror(errno));
+    }
+    return p + page - aligned;
+}
+
+/* ---- reporting -------------------------------------------------------- */
+
+static pthread_mutex_t report_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Prints " key=value" with the bytes escaped that a reader would trip over. */
+static void report_text(const char *key, const char *value)
+{
+    fprintf(report, " %s=", key);
+    for (const unsigned char *p = (const unsigned char *) value; *p != '\0'; p++) {
+        if (*p <= ' ' || *p == '%' || *p >= 0x7f) {
+            fprintf(report, "%%%02X", *p);
+        }
+        else {
+            fputc(*p, report);
+        }
+    }
+}
+
+static void report_end(void)
+{
+    fputc('\n', report);
+    fflush(report);
+}
+
+static long long now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (long long) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static long status_number(const char *name)
+{
+    char line[256];
+    long n = -1;
+    FILE *f = fopen("/proc/self/status", "r");
+
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+        if (strncmp(line, name, strlen(name)) == 0) {
+            n = strtol(line + strlen(name), NULL, 10);
+            break;
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return n;
+}
+
+static int open_fds(void)
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+
+    if (d == NULL) {
+        return -1;
+    }
+    while (readdir(d) != NULL) {
+        n++;
+    }
+    closedir(d);
+    return n - 3;                                    /* ".", "..", d itself */
+}
+
+/* ---- one round -------------------------------------------------------- */
+
+typedef int (*int_call)(int);
+typedef void (*void_call)(int);
+
+struct plugin {
+    int round;
+    void *dso;
+    struct flb_plugin_proxy_def *def;
+    struct flb_api *api;
+    struct flbgo_output_plugin go;
+    /* calls that an engine makes only if they are there */
+    int_call pre_register;
+    int_call pre_run;
+    void_call pre_exit;
+    int (*do_register)(struct flb_plugin_proxy_def *);
+    void (*unregister)(struct flb_plugin_proxy_def *);
+};
+
+struct job {
+    int instance;
+    int chunk;
+};
+
+struct queue {
+    struct plugin *plugin;
+    struct job *jobs;
+    size_t count;
+    size_t next;
+    pthread_mutex_t lock;
+};
+
+static struct {
+    long ok, error, retry, skipped;
+    int broken;
+} outcome;
+
+/* dlsym gives an object pointer; C has no cast from it to a function. */
+static void symbol(struct plugin *p, const char *name, void *function)
+{
+    void *address = dlsym(p->dso, name);
+
+    memcpy(function, &address, sizeof(address));
+}
+
+static void load(struct plugin *p)
+{
+    p->dso = dlopen(options.plugin, RTLD_LAZY);
+    if (p->dso == NULL) {
+        die(3, "%s", dlerror());
+    }
+    if (!ENGINE_IS_OLD) {
+        symbol(p, "FLBPluginPreRegister", &p->pre_register);
+        symbol(p, "FLBPluginOutputPreRun", &p->pre_run);
+        symbol(p, "FLBPluginOutputPreExit", &p->pre_exit);
+    }
+    symbol(p, "FLBPluginRegister", &p->do_register);
+    symbol(p, "FLBPluginUnregister", &p->unregister);
+    symbol(p, "FLBPluginInit", &p->go.cb_init);
+    symbol(p, "FLBPluginFlush", &p->go.cb_flush);
+    symbol(p, "FLBPluginFlushCtx", &p->go.cb_flush_ctx);
+    symbol(p, "FLBPluginExit", &p->go.cb_exit);
+    symbol(p, "FLBPluginExitCtx", &p->go.cb_exit_ctx);
+
+    p->api = guarded(api_size);
+    p->api->output_get_property = output_get_property;
+#ifndef ABIHOST_OLD_ENGINE
+    p->api->input_get_property = no_property;
+    p->api->output_get_cmt_instance = no_output_metrics;
+    p->api->input_get_cmt_instance = no_metrics;
+    p->api->log_print = flb_log_print;
+    p->api->input_log_check = other_log_check;
+    p->api->output_log_check = flb_output_log_check;
+    p->api->custom_get_property = no_property;
+    p->api->custom_log_check = other_log_check;
+#else
+    (void) no_property;
+    (void) no_output_metrics;
+    (void) other_log_check;
+    (void) flb_log_print;
+    (void) flb_output_log_check;
+#endif
+    p->def = guarded(def_size);
+    p->def->type = PROXY_OUTPUT_PLUGIN;
+}
+
+static void register_plugin(struct plugin *p)
+{
+    int ret = 0;
+
+    if (p->pre_register != NULL) {
+        ret = p->pre_register(p->round > 1);
+    }
+    if (ret != -1) {
+        if (p->do_register == NULL) {
+            die(3, "%s: no FLBPluginRegister", options.plugin);
+        }
+        ret = p->do_register(p->def);
+    }
+    fprintf(report, "register round=%d ret=%d", p->round, ret);
+    report_text("name", p->def->name ? p->def->name : "");
+    report_end();
+    if (ret == -1 || p->def->name == NULL) {
+        die(3, "%s: does not register", options.plugin);
+    }
+    if (p->def->type != PROXY_OUTPUT_PLUGIN || p->def->proxy != PROXY_GOLANG) {
+        die(3, "%s: is no output plugin in Go", options.plugin);
+    }
+    if (p->go.cb_init == NULL || (p->go.cb_flush_ctx == NULL && p->go.cb_flush == NULL)) {
+        die(3, "%s: no FLBPluginInit or no FLBPluginFlushCtx", options.plugin);
+    }
+    p->go.name = need(strdup(p->def->name));
+}
+
+static void init_instances(struct plugin *p)
+{
+    for (int i = 0; i < options.instance_count; i++) {
+        struct instance *ins = &options.instances[i];
+        int ret;
+
+        ins->initialized = 0;
+        if (ins->alias != NULL) {
+            snprintf(ins->name, sizeof(ins->name), "%s", ins->alias);
+        }
+        else {
+            snprintf(ins->name, sizeof(ins->name), "%s.%d", p->go.name, i);
+        }
+        ins->context = need(calloc(1, sizeof(*ins->context)));
+        ins->context->proxy = p;
+        if (options.dry_run) {
+            continue;
+        }
+        p->go.api = p->api;
+        p->go.o_ins = ins;
+        p->go.context = ins->context;
+        ret = p->go.cb_init(&p->go);
+        ins->initialized = ret > 0;
+        fprintf(report, "init round=%d instance=%d ret=%d outcome=%s", p->round, i, ret,
+                ins->initialized ? "OK" : "FAILED");
+        report_end();
+    }
+    for (int i = 0; i < options.instance_count && !options.dry_run; i++) {
+        if (p->pre_run != NULL) {
+            p->pre_run(0);
+        }
+    }
+}
+
+/* A memset that the compiler keeps although the memory is freed next. */
+static void *(*const volatile poison)(void *, int, size_t) = memset;
+
+static int flush_once(struct plugin *p, const struct job *job)
+{
+    const struct chunk *c = &options.chunks[job->chunk];
+    void *remote = options.instances[job->instance].context->remote_context;
+    const size_t tag_size = strlen(c->tag) + 1;
+    char *tag = need(malloc(tag_size));
+    unsigned char *bytes = need(malloc(c->size ? c->size : 1));
+    int ret;
+
+    memcpy(tag, c->tag, tag_size);
+    if (c->size > 0) {
+        memcpy(bytes, c->bytes, c->size);
+    }
+    if (p->go.cb_flush_ctx != NULL) {
+        ret = p->go.cb_flush_ctx(remote, bytes, c->size, tag);
+    }
+    else {
+        ret = p->go.cb_flush(bytes, c->size, tag);
+    }
+    poison(bytes, 0xaa, c->size);
+    poison(tag, 0xaa, tag_size);
+    free(bytes);
+    free(tag);
+    return ret;
+}
+
+/* A coroutine: its stack, with room below to see how far it was overrun. */
+struct coroutine {
+    ucontext_t back;
+    ucontext_t self;
+    struct plugin *plugin;
+    const struct job *job;
+    int ret;
+};
+
+enum { STACK_FILL = 0x5a, STACK_BELOW = 256 * 1024 };
+
+static _Thread_local struct coroutine *running;
+
+static void coroutine_main(void)
+{
+    running->ret = flush_once(running->plugin, running->job);
+}
+
+/* Runs the coroutine to its end on a stack of its own. */
+static void resume(struct coroutine *co, unsigned char *stack, size_t size)
+{
+    running = co;
+    getcontext(&co->self);
+    co->self.uc_stack.ss_sp = stack;
+    co->self.uc_stack.ss_size = size;
+    co->self.uc_link = &co->back;
+    makecontext(&co->self, coroutine_main, 0);
+    swapcontext(&co->back, &co->self);
+}
+
+/* Returns what the flush returned, and in *used the bytes of stack it took. */
+static int flush_on_coroutine(struct plugin *p, const struct job *job, size_t *used)
+{
+    const size_t total = STACK_BELOW + options.coroutine_stack;
+    unsigned char *memory = need(malloc(total));
+    struct coroutine co = { .plugin = p, .job = job };
+    size_t untouched = 0;
+
+    memset(memory, STACK_FILL, total);
+    resume(&co, memory + STACK_BELOW, options.coroutine_stack);
+    while (untouched < total && memory[untouched] == STACK_FILL) {
+        untouched++;
+    }
+    *used = total - untouched;
+    free(memory);
+    return co.ret;
+}
+
+static void run_job(struct plugin *p, const struct job *job)
+{
+    static const char *const names[] = { "ERROR", "OK", "RETRY" };
+    const struct chunk *c = &options.chunks[job->chunk];
+    size_t used = 0;
+    int ret = FLB_RETRY;
+
+    if (!options.instances[job->instance].initialized) {
+        pthread_mutex_lock(&report_lock);
+        fprintf(report, "skip round=%d instance=%d chunk=%d", p->round, job->instance, job->chunk);
+        report_text("tag", c->tag);
+        report_text("file", c->file);
+        report_end();
+        outcome.skipped++;
+        pthread_mutex_unlock(&report_lock);
+        return;
+    }
+    for (int attempt = 1; ret == FLB_RETRY && attempt <= options.retry + 1; attempt++) {
+        long long begin;
+
+        if (attempt > 1 && options.retry_wait_ms > 0) {
+            struct timespec t = { options.retry_wait_ms / 1000,
+                                  options.retry_wait_ms % 1000 * 1000000L };
+            nanosleep(&t, NULL);
+        }
+        begin = now_ms();
+        ret = options.coroutine_stack > 0 ? flush_on_coroutine(p, job, &used)
+                                          : flush_once(p, job);
+        pthread_mutex_lock(&report_lock);
+        fprintf(report, "flush round=%d instance=%d chunk=%d", p->round, job->instance, job->chunk);
+        report_text("tag", c->tag);
+        report_text("file", c->file);
+        fprintf(report, " bytes=%zu attempt=%d", c->size, attempt);
+        if (ret >= FLB_ERROR && ret <= FLB_RETRY) {
+            fprintf(report, " ret=%s", names[ret]);
+        }
+        else {
+            fprintf(report, " ret=%d", ret);
+        }
+        fprintf(report, " ms=%lld", now_ms() - begin);
+        if (options.coroutine_stack > 0) {
+            fprintf(report, " stack=%zu", used);
+            if (used > options.coroutine_stack) {
+                fprintf(stderr, "abihost: a flush took %zu bytes of a stack of %zu\n", used,
+                        options.coroutine_stack);
+                outcome.broken = 1;
+            }
+        }
+        report_end();
+        pthread_mutex_unlock(&report_lock);
+    }
+    pthread_mutex_lock(&report_lock);
+    if (ret == FLB_OK) {
+        outcome.ok++;
+    }
+    else if (ret == FLB_RETRY) {
+        outcome.retry++;
+    }
+    else {
+        outcome.error++;
+    }
+    pthread_mutex_unlock(&report_lock);
+}
+
+static void run_queue(struct queue *q)
+{
+    for (;;) {
+        struct job *job = NULL;
+
+        pthread_mutex_lock(&q->lock);
+        if (q->next < q->count) {
+            job = &q->jobs[q->next++];
+        }
+        pthread_mutex_unlock(&q->lock);
+        if (job == NULL) {
+            return;
+        }
+        run_job(q->plugin, job);
+    }
+}
+
+static void *worker(void *queue)
+{
+    /* the engine's "flb-out-NAME.0-w0", cut to 15 bytes as the kernel does */
+    pthread_setname_np(pthread_self(), "flb-out-abihost");
+    run_queue(queue);
+    return NULL;
+}
+
+static void start(pthread_t *thread, void *(*main)(void *), void *argument)
+{
+    int error = pthread_create(thread, NULL, main, argument);
+
+    if (error != 0) {
+        die(3, "pthread_create: %s", strerror(error));
+    }
+}
+
+static void flush_chunks(struct plugin *p)
+{
+    struct queue q = { .plugin = p };
+    const size_t most = (size_t) options.repeat * (size_t) options.chunk_count
+                        * (size_t) options.instance_count;
+    pthread_t *threads = need(calloc((size_t) options.threads + 1, sizeof(*threads)));
+
+    pthread_mutex_init(&q.lock, NULL);
+    q.jobs = need(calloc(most + 1, sizeof(*q.jobs)));
+    for (int r = 0; r < options.repeat; r++) {
+        for (int c = 0; c < options.chunk_count; c++) {
+            for (int i = 0; i < options.instance_count; i++) {
+                if (options.chunks[c].instance == -1 || options.chunks[c].instance == i) {
+                    q.jobs[q.count++] = (struct job) { .instance = i, .chunk = c };
+                }
+            }
+        }
+    }
+    if (options.threads == 0) {
+        run_queue(&q);
+    }
+    for (int t = 0; t < options.threads; t++) {
+        start(&threads[t], worker, &q);
+    }
+    for (int t = 0; t < options.threads; t++) {
+        pthread_join(threads[t], NULL);
+    }
+    pthread_mutex_destroy(&q.lock);
+    free(threads);
+    free(q.jobs);
+}
+
+static void exit_instances(struct plugin *p)
+{
+    for (int i = 0; i < options.instance_count; i++) {
+        struct instance *ins = &options.instances[i];
+        const int set = ins->context->remote_context != NULL;
+        const long long begin = now_ms();
+        int ret = 0;
+
+        if (p->pre_exit != NULL) {
+            p->pre_exit(p->round < options.rounds);
+        }
+        if (p->go.cb_exit_ctx != NULL) {
+            ret = p->go.cb_exit_ctx(ins->context->remote_context);
+        }
+        else if (p->go.cb_exit != NULL) {
+            ret = p->go.cb_exit();
+        }
+        fprintf(report, "exit round=%d instance=%d context=%s ret=%d ms=%lld", p->round, i,
+                set ? "SET" : "NULL", ret, now_ms() - begin);
+        report_end();
+        free(ins->context);
+        ins->context = NULL;
+    }
+}
+
+/* The engine's thread: everything between Register and Unregister. */
+static void *pipeline(void *plugin)
+{
+    pthread_setname_np(pthread_self(), "flb-pipeline");
+    init_instances(plugin);
+    if (!options.dry_run) {
+        flush_chunks(plugin);
+    }
+    exit_instances(plugin);
+    return NULL;
+}
+
+static void run_round(int round)
+{
+    struct plugin p = { .round = round };
+    pthread_t engine;
+
+    load(&p);
+    register_plugin(&p);
+    start(&engine, pipeline, &p);
+    pthread_join(engine, NULL);
+    if (p.unregister != NULL) {
+        p.unregister(p.def);
+    }
+    fprintf(report, "unregister round=%d", round);
+    report_end();
+    free(p.go.name);
+    dlclose(p.dso);
+    fprintf(report, "round n=%d rss_kib=%ld threads=%ld fds=%d", round, status_number("VmRSS:"),
+            status_number("Threads:"), open_fds());
+    report_end();
+}
+
+/*
+ * From here on file descriptor 1 is a file of the host's own, and the report
+ * goes to what it was: so what a plugin writes to stdout can be seen.
+ */
+static FILE *take_stdout(void)
+{
+    FILE *caught = need(tmpfile());
+    int original = dup(STDOUT_FILENO);
+
+    if (original < 0 || dup2(fileno(caught), STDOUT_FILENO) < 0) {
+        die(3, "stdout: %s", strerror(errno));
+    }
+    fcntl(original, F_SETFD, FD_CLOEXEC);
+    report = need(fdopen(original, "w"));
+    return caught;
+}
+
+static long show_caught(FILE *caught)
+{
+    char buffer[4096];
+    long total = 0;
+    size_t n;
+
+    fflush(stdout);
+    rewind(caught);
+    while ((n = fread(buffer, 1, sizeof(buffer), caught)) > 0) {
+        if (total == 0) {
+            fputs("abihost: the plugin wrote to stdout:\n", stderr);
+        }
+        fwrite(buffer, 1, n, stderr);
+        total += (long) n;
+    }
+    return total;
+}
+
+int main(int argc, char **argv)
+{
+    FILE *caught;
+
+    parse_options(argc, argv);
+    signal(SIGPIPE, SIG_IGN);                        /* as the engine does */
+    caught = take_stdout();
+    for (int round = 1; round <= options.rounds; round++) {
+        run_round(round);
+    }
+    fprintf(report, "end ok=%ld error=%ld retry=%ld skipped=%ld plugin_stdout_bytes=%ld",
+            outcome.ok, outcome.error, outcome.retry, outcome.skipped, show_caught(caught));
+    report_end();
+    if (outcome.broken) {
+        return 3;
+    }
+    if (options.expect_ok && outcome.error + outcome.retry + outcome.skipped > 0) {
+        return 1;
+    }
+    return 0;
+}

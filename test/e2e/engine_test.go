@@ -1,0 +1,273 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/local"
+)
+
+// engineDeadline bounds the wait for what Fluent Bit ships.
+const engineDeadline = 90 * time.Second
+
+// output is an [OUTPUT] section that writes to the stream with one worker.
+func output(match, stream string, more ...string) string {
+	return outputWithoutWorkers(match, stream, append(more, "Workers 1")...)
+}
+
+// outputWithoutWorkers flushes on the engine's own thread.
+func outputWithoutWorkers(match, stream string, more ...string) string {
+	lines := append([]string{
+		"[OUTPUT]",
+		"Name kinesis_agg",
+		"Match " + match,
+		"Retry_Limit no_limits",
+		"stream " + stream,
+		"region " + local.Region,
+		"endpoint " + rig.kinesis.Endpoint,
+		"aws_key_id " + local.AccessKeyID,
+		"aws_sec_key " + local.SecretAccessKey,
+	}, more...)
+	return strings.Join(lines, "\n    ") + "\n"
+}
+
+// startEngine starts Fluent Bit for a test.
+func startEngine(t *testing.T, pipeline string) *local.FluentBit {
+	t.Helper()
+	path, err := local.FindFluentBit()
+	if err != nil {
+		t.Skip(err)
+	}
+	engine, err := local.StartFluentBit(path, t.TempDir(), rig.plugin, pipeline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(engine.Kill)
+	return engine
+}
+
+// arrived waits until n user records are in the stream.
+func arrived(t *testing.T, engine *local.FluentBit, stream string, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+	defer cancel()
+	opened, count := 0, 0
+	_, err := rig.kinesis.ReadUntil(ctx, stream, func(all []local.Record) (bool, error) {
+		if engine.Ended() {
+			return false, fmt.Errorf("fluent-bit ended")
+		}
+		for ; opened < len(all); opened++ {
+			texts, err := open(all[opened])
+			if err != nil {
+				return false, fmt.Errorf("Kinesis record %d: %w", opened, err)
+			}
+			count += len(texts)
+		}
+		return count >= n, nil
+	})
+	if err != nil {
+		t.Fatalf("%d of %d records came: %v\n%s", count, n, err, engine.Log())
+	}
+}
+
+// shipped waits until n user records are in the stream, stops the engine, and
+// returns all texts of the stream.
+func shipped(t *testing.T, engine *local.FluentBit, stream string, n int) []string {
+	t.Helper()
+	arrived(t, engine, stream, n)
+	if err := engine.Stop(); err != nil {
+		t.Error(err)
+	}
+	records := readAll(t, stream)
+	texts := slices.Concat(read(t, records)...)
+	t.Logf("%d records in %d PutRecords", len(texts), len(records))
+	return texts
+}
+
+func TestFluentBitTail(t *testing.T) {
+	t.Parallel()
+	// Of each part the chunk fits into a record of 1 MiB, escaped or not.
+	parts := [][]string{
+		chunk.AccessLog(20, 2000).JSON,
+		chunk.Kubernetes(20, 500).JSON,
+		chunk.AccessLog(21, 1).JSON,
+	}
+	for _, tt := range []struct {
+		name, parser string
+		text         func(line string) string // that a line becomes
+	}{
+		{"json", "Parser json", func(line string) string { return line }},
+		{"plain lines", "", func(line string) string { return chunk.JSON(chunk.M("log", line)) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			log, err := os.Create(filepath.Join(t.TempDir(), "access.log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			stream := newStream(t, 1)
+			input := []string{
+				"[INPUT]", "Name tail", "Tag app.access", "Path " + log.Name(), "Read_from_Head true",
+				"Refresh_Interval 1", tt.parser,
+			}
+			engine := startEngine(t, strings.Join(input, "\n    ")+"\n\n"+output("*", stream))
+			var want []string
+			for _, part := range parts {
+				if _, err := log.WriteString(strings.Join(part, "\n") + "\n"); err != nil {
+					t.Fatal(err)
+				}
+				for _, line := range part {
+					want = append(want, tt.text(line))
+				}
+				arrived(t, engine, stream, len(want))
+			}
+			wantSame(t, "lines", shipped(t, engine, stream, len(want)), want)
+		})
+	}
+}
+
+func TestFluentBitDummy(t *testing.T) {
+	t.Parallel()
+	const samples = 20
+	body := chunk.M("message", "dummy", "größe", chunk.M("n", 1, "x", 0.5, "list", []any{true, nil, "é"}))
+	stream := newStream(t, 1)
+	input := []string{
+		"[INPUT]", "Name dummy", "Tag dummy.one", "Dummy " + chunk.JSON(body),
+		"Rate 100", fmt.Sprintf("Samples %d", samples),
+	}
+	engine := startEngine(t, strings.Join(input, "\n    ")+"\n\n"+
+		output("*", stream, "fixed_partition_key $TAG[1]"))
+	want := slices.Repeat([]string{chunk.JSON(body)}, samples)
+	wantSame(t, "samples", shipped(t, engine, stream, samples), want)
+	for _, r := range readAll(t, stream) {
+		if r.PartitionKey != "one" {
+			t.Errorf("partition key %q, want %q", r.PartitionKey, "one")
+		}
+	}
+}
+
+func TestFluentBitForward(t *testing.T) {
+	t.Parallel()
+	port, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer, older := newStream(t, 1), newStream(t, 1)
+	engine := startEngine(t, fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port)+
+		output("new", newer)+"\n"+output("old", older))
+	newEvents, oldEvents := chunk.Kubernetes(21, 300), chunk.Numbers(21, 300)
+	forward(t, engine, port, "new", newEvents.Bytes)
+	forward(t, engine, port, "old", oldEvents.LegacyBytes())
+
+	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+	defer cancel()
+	if _, err := rig.kinesis.ReadUntil(ctx, newer, func(all []local.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
+		t.Fatalf("nothing came: %v\n%s", err, engine.Log())
+	}
+	wantSame(t, "legacy events", shipped(t, engine, older, len(oldEvents.JSON)), oldEvents.JSON)
+	wantSame(t, "events", slices.Concat(read(t, readAll(t, newer))...), newEvents.JSON)
+}
+
+// TestFluentBitReload: the engine takes the library down and up again in one
+// process. Without workers: with them 5.1.1 crashes, in code of its own, on
+// any plugin in Go.
+func TestFluentBitReload(t *testing.T) {
+	t.Parallel()
+	const rounds = 4
+	port, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := newStream(t, 1)
+	engine := startEngine(t, fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port)+
+		outputWithoutWorkers("*", stream))
+	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+	defer cancel()
+	var want []string
+	for round := range rounds {
+		if round > 0 {
+			if err := engine.Reload(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := chunk.AccessLog(uint64(30+round), 50)
+		forward(t, engine, port, "app.log", c.Bytes)
+		want = append(want, c.JSON...)
+	}
+	wantSame(t, "lines", shipped(t, engine, stream, len(want)), want)
+}
+
+// forward sends a chunk in the PackedForward mode of the forward protocol,
+// and waits for the acknowledgement.
+func forward(t *testing.T, engine *local.FluentBit, port int, tag string, entries []byte) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+	defer cancel()
+	conn := dial(ctx, t, engine, fmt.Sprintf("127.0.0.1:%d", port))
+	defer conn.Close()
+	id := "chunk-of-" + tag
+	message := chunk.AppendValue(nil, []any{tag, entries, chunk.M("chunk", id, "size", 1)})
+	if _, err := conn.Write(message); err != nil {
+		t.Fatal(err)
+	}
+	var answer struct {
+		Ack string `msgpack:"ack"`
+	}
+	if err := msgpack.NewDecoder(conn).Decode(&answer); err != nil || answer.Ack != id {
+		t.Fatalf("forward answers %+v, %v; want ack %s\n%s", answer, err, id, engine.Log())
+	}
+}
+
+// dial connects once the engine listens.
+func dial(ctx context.Context, t *testing.T, engine *local.FluentBit, address string) net.Conn {
+	t.Helper()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err == nil {
+			deadline, _ := ctx.Deadline()
+			if err := conn.SetDeadline(deadline); err != nil {
+				t.Fatal(err)
+			}
+			return conn
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no connection to %s: %v\n%s", address, err, engine.Log())
+		case <-ticker.C:
+			if engine.Ended() {
+				t.Fatalf("fluent-bit ended\n%s", engine.Log())
+			}
+		}
+	}
+}
+
+// TestFluentBitBadOption: the engine does not start, and its log says why.
+func TestFluentBitBadOption(t *testing.T) {
+	t.Parallel()
+	engine := startEngine(t, "[INPUT]\n    Name dummy\n\n"+output("*", "s", "max_record_size 11M"))
+	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+	defer cancel()
+	if err := engine.Wait(ctx); err == nil {
+		t.Errorf("fluent-bit ended well:\n%s", engine.Log())
+	} else if ctx.Err() != nil {
+		t.Fatalf("fluent-bit runs on:\n%s", engine.Log())
+	}
+	for _, word := range []string{"max_record_size", "11M"} {
+		if !strings.Contains(engine.Log(), word) {
+			t.Errorf("%s is not in the log:\n%s", word, engine.Log())
+		}
+	}
+}

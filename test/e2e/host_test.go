@@ -1,0 +1,491 @@
+package e2e
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/local"
+)
+
+func TestOneChunkIsOneRecord(t *testing.T) {
+	t.Parallel()
+	for name, corpus := range map[string]chunk.Corpus{
+		"access log": chunk.AccessLog(1, 500),
+		"kubernetes": chunk.Kubernetes(1, 100),
+		"long text":  chunk.LongText(1, 50),
+		"numbers":    chunk.Numbers(1, 200),
+		"one event":  chunk.AccessLog(2, 1),
+		"empty body": chunk.NewCorpus(chunk.M()),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			send(t, rig.host, nil, corpus)
+		})
+	}
+}
+
+func TestManyChunksManyThreadsTwoInstances(t *testing.T) {
+	t.Parallel()
+	const threads, repeat, chunks = 4, 3, 8
+	first, second := newStream(t, 1), newStream(t, 3)
+	args := [][]string{
+		{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
+		instance(first),
+		instance(second, "fixed_partition_key=$TAG"),
+	}
+	var want [][]string
+	for i := range chunks {
+		c := chunk.AccessLog(uint64(i), 1+40*i)
+		args = append(args, chunkFile(t, fmt.Sprintf("app.%d", i), c.Bytes))
+		for range repeat {
+			want = append(want, c.JSON)
+		}
+	}
+	run := runHost(t, rig.host, args...)
+	wantOutcomes(t, run, 2*repeat*chunks, 0, 0)
+	wantAggregates(t, first, want...)
+	wantAggregates(t, second, want...)
+}
+
+func TestEventFormats(t *testing.T) {
+	t.Parallel()
+	now := chunk.EventTime{Sec: 1_772_366_400, Nsec: 123_456_789}
+	body := chunk.M("log", "x", "n", 1)
+	c := chunk.New()
+	events := 0
+	add := func(ts, body any) {
+		c.Event(ts, body).Legacy(ts, body)
+		events += 2
+	}
+	for _, ts := range []any{
+		now, chunk.Wide{Value: now, Bytes: 1}, chunk.Wide{Value: now, Bytes: 4},
+		uint32(now.Sec), uint64(now.Sec), 0, chunk.Wide{Value: uint32(now.Sec), Bytes: 8},
+		float64(now.Sec) + 0.5, float32(1.5),
+	} {
+		add(ts, body)
+	}
+	wide := chunk.M(chunk.Wide{Value: "log", Bytes: 4}, chunk.Wide{Value: "x", Bytes: 2}, "n", chunk.Wide{Value: 1, Bytes: 8})
+	add(now, chunk.Wide{Value: wide, Bytes: 2})
+	add(now, chunk.Wide{Value: wide, Bytes: 4})
+	c.Value(chunk.Wide{Value: []any{chunk.Wide{Value: []any{now, chunk.Wide{Value: chunk.Map{}, Bytes: 2}}, Bytes: 2}, body}, Bytes: 4})
+	c.EventMeta(now, chunk.M("otlp", chunk.M("severity", 9)), body)
+	events += 2
+	var want []string
+	for range events {
+		want = append(want, chunk.JSON(body))
+	}
+
+	stream := newStream(t, 1)
+	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.Bytes()))
+	wantOutcomes(t, run, 1, 0, 0)
+	wantAggregates(t, stream, want)
+}
+
+func TestLegacyChunk(t *testing.T) {
+	t.Parallel()
+	stream, c := newStream(t, 1), chunk.AccessLog(3, 100)
+	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.LegacyBytes()))
+	wantOutcomes(t, run, 1, 0, 0)
+	wantAggregates(t, stream, c.JSON)
+}
+
+func TestGroupMarkersAreNoRecords(t *testing.T) {
+	t.Parallel()
+	c := chunk.New().Event(uint32(1), chunk.M("n", 0))
+	want := []string{`{"n":0}`}
+	for n := 1; n < 4; n++ {
+		body := chunk.M("n", n)
+		c.GroupOpen(chunk.M("schema", "otlp"), chunk.M("resource", chunk.M("n", n))).
+			Event(uint32(1), body).Event(uint32(2), body).GroupClose()
+		want = append(want, chunk.JSON(body), chunk.JSON(body))
+	}
+	stream := newStream(t, 1)
+	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.Bytes()))
+	wantOutcomes(t, run, 1, 0, 0)
+	wantAggregates(t, stream, want)
+}
+
+func TestRandomKeyIsAnotherUUIDEachTime(t *testing.T) {
+	t.Parallel()
+	const puts = 20
+	stream, c := newStream(t, 4), chunk.AccessLog(4, 3)
+	run := runHost(t, rig.host, []string{"--repeat", strconv.Itoa(puts)}, instance(stream), chunkFile(t, "app.log", c.Bytes))
+	wantOutcomes(t, run, puts, 0, 0)
+	records := wantAggregates(t, stream, slices.Repeat([][]string{c.JSON}, puts)...)
+	uuid := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	seen := map[string]bool{}
+	for _, r := range records {
+		if !uuid.MatchString(r.PartitionKey) {
+			t.Errorf("partition key %q is no UUID", r.PartitionKey)
+		}
+		if seen[r.PartitionKey] {
+			t.Errorf("partition key %q twice", r.PartitionKey)
+		}
+		seen[r.PartitionKey] = true
+	}
+}
+
+func TestFixedPartitionKey(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ key, tag, want string }{
+		{"constant", "app.web.log", "constant"},
+		{"Schlüssel 鍵 😀", "app.web.log", "Schlüssel 鍵 😀"},
+		{"$TAG", "app.web.log", "app.web.log"},
+		{"$TAG[1]", "app.web.log", "web"},
+		{"logs-$TAG[0]-$TAG[2]", "app.web.log", "logs-app-log"},
+		{"$TAG", "app.grün.log", "app.grün.log"},
+		{strings.Repeat("k", 256), "app", strings.Repeat("k", 256)},
+		{"$TAG", strings.Repeat("t", 300), strings.Repeat("t", 256)},
+		// Kinesis counts characters, not bytes.
+		{"$TAG", strings.Repeat("ü", 300), strings.Repeat("ü", 256)},
+	} {
+		t.Run(fmt.Sprintf("%.20s of %.20s", tt.key, tt.tag), func(t *testing.T) {
+			t.Parallel()
+			stream, c := newStream(t, 1), chunk.AccessLog(5, 3)
+			run := runHost(t, rig.host, instance(stream, "fixed_partition_key="+tt.key), chunkFile(t, tt.tag, c.Bytes))
+			wantOutcomes(t, run, 1, 0, 0)
+			for _, r := range wantAggregates(t, stream, c.JSON) {
+				if r.PartitionKey != tt.want {
+					t.Errorf("partition key %q, want %q", r.PartitionKey, tt.want)
+				}
+			}
+		})
+	}
+}
+
+func TestChunkWithoutRecordsSendsNothing(t *testing.T) {
+	t.Parallel()
+	stream := newStream(t, 1)
+	markers := chunk.New().GroupOpen(chunk.Map{}, chunk.Map{}).GroupClose()
+	run := runHost(t, rig.host, instance(stream), chunkFile(t, "empty", nil), chunkFile(t, "markers", markers.Bytes()))
+	wantOutcomes(t, run, 2, 0, 0)
+	wantAggregates(t, stream)
+}
+
+func TestOversizeChunkDropIsAnError(t *testing.T) {
+	t.Parallel()
+	stream, small, large := newStream(t, 1), chunk.AccessLog(6, 1), chunk.AccessLog(6, 20)
+	run := runHost(t, rig.host, instance(stream, "max_record_size=1000", "oversize_chunk=drop"),
+		chunkFile(t, "small.log", small.Bytes), chunkFile(t, "large.log", large.Bytes))
+	wantOutcomes(t, run, 1, 1, 0)
+	wantAggregates(t, stream, small.JSON)
+	line := logLine(t, run, "large.log")
+	if !strings.Contains(line, "[error]") || !regexp.MustCompile(`\b\d{4,}\b`).MatchString(line) {
+		t.Errorf("no error with a size: %s", line)
+	}
+	if strings.Contains(run.Stderr, "remote_addr") {
+		t.Errorf("the log shows what is in the records:\n%s", run.Stderr)
+	}
+}
+
+// logLine is the first line of the log that contains all the words, whatever
+// their case.
+func logLine(t *testing.T, run local.HostRun, words ...string) string {
+	t.Helper()
+	for line := range strings.Lines(run.Stderr) {
+		lower := strings.ToLower(line)
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(lower, strings.ToLower(w)) }) {
+			return strings.TrimSpace(line)
+		}
+	}
+	t.Fatalf("no line of the log has %q:\n%s", words, run.Stderr)
+	return ""
+}
+
+func TestOversizeChunkIsSplitInOrder(t *testing.T) {
+	t.Parallel()
+	const limit = 1000
+	stream, c := newStream(t, 1), chunk.AccessLog(7, 50)
+	run := runHost(t, rig.host, instance(stream, "max_record_size=1000"), chunkFile(t, "large.log", c.Bytes))
+	wantOutcomes(t, run, 1, 0, 0)
+	records := readAll(t, stream)
+	var got []string
+	for i, texts := range read(t, records) {
+		if size := len(records[i].Data) + len(records[i].PartitionKey); size > limit {
+			t.Errorf("aggregate %d is %d bytes with its key, limit %d", i, size, limit)
+		}
+		got = append(got, texts...)
+	}
+	wantSame(t, "split chunk", got, c.JSON)
+	if len(records) < 2 {
+		t.Errorf("%d PutRecords", len(records))
+	}
+}
+
+// TestStreamTakesLessThanMaxRecordSize: the option promises more than the
+// stream allows; Kinesis refuses, and the chunk goes in smaller records.
+func TestStreamTakesLessThanMaxRecordSize(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 20
+	stream, c := newStream(t, 1), chunk.AccessLog(18, 4000)
+	run := runHost(t, rig.host, []string{"--retry", "5"}, instance(stream, "max_record_size=10MiB"), chunkFile(t, "large.log", c.Bytes))
+	wantOutcomes(t, run, 1, 0, 0)
+	records := readAll(t, stream)
+	for i, r := range records {
+		if size := len(r.Data) + len(r.PartitionKey); size > limit {
+			t.Errorf("aggregate %d is %d bytes with its key, the stream takes %d", i, size, limit)
+		}
+	}
+	wantSame(t, "split chunk", slices.Concat(read(t, records)...), c.JSON)
+}
+
+func TestCorruptTail(t *testing.T) {
+	t.Parallel()
+	whole := chunk.AccessLog(8, 10)
+	const good = 6
+	cut := whole.Ends[good-1]
+	for name, tail := range map[string][]byte{
+		"an event cut off":         whole.Bytes[cut : cut+20],
+		"a byte msgpack never has": {0xc1, 0x00},
+		"a length of 4 GB":         {0x92, 0xdb, 0xff, 0xff, 0xff, 0xff},
+		"4 billion elements":       {0xdd, 0xff, 0xff, 0xff, 0xff, 0xc0},
+		"nesting without end":      slices.Repeat([]byte{0x91}, 100_000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stream := newStream(t, 1)
+			bytes := append(slices.Clone(whole.Bytes[:cut]), tail...)
+			run := runHost(t, rig.host, instance(stream), chunkFile(t, "corrupt.log", bytes))
+			wantOutcomes(t, run, 1, 0, 0)
+			wantAggregates(t, stream, whole.JSON[:good])
+			line := logLine(t, run, "corrupt.log", strconv.Itoa(cut))
+			if !strings.Contains(line, strconv.Itoa(len(bytes))) && !strings.Contains(line, strconv.Itoa(len(tail))) {
+				t.Errorf("neither the chunk's length nor that of what is lost is in: %s", line)
+			}
+		})
+	}
+}
+
+func TestChunkOfNothingReadableIsAnError(t *testing.T) {
+	t.Parallel()
+	stream := newStream(t, 1)
+	run := runHost(t, rig.host, instance(stream), chunkFile(t, "garbage.log", []byte{0xc1, 0xc1, 0xc1}))
+	wantOutcomes(t, run, 0, 1, 0)
+	wantAggregates(t, stream)
+	logLine(t, run, "[error]", "garbage.log")
+}
+
+// TestBadOption: a message names the option, the value and what is allowed;
+// the instance beside it works; the engine's ExitCtx(NULL) does no harm.
+func TestBadOption(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ option, value, allowed string }{
+		{"max_record_size", "11M", "10"},
+		{"max_record_size", "many", "10"},
+		{"request_timeout", "soon", "30s"},
+		{"connect_timeout", "-1", "s"},
+		{"endpoint", "ftp://example.com", "http"},
+		{"debug", "perhaps", "true"},
+		{"fixed_partition_key", strings.Repeat("k", 257), "256"},
+		{"stream", "no spaces please", "stream"},
+	} {
+		t.Run(tt.option+" "+tt.value[:min(len(tt.value), 20)], func(t *testing.T) {
+			t.Parallel()
+			stream, c := newStream(t, 1), chunk.AccessLog(9, 3)
+			bad := instance(stream)
+			bad = slices.DeleteFunc(bad, func(w string) bool { return strings.HasPrefix(w, tt.option+"=") })
+			run := runHost(t, rig.host,
+				append(bad, tt.option+"="+tt.value), instance(stream), chunkFile(t, "app.log", c.Bytes))
+			inits := run.All("init")
+			if len(inits) != 2 || inits[0].Fields["outcome"] != "FAILED" || inits[1].Fields["outcome"] != "OK" {
+				t.Fatalf("inits: %v; log:\n%s", inits, run.Stderr)
+			}
+			exits := run.All("exit")
+			if len(exits) != 2 || exits[0].Fields["context"] != "NULL" || exits[1].Fields["context"] != "SET" {
+				t.Errorf("exits: %v", exits)
+			}
+			wantOutcomes(t, run, 1, 0, 0)
+			wantAggregates(t, stream, c.JSON)
+			logLine(t, run, "[error]", tt.option, tt.value, tt.allowed)
+		})
+	}
+}
+
+// TestLog: lines name their instance, and the engine's log level holds.
+func TestLog(t *testing.T) {
+	t.Parallel()
+	stream, c := newStream(t, 1), chunk.AccessLog(22, 3)
+	run := runHost(t, rig.host, instance(stream, "alias=the-alias"), instance(stream), instance(stream, "alias=silent", "log_level=error"),
+		chunkFile(t, "app.log", c.Bytes))
+	wantOutcomes(t, run, 3, 0, 0)
+	logLine(t, run, "[ info]", "the-alias", stream)
+	logLine(t, run, "[ info]", "kinesis_agg.1", stream)
+	if strings.Contains(run.Stderr, "silent") {
+		t.Errorf("log_level error, and yet:\n%s", run.Stderr)
+	}
+}
+
+func TestMissingOptions(t *testing.T) {
+	t.Parallel()
+	for _, option := range []string{"stream", "region"} {
+		t.Run(option, func(t *testing.T) {
+			t.Parallel()
+			args := slices.DeleteFunc(instance("s"), func(w string) bool { return strings.HasPrefix(w, option+"=") })
+			// Nor from the environment or a shared configuration.
+			env := []string{"AWS_REGION=", "AWS_DEFAULT_REGION=", "AWS_CONFIG_FILE=/dev/null", "AWS_EC2_METADATA_DISABLED=true"}
+			run, err := local.RunHost(t.Context(), rig.host, env, append([]string{rig.plugin}, args...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if init := run.All("init"); len(init) != 1 || init[0].Fields["outcome"] != "FAILED" {
+				t.Fatalf("init: %v", init)
+			}
+			logLine(t, run, "[error]", option)
+		})
+	}
+}
+
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	run := runHost(t, rig.host, []string{"--dry-run"}, instance("s"), instance("s"))
+	for _, exit := range run.All("exit") {
+		if exit.Fields["context"] != "NULL" {
+			t.Errorf("exit: %v", exit)
+		}
+	}
+}
+
+// TestUnreachableEndpoint: nothing listens, so the engine has to keep the
+// chunk; a retry of the same bytes later goes through.
+func TestUnreachableEndpoint(t *testing.T) {
+	t.Parallel()
+	port, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nowhere := &local.Kinesis{Endpoint: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	run := runHost(t, rig.host, []string{"--retry", "2"}, instanceAt(nowhere, "s"),
+		chunkFile(t, "app.log", chunk.AccessLog(10, 3).Bytes))
+	wantOutcomes(t, run, 0, 0, 1)
+	if n := len(run.All("flush")); n != 3 {
+		t.Errorf("%d flushes, want 3", n)
+	}
+	logLine(t, run, "refused")
+}
+
+func TestStreamThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	run := runHost(t, rig.host, instance("not-there"), chunkFile(t, "app.log", chunk.AccessLog(11, 3).Bytes))
+	wantOutcomes(t, run, 0, 0, 1)
+	logLine(t, run, "[error]", "not-there")
+}
+
+// TestReload loads, runs and unloads the library over and over in one
+// process, as a hot reload does.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	const rounds, settled = 20, 5
+	stream, c := newStream(t, 1), chunk.AccessLog(12, 20)
+	run := runHost(t, rig.host, []string{"--rounds", strconv.Itoa(rounds), "--threads", "2"},
+		instance(stream), instance(stream), chunkFile(t, "app.log", c.Bytes))
+	wantOutcomes(t, run, 2*rounds, 0, 0)
+	wantAggregates(t, stream, slices.Repeat([][]string{c.JSON}, 2*rounds)...)
+	states := run.All("round")
+	if len(states) != rounds {
+		t.Fatalf("%d rounds reported", len(states))
+	}
+	// The Go runtime keeps its threads and may start one late; what a round
+	// leaves behind, twenty rounds leave twenty times.
+	const slack = 4
+	then, last := states[settled-1], states[rounds-1]
+	for _, field := range []string{"threads", "fds"} {
+		if grown := last.Int(field) - then.Int(field); grown > slack {
+			t.Errorf("%s: %d after round %d, %d after round %d",
+				field, then.Int(field), settled, last.Int(field), rounds)
+		}
+	}
+	t.Logf("after round %d: %v; after round %d: %v", settled, then.Fields, rounds, last.Fields)
+}
+
+// TestTenMebibytes: on a stream that allows it, a chunk as large as a forward
+// input makes them is still one PutRecord.
+func TestTenMebibytes(t *testing.T) {
+	t.Parallel()
+	// A look-alike of its own: it takes seconds over a record of this size,
+	// and does nothing else meanwhile.
+	k, err := local.StartKinesis(t.Context(), rig.readers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Stop()
+	const stream, recordBytes, chunkBytes = "large", 300, 8_000_000
+	if err := k.CreateStream(t.Context(), stream, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.SetMaxRecordSize(t.Context(), stream, 10<<10); err != nil {
+		t.Fatal(err)
+	}
+	c := chunk.AccessLog(13, chunkBytes/recordBytes)
+	run := runHost(t, rig.host, instanceAt(k, stream, "max_record_size=10MiB", "request_timeout=240s"),
+		chunkFile(t, "app.log", c.Bytes))
+	wantOutcomes(t, run, 1, 0, 0)
+	records, err := k.ReadAll(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(records) != 1 || len(c.Bytes) < chunkBytes {
+		t.Fatalf("a chunk of %d bytes came as %d records, want one", len(c.Bytes), len(records))
+	}
+	t.Logf("a chunk of %d bytes, a record of %d", len(c.Bytes), len(records[0].Data))
+	wantSame(t, "aggregate", read(t, records)[0], c.JSON)
+}
+
+func TestOldEngine(t *testing.T) {
+	t.Parallel()
+	send(t, rig.oldHost, []string{"--threads", "2"}, chunk.AccessLog(14, 100), chunk.Kubernetes(14, 10))
+
+	// Without the engine's log the plugin writes to stderr by itself.
+	run := runHost(t, rig.oldHost, instance("s", "max_record_size=11M"))
+	logLine(t, run, "[error]", "max_record_size", "11M")
+}
+
+// TestCoroutineStack: the host fails the run if a flush takes more stack than
+// the engine gives it.
+func TestCoroutineStack(t *testing.T) {
+	t.Parallel()
+	for engine, bytes := range map[string]int{"before 5.1": 24576, "5.1": 65536} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			send(t, rig.host, []string{"--threads", "2", "--repeat", "1", "--coroutine-stack", strconv.Itoa(bytes), "--log-level", "trace"},
+				chunk.AccessLog(15, 300), chunk.LongText(15, 20), chunk.Numbers(15, 50))
+		})
+	}
+}
+
+// TestEngineThread: without workers the engine flushes on its own thread.
+func TestEngineThread(t *testing.T) {
+	t.Parallel()
+	stream, c := newStream(t, 1), chunk.AccessLog(16, 10)
+	run := runHost(t, rig.host, []string{"--threads", "0", "--repeat", "3"}, instance(stream), chunkFile(t, "app.log", c.Bytes))
+	wantOutcomes(t, run, 3, 0, 0)
+	wantAggregates(t, stream, c.JSON, c.JSON, c.JSON)
+}
+
+func TestWithoutWorkersIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	stream, c := newStream(t, 1), chunk.AccessLog(19, 10)
+	run := runHost(t, rig.host, []string{"--threads", "0", "--repeat", "3"}, instance(stream), chunkFile(t, "app.log", c.Bytes))
+	wantOutcomes(t, run, 3, 0, 0)
+	if n := strings.Count(strings.ToLower(run.Stderr), "workers"); n != 1 {
+		t.Errorf("%d lines about workers, want one:\n%s", n, run.Stderr)
+	}
+}
+
+// TestExitIsPrompt: an instance with nothing to do ends at once.
+func TestExitIsPrompt(t *testing.T) {
+	t.Parallel()
+	const most = 2 * time.Second
+	stream, c := newStream(t, 1), chunk.AccessLog(17, 10)
+	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.Bytes))
+	for _, exit := range run.All("exit") {
+		if took := time.Duration(exit.Int("ms")) * time.Millisecond; took > most {
+			t.Errorf("exit took %s", took)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// HowToGetFluentBit ends a message that says there is none.
+const HowToGetFluentBit = "install it (https://docs.fluentbit.io/manual/installation) so that fluent-bit is on PATH, or set FLUENT_BIT to its path"
+
+// FindFluentBit is the Fluent Bit to use: $FLUENT_BIT, else the one on PATH.
+func FindFluentBit() (string, error) {
+	name := os.Getenv("FLUENT_BIT")
+	if name == "" {
+		name = "fluent-bit"
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("local: no Fluent Bit: %w: %s", err, HowToGetFluentBit)
+	}
+	return path, nil
+}
+
+// FluentBit is a running engine.
+type FluentBit struct{ process *process }
+
+// StartFluentBit writes the configuration into dir, with a plugins file that
+// loads plugin and a parsers file with a parser named json, and starts the
+// engine. pipeline is everything but the [SERVICE] section.
+func StartFluentBit(path, dir, plugin, pipeline string) (*FluentBit, error) {
+	files := map[string]string{
+		"plugins.conf": "[PLUGINS]\n    Path " + plugin + "\n",
+		"parsers.conf": "[PARSER]\n    Name   json\n    Format json\n",
+		"fluent-bit.conf": `[SERVICE]
+    Flush            0.2
+    Grace            20
+    Log_Level        info
+    Plugins_File     plugins.conf
+    Parsers_File     parsers.conf
+    Scheduler.Base   1
+    Scheduler.Cap    2
+    Hot_Reload       On
+
+` + pipeline,
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return nil, fmt.Errorf("local: %w", err)
+		}
+	}
+	p, err := startProcess(dir, nil, path, "-c", filepath.Join(dir, "fluent-bit.conf"))
+	if err != nil {
+		return nil, err
+	}
+	return &FluentBit{process: p}, nil
+}
+
+// Log is what it wrote so far.
+func (f *FluentBit) Log() string { return f.process.log.String() }
+
+// Ended says whether it ended by itself.
+func (f *FluentBit) Ended() bool { return f.process.ended() }
+
+// Stop ends it with SIGTERM, as an operator does, and returns an error if it
+// does not end well.
+func (f *FluentBit) Stop() error {
+	if err := f.process.terminate(); err != nil {
+		return fmt.Errorf("local: fluent-bit: %w\n%s", err, tail(f.Log()))
+	}
+	return nil
+}
+
+// Kill ends it at once.
+func (f *FluentBit) Kill() { f.process.kill() }
+
+// FreePort is a TCP port that was free a moment ago.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("local: no free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Wait returns when it has ended by itself, with an error if not well.
+func (f *FluentBit) Wait(ctx context.Context) error {
+	select {
+	case <-f.process.done:
+		return f.process.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Reload makes it read its configuration again, in the same process, and
+// returns when it has.
+func (f *FluentBit) Reload(ctx context.Context) error {
+	const done = "successful reload done"
+	before := strings.Count(f.Log(), done)
+	if err := f.process.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		return fmt.Errorf("local: fluent-bit: %w", err)
+	}
+	err := poll(ctx, func() (bool, error) {
+		if f.Ended() {
+			return false, fmt.Errorf("it ended: %v", f.process.err)
+		}
+		return strings.Count(f.Log(), done) > before, nil
+	})
+	if err != nil {
+		return fmt.Errorf("local: fluent-bit: reload: %w\n%s", err, tail(f.Log()))
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+package local
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+)
+
+// UserRecord is one record out of an aggregate.
+type UserRecord struct {
+	PartitionKey      string `json:"partitionKey"`
+	ExplicitHashKey   string `json:"explicitHashKey"`
+	SequenceNumber    string `json:"sequenceNumber"`
+	SubSequenceNumber *int   `json:"subSequenceNumber"` // nil: the record was no aggregate
+	Data              []byte `json:"data"`
+}
+
+// Deaggregate takes records apart with aws-kinesis-agg of readersDir,
+// checksums verified. An aggregate that it refuses is an error.
+func Deaggregate(ctx context.Context, readersDir string, records []Record) ([]UserRecord, error) {
+	var in bytes.Buffer
+	for _, r := range records {
+		line, err := json.Marshal(map[string]any{
+			"partitionKey":   r.PartitionKey,
+			"sequenceNumber": r.SequenceNumber,
+			"data":           r.Data,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("local: deaggregate: %w", err)
+		}
+		in.Write(append(line, '\n'))
+	}
+	cmd := exec.CommandContext(ctx, "node", "deaggregate.js")
+	cmd.Dir = readersDir
+	cmd.Stdin = &in
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("local: deaggregate.js: %w: %s", err, tail(stderr.String()))
+	}
+	var users []UserRecord
+	for d := json.NewDecoder(bufio.NewReader(&out)); ; {
+		var u UserRecord
+		if err := d.Decode(&u); errors.Is(err, io.EOF) {
+			return users, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("local: deaggregate.js: %w", err)
+		}
+		users = append(users, u)
+	}
+}

@@ -1,0 +1,65 @@
+#!/usr/bin/env node
+// deaggregate.js reads Kinesis records from stdin, as JSON lines
+//   {"partitionKey": "...", "explicitHashKey": "...", "sequenceNumber": "...", "data": "base64"}
+// takes them apart with aws-kinesis-agg, checksums verified, and prints the
+// user records as JSON lines
+//   {"partitionKey": "...", "explicitHashKey": "...", "sequenceNumber": "...", "subSequenceNumber": 0, "data": "base64"}
+// in order. A record that is no aggregate is printed without
+// subSequenceNumber. It exits 1 on the first record that the library refuses.
+'use strict';
+
+const readline = require('node:readline');
+const { deaggregateSync } = require('aws-kinesis-agg');
+
+const VERIFY_CHECKSUMS = true;
+
+function takeApart(record) {
+  let userRecords;
+  deaggregateSync(
+    {
+      partitionKey: record.partitionKey,
+      explicitPartitionKey: record.explicitHashKey,
+      sequenceNumber: record.sequenceNumber,
+      data: record.data,
+    },
+    VERIFY_CHECKSUMS,
+    (err, records) => {
+      if (err) {
+        throw err;
+      }
+      userRecords = records;
+    },
+  );
+  return userRecords;
+}
+
+async function main() {
+  let line = 0;
+  for await (const text of readline.createInterface({ input: process.stdin, crlfDelay: Infinity })) {
+    line++;
+    if (text === '') {
+      continue;
+    }
+    let userRecords;
+    try {
+      userRecords = takeApart(JSON.parse(text));
+    } catch (err) {
+      throw new Error(`record ${line}: ${err.message}`);
+    }
+    const out = userRecords.map((r) => JSON.stringify({
+      partitionKey: r.partitionKey,
+      explicitHashKey: r.explicitPartitionKey,
+      sequenceNumber: r.sequenceNumber,
+      subSequenceNumber: r.subSequenceNumber,
+      data: r.data,
+    }) + '\n').join('');
+    if (!process.stdout.write(out)) {
+      await new Promise((resolve) => process.stdout.once('drain', resolve));
+    }
+  }
+}
+
+main().catch((err) => {
+  process.stderr.write(`deaggregate: ${err.message}\n`);
+  process.exitCode = 1;
+});
