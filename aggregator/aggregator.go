@@ -114,7 +114,7 @@ func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string, limit Lim
 			break
 		}
 		size := len(dst) - data
-		dst = kpl.CloseRecord(dst, start, guess)
+		dst = kpl.CloseRecord(dst, start, data)
 		guess = size
 		if len(dst)+around > limit.Bytes {
 			if empty+kpl.RecordBytes(size)+around > limit.Alone {

@@ -357,7 +357,7 @@ func TestRepeatedKeys(t *testing.T) {
 		chunk.M("a", 1, "b", 2, "a", 3),
 		chunk.M("a", 1, "b", 2, "b", 3, "c", 4, "a", 5, "d", 6),
 		chunk.M("a", chunk.M("x", 1, "x", 2), "b", []any{chunk.M("y", 1, "y", chunk.M("z", 1, "z", 2))}, "a", chunk.M("x", 3)),
-		many(3), many(maxCompared / 3), many(maxCompared/3 + 1), many(maxCompared), many(5000),
+		many(3), many(maxShapeKeys / 3), many(maxShapeKeys/3 + 1), many(maxShapeKeys), many(5000),
 		chunk.M("outer", many(200), "x", 1, "outer", many(300), "x", many(70)),
 		alike(50), alike(20_000), append(alike(500), alike(500)...),
 	}

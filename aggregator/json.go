@@ -13,7 +13,7 @@ const maxKeyDepth = 4
 // jsonWriter turns msgpack into JSON text. It keeps scratch space between
 // values and is not safe for concurrent use.
 type jsonWriter struct {
-	keys      keys
+	shapes    shapes
 	members   members
 	repeating bool // within a map that has repeated keys
 	keyDepth  int
@@ -23,6 +23,10 @@ type jsonWriter struct {
 // or broken or tooDeep, in which case the caller cuts dst back. depth is the
 // number of maps and arrays around the value.
 func (w *jsonWriter) value(dst, b []byte, i, depth int) ([]byte, int) {
+	// Short strings are what logs are made of.
+	if end := shortString(b, i); end > 0 {
+		return appendString(dst, b, i+1, end), end
+	}
 	k, n, p := head(b, i)
 	if p < 0 {
 		return dst, broken
@@ -32,7 +36,7 @@ func (w *jsonWriter) value(dst, b []byte, i, depth int) ([]byte, int) {
 		end := p + int(n)
 		return appendString(dst, b, p, end), end
 	case kindUint:
-		return strconv.AppendUint(dst, n, 10), p
+		return appendUint(dst, n), p
 	case kindInt:
 		return strconv.AppendInt(dst, int64(n), 10), p
 	case kindMap:
@@ -75,45 +79,50 @@ func (w *jsonWriter) array(dst, b []byte, i int, n uint64, depth int) ([]byte, i
 
 // mapping appends a map of n members. Of members with the same key the last one
 // stays, at its own position, as in the engine. A map is first written on the
-// assumption that its keys are plain strings and that none repeats; where that
-// does not hold, or where there are too many keys to compare each with each, it
-// is written by repeatingMapping.
+// assumption that no key repeats; where one does, or where there are too many
+// or too long ones to keep, it is written by repeatingMapping.
 func (w *jsonWriter) mapping(dst, b []byte, i int, n uint64, depth int) ([]byte, int) {
-	if depth > maxDepth {
+	switch {
+	case depth > maxDepth:
 		return dst, tooDeep
-	}
-	if w.repeating || n > maxCompared {
+	case n == 0:
+		return append(dst, '{', '}'), i
+	case w.repeating || n > maxShapeKeys:
 		return w.repeatingMapping(dst, b, i, n, depth)
 	}
 	start, first := len(dst), i
-	scope := w.keys.enter()
-	dst = append(dst, '{')
-	for m := range n {
-		if m > 0 {
-			dst = append(dst, ',')
+	s := w.shapes.find(depth, n, b, i)
+	for m := range int(n) {
+		if m < len(s.keys) && s.keys[m].starts(b, i) {
+			dst = s.keys[m].appendTo(dst)
+			i += s.keys[m].rawBytes
+		} else {
+			key, at := i, len(dst)
+			dst = append(dst, separator(m))
+			if dst, i = w.key(dst, b, i, depth); i < 0 {
+				return dst, i
+			}
+			dst = append(dst, ':')
+			if !s.learn(m, b[key:i], dst[at:]) {
+				w.repeating = true
+				dst, i = w.repeatingMapping(dst[:start], b, first, n, depth)
+				w.repeating = false
+				return dst, i
+			}
 		}
-		at := len(dst)
-		from, end := stringAt(b, i)
-		dst = appendString(dst, b, from, end)
-		// Where the text of a key is as long as the key, nothing in it was
-		// replaced, and different keys have different texts.
-		if end == 0 || len(dst)-at != end-from+len(`""`) || w.keys.seen(&scope, b, from, end) {
-			w.keys.leave(scope)
-			w.repeating = true
-			dst, i = w.repeatingMapping(dst[:start], b, first, n, depth)
-			w.repeating = false
+		if dst, i = w.value(dst, b, i, depth); i < 0 {
 			return dst, i
 		}
-		i = end
-		dst = append(dst, ':')
-		if from, end := stringAt(b, i); end > 0 {
-			dst, i = appendString(dst, b, from, end), end
-		} else if dst, i = w.value(dst, b, i, depth); i < 0 {
-			break
-		}
 	}
-	w.keys.leave(scope)
 	return append(dst, '}'), i
+}
+
+// separator is what stands before the m-th member of a map.
+func separator(m int) byte {
+	if m == 0 {
+		return '{'
+	}
+	return ','
 }
 
 // repeatingMapping is mapping for maps that have, or may have, repeated keys. It

@@ -2,72 +2,18 @@ package aggregator
 
 import (
 	"bytes"
-	"encoding/binary"
 	"hash/maphash"
-	"math/bits"
 )
 
-// maxCompared is the number of keys up to which those of one map are compared
-// each with each, by fingerprint. For larger maps a hash table is cheaper, and
-// the only way that does not cost n*n.
-const maxCompared = 64
-
-// keys tells, while a map is written, whether a key of it may have occurred
-// before. It is a stack: a map within a map has its keys above those of the
-// outer one and is done before the outer one goes on.
-type keys struct {
-	fingerprints []uint64
-}
-
-// keyScope is one map's part of the stack.
-type keyScope struct {
-	first int
-	bits  uint64 // one for each fingerprint, so that most keys need no scan
-}
-
-func (k *keys) enter() keyScope  { return keyScope{first: len(k.fingerprints)} }
-func (k *keys) leave(s keyScope) { k.fingerprints = k.fingerprints[:s.first] }
-
-// seen adds the key b[from:to] and reports whether an earlier key of the map has
-// the same fingerprint.
-func (k *keys) seen(s *keyScope, b []byte, from, to int) bool {
-	f := fingerprint(b, from, to)
-	bit := uint64(1) << (f >> 58)
-	if s.bits&bit != 0 {
-		for _, other := range k.fingerprints[s.first:] {
-			if other == f {
-				return true
-			}
-		}
-	}
-	s.bits |= bit
-	k.fingerprints = append(k.fingerprints, f)
-	return false
-}
-
-// fingerprint tells the keys b[from:to] apart by their ends and their length.
-func fingerprint(b []byte, from, to int) uint64 {
-	var first, last uint64
-	n := to - from
-	switch {
-	case n >= wordBytes:
-		first = binary.LittleEndian.Uint64(b[from:])
-		last = binary.LittleEndian.Uint64(b[to-wordBytes:])
-	case len(b)-from >= wordBytes:
-		first = binary.LittleEndian.Uint64(b[from:]) << (64 - 8*n)
-	default:
-		for _, c := range b[from:to] {
-			first = first<<8 | uint64(c)
-		}
-	}
-	return (first ^ bits.RotateLeft64(last, 29) ^ uint64(n)) * 0x9e3779b97f4a7c15
-}
-
-// seed makes the hash table below immune to keys that were chosen to collide.
+// seed makes the hash table immune to keys that were chosen to collide.
 var seed = maphash.MakeSeed()
 
-// members finds the keys that repeat within a map, exactly, and where each
-// member stands in the text that is written. It is a stack like keys.
+// leastSlots is the size that the hash table of a map begins with.
+const leastSlots = 128
+
+// members finds the keys that repeat within a map, and where each member stands
+// in the text that is written. It is a stack: a map within a map has its members
+// above those of the outer one and is done before the outer one goes on.
 type members struct {
 	list []member
 	// table has a region for each map, of slots that are 0 or 1 + a position in
@@ -105,7 +51,7 @@ func (s *members) add(c *memberScope, text []byte, start int) int {
 	s.list = append(s.list, member{start: start, keyEnd: len(text)})
 	if count := at - c.first + 1; 2*count > c.slots {
 		// The table grows with the keys that came, not with those promised.
-		c.slots = max(2*c.slots, 2*maxCompared)
+		c.slots = max(2*c.slots, leastSlots)
 		s.table = append(s.table[:c.table], make([]uint32, c.slots)...)
 		for earlier := c.first; earlier < at; earlier++ {
 			s.put(c, text, earlier)

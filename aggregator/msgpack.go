@@ -127,18 +127,15 @@ func head(b []byte, i int) (k kind, n uint64, next int) {
 	return l.kind, n, next
 }
 
-// stringAt returns where the text of the string at b[i] stands, or two zeros if
-// there is no string, or not all of it. It is head for what logs are made of.
-func stringAt(b []byte, i int) (from, end int) {
+// shortString returns the end of the string of up to 31 bytes behind the one lead
+// byte b[i], or 0 if there is none, or not all of it.
+func shortString(b []byte, i int) int {
 	if i < len(b) && b[i]&0xe0 == 0xa0 {
 		if end := i + 1 + int(b[i]&0x1f); end <= len(b) {
-			return i + 1, end
+			return end
 		}
 	}
-	if k, n, p := head(b, i); k == kindStr {
-		return p, p + int(n)
-	}
-	return 0, 0
+	return 0
 }
 
 // skip returns the position behind the value at b[i], however deep it nests, or

@@ -5,6 +5,24 @@ import (
 	"strconv"
 )
 
+// appendUint appends what logs count with, numbers of up to eight digits,
+// without the general formatter.
+func appendUint(dst []byte, n uint64) []byte {
+	if n >= 1e8 {
+		return strconv.AppendUint(dst, n, 10)
+	}
+	var text [wordBytes]byte
+	at := len(text)
+	for m := uint32(n); ; {
+		at--
+		text[at] = byte('0' + m%10)
+		if m /= 10; m == 0 {
+			break
+		}
+	}
+	return append(dst, text[at:]...)
+}
+
 // appendFloat appends a double as JSON. The text is Fluent Bit's (`%.1f` for
 // whole numbers that fit into 64 bits, else `%.16g`) where that reads back as
 // the same number, else the shortest text that does. NaN and infinities, which
@@ -72,9 +90,9 @@ func appendShortDecimal(dst []byte, f float64) ([]byte, bool) {
 			dst = append(dst, '-')
 		}
 		unit := uint64(power)
-		dst = strconv.AppendUint(dst, whole/unit, 10)
+		dst = appendUint(dst, whole/unit)
 		point := len(dst)
-		dst = strconv.AppendUint(dst, unit+whole%unit, 10)
+		dst = appendUint(dst, unit+whole%unit)
 		dst[point] = '.' // in the place of the leading 1
 		return dst, true
 	}

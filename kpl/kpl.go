@@ -10,10 +10,11 @@
 //
 //	b := kpl.AppendHead(nil, key)
 //	for each user record:
-//		at := len(b)
+//		open := len(b)
 //		b = kpl.OpenRecord(b, guess)   // room for the length prefixes
-//		b = append(b, data...)         // the user record itself
-//		b = kpl.CloseRecord(b, at, guess)
+//		data := len(b)
+//		b = append(b, ...)             // the user record itself
+//		b = kpl.CloseRecord(b, open, data)
 //	b = kpl.Seal(b)
 //
 // Source of the format: aggregation-format.md in
@@ -89,21 +90,20 @@ func OpenRecord(dst []byte, guess int) []byte {
 	return append(dst, make([]byte, prefixBytes(guess))...)
 }
 
-// CloseRecord fills in the prefixes of the user record that OpenRecord began at
-// dst[at] with the same guess, and returns dst, which ends with the last byte
-// of that user record. Where the guess was wrong, the record moves by a few
-// bytes.
-func CloseRecord(dst []byte, at, guess int) []byte {
-	room := prefixBytes(guess)
-	n := len(dst) - at - room
-	if need := prefixBytes(n); need != room {
-		if need > room {
-			dst = append(dst, make([]byte, need-room)...)
+// CloseRecord fills in the prefixes of the user record dst[data:], for which
+// OpenRecord made room at dst[open:data], and returns dst, which ends with the
+// last byte of that user record. Where the guess was wrong, the user record moves
+// by a few bytes.
+func CloseRecord(dst []byte, open, data int) []byte {
+	n := len(dst) - data
+	if at := open + prefixBytes(n); at != data {
+		if at > data {
+			dst = append(dst, make([]byte, at-data)...)
 		}
-		copy(dst[at+need:], dst[at+room:at+room+n])
-		dst = dst[:at+need+n]
+		copy(dst[at:], dst[data:data+n])
+		dst = dst[:at+n]
 	}
-	p := append(dst[:at], tagRecord)
+	p := append(dst[:open], tagRecord)
 	p = protowire.AppendVarint(p, uint64(messageBytes(n)))
 	p = append(p, tagPartitionKeyIndex, 0, tagData)
 	protowire.AppendVarint(p, uint64(n))

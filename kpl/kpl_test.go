@@ -19,10 +19,11 @@ import (
 func build(key string, guess int, records ...[]byte) []byte {
 	b := kpl.AppendHead(nil, key)
 	for _, data := range records {
-		at := len(b)
+		open := len(b)
 		b = kpl.OpenRecord(b, guess)
+		at := len(b)
 		b = append(b, data...)
-		b = kpl.CloseRecord(b, at, guess)
+		b = kpl.CloseRecord(b, open, at)
 	}
 	return kpl.Seal(b)
 }
@@ -194,10 +195,11 @@ func FuzzSealOpen(f *testing.F) {
 func ExampleOpen() {
 	b := kpl.AppendHead(nil, "key")
 	for _, data := range []string{`{"log":"one"}`, `{"log":"two"}`} {
-		at := len(b)
+		open := len(b)
 		b = kpl.OpenRecord(b, len(data))
+		at := len(b)
 		b = append(b, data...)
-		b = kpl.CloseRecord(b, at, len(data))
+		b = kpl.CloseRecord(b, open, at)
 	}
 	aggregate, err := kpl.Open(kpl.Seal(b))
 	if err != nil {
