@@ -43,8 +43,9 @@ func FLBPluginInit(p unsafe.Pointer) (ret C.int) {
 
 	// In case that Init fails: the engine calls ExitCtx all the same.
 	engine.SetHandle(p, 0)
-	log = engine.Attach(p, fmt.Sprintf("kinesis_agg.%d", ordinal.Add(1)-1)).Log
-	in, err := plugin.Start(func(name string) string { return engine.Property(p, name) }, log)
+	section := engine.Attach(p, fmt.Sprintf("kinesis_agg.%d", ordinal.Add(1)-1))
+	log = section.Log
+	in, err := plugin.Start(func(name string) string { return engine.Property(p, name) }, log, section)
 	if err != nil {
 		for _, line := range plugin.Lines(err) {
 			log(engine.Error, line)

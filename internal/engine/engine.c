@@ -39,11 +39,29 @@ int kinesis_agg_on_own_thread(void)
     return prctl(PR_GET_NAME, name) == 0 && strcmp(name, "flb-pipeline") == 0;
 }
 
+/* The api table does not tell its length. It has the slots for logging exactly
+ * where the engine has the function behind one of them. */
+static int has_log(void)
+{
+    return dlsym(RTLD_DEFAULT, "flb_output_log_check") != NULL;
+}
+
+int kinesis_agg_level(struct kinesis_agg_api *api, void *output)
+{
+    int level = 0;
+
+    if (!has_log()) {
+        return 3;
+    }
+    while (level < 5 && api->output_log_check(output, level + 1)) {
+        level++;
+    }
+    return level;
+}
+
 int kinesis_agg_log(struct kinesis_agg_api *api, void *output, int level, const char *line)
 {
-    /* The api table does not tell its length. It has the slots for logging
-     * exactly where the engine has the function behind one of them. */
-    if (entered == 0 || dlsym(RTLD_DEFAULT, "flb_output_log_check") == NULL) {
+    if (entered == 0 || !has_log()) {
         return 0;
     }
     if (api->output_log_check(output, level)) {

@@ -49,13 +49,16 @@ type Output struct {
 	api    *C.struct_kinesis_agg_api
 	output unsafe.Pointer
 	name   string
+	level  Level // of the engine's log, for the lines that do not go there
+
+	strings []unsafe.Pointer // in C memory, of the metrics
 }
 
 // Attach returns the [OUTPUT] section that FLBPluginInit was called for; plugin
 // is what it was called with. Fallback names it on engines that do not tell.
 func Attach(plugin unsafe.Pointer, fallback string) *Output {
 	p := (*C.struct_kinesis_agg_plugin)(plugin)
-	o := &Output{api: p.api, output: p.output, name: fallback}
+	o := &Output{api: p.api, output: p.output, name: fallback, level: Level(C.kinesis_agg_level(p.api, p.output))}
 	if name := C.kinesis_agg_name(p.output); name != nil {
 		o.name = C.GoString(name)
 	}
@@ -81,11 +84,11 @@ func SetHandle(plugin unsafe.Pointer, handle uintptr) {
 
 // Log writes one line: through the engine where it has a log for plugins (since
 // 2.0) and is calling us on this thread, else to stderr in the engine's format.
-// The engine drops what is above its log_level and cuts a line at about 4 KB.
+// What is above the log_level is dropped; the engine cuts a line at about 4 KB.
 func (o *Output) Log(level Level, line string) {
 	c := C.CString(fmt.Sprintf("[output:kinesis_agg:%s] %s", o.name, line))
 	defer C.free(unsafe.Pointer(c))
-	if C.kinesis_agg_log(o.api, o.output, C.int(level), c) == 0 && level <= Info {
+	if C.kinesis_agg_log(o.api, o.output, C.int(level), c) == 0 && level <= o.level {
 		Stderr(level, o.name, line)
 	}
 }

@@ -47,6 +47,10 @@ void kinesis_agg_leave(void);
 /* Whether the calling thread is the engine's own, by its name. */
 int kinesis_agg_on_own_thread(void);
 
+/* The instance's log level, or 3 (info) where the engine does not tell. It is
+ * the same for as long as the instance lives. */
+int kinesis_agg_level(struct kinesis_agg_api *api, void *output);
+
 /* Logs one line through the engine. Returns 0 if that is not possible, since
  * the engine is too old or did not call us on this thread; the caller then
  * writes it to stderr. */

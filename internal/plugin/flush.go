@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
@@ -19,7 +20,7 @@ type flush struct {
 	limit  aggregator.Limit
 	filler *aggregator.Aggregator
 
-	sent       bool // some of the chunk
+	parts      int  // that Kinesis has, those of earlier flushes counted as one
 	unreadable bool // some of the chunk
 }
 
@@ -27,7 +28,9 @@ type flush struct {
 // where an earlier flush of the same chunk came to.
 func (f *flush) run() Outcome {
 	from, id := f.progress.resume(f.tag, f.chunk)
-	f.sent = from > 0
+	if from > 0 {
+		f.parts = 1
+	}
 	for from < len(f.chunk) {
 		key := f.keys.next(f.tag)
 		part := f.filler.Fill(f.chunk, from, key, f.limit)
@@ -41,7 +44,10 @@ func (f *flush) run() Outcome {
 			err := f.put(key, part.Aggregate)
 			switch {
 			case err == nil:
-				f.sent = true
+				f.parts++
+				f.metrics.records("", part.Records)
+				f.metrics.chunkBytes("", part.Next-from)
+				f.metrics.aggregateBytes("", len(part.Aggregate))
 			case !f.tooLarge(err, len(key)+len(part.Aggregate)):
 				f.progress.note(id, f.tag, f.chunk, from)
 				f.sayFailure(err)
@@ -60,7 +66,10 @@ func (f *flush) run() Outcome {
 		from = part.Next
 	}
 	f.progress.forget(id)
-	if f.unreadable && !f.sent {
+	if f.parts > 1 {
+		f.metrics.splitChunks("", 1)
+	}
+	if f.unreadable && f.parts == 0 {
 		return f.giveUp("has no record that can be read")
 	}
 	return Delivered
@@ -73,9 +82,14 @@ func (f *flush) tooLarge(err error, recordBytes int) bool {
 }
 
 func (f *flush) put(key string, aggregate []byte) error {
-	if _, err := f.sender.PutRecord(f.ctx, f.stream, key, aggregate); err != nil {
+	began := time.Now()
+	_, err := f.sender.PutRecord(f.ctx, f.stream, key, aggregate)
+	f.metrics.seconds(time.Since(began).Seconds())
+	if err != nil {
+		f.metrics.failures(kinesis.Judge(err).Cause, 1)
 		return err
 	}
+	f.metrics.putRecords("", 1)
 	for _, line := range f.troubles.worked() {
 		f.log(engine.Info, line)
 	}
@@ -123,21 +137,13 @@ func (f *flush) sayFailure(err error) {
 // sayLosses logs what of the chunk could not be sent, by kind, and not more than
 // once a minute.
 func (f *flush) sayLosses(p aggregator.Part) {
-	for _, l := range []struct {
-		aggregator.Loss
-		what       string
-		unreadable bool
-	}{
-		{p.Unreadable, "the rest of the chunk is no msgpack, or breaks off", true},
-		{p.NotEvents, "values that are no log events", true},
-		{p.TooDeep, "records that are nested too deep", true},
-		{p.TooLarge, "records too large for a record of the stream", false},
-	} {
+	for _, l := range losses(p) {
 		if l.Count == 0 {
 			continue
 		}
+		f.metrics.dropped(l.reason, l.Count)
 		f.unreadable = f.unreadable || l.unreadable
-		if line := f.losses.failed(l.what, fmt.Sprintf("lost from a chunk of tag %s, %d bytes: %s: %d from byte offset %d on, %d bytes",
+		if line := f.losses.failed(l.reason, fmt.Sprintf("lost from a chunk of tag %s, %d bytes: %s: %d from byte offset %d on, %d bytes",
 			f.tag, len(f.chunk), l.what, l.Count, l.Offset, l.Bytes)); line != "" {
 			f.log(engine.Error, line)
 		}

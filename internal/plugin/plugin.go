@@ -50,6 +50,8 @@ type Instance struct {
 	maxBytes int  // of a record, as configured
 	timeout  time.Duration
 	keys     partitionKeys
+	meter    Meter
+	metrics  metrics
 	progress progress
 	// limitBytes is maxBytes until the stream proves to take less.
 	limitBytes atomic.Int64
@@ -68,7 +70,7 @@ type Instance struct {
 
 // Start reads the options and prepares an instance; nothing is sent yet. The
 // error names each bad option. Stop the instance.
-func Start(get func(name string) string, log Log) (*Instance, error) {
+func Start(get func(name string) string, log Log, meter Meter) (*Instance, error) {
 	c, err := option.Parse(get)
 	if err != nil {
 		return nil, err
@@ -94,10 +96,10 @@ func Start(get func(name string) string, log Log) (*Instance, error) {
 	}
 	log(engine.Info, fmt.Sprintf("version %s, stream %s in %s, records of up to %d bytes with %s",
 		Version, c.Stream, k.Region(), c.MaxRecordBytes, kind))
-	return newInstance(c, keys, k, log), nil
+	return newInstance(c, keys, k, log, meter), nil
 }
 
-func newInstance(c option.Config, keys partitionKeys, s sender, log Log) *Instance {
+func newInstance(c option.Config, keys partitionKeys, s sender, log Log, meter Meter) *Instance {
 	in := &Instance{
 		log:         log,
 		sender:      s,
@@ -106,6 +108,8 @@ func newInstance(c option.Config, keys partitionKeys, s sender, log Log) *Instan
 		drop:        c.OversizeChunk == option.Drop,
 		timeout:     c.RequestTimeout,
 		keys:        keys,
+		meter:       meter,
+		metrics:     newMetrics(meter),
 		progress:    progress{now: time.Now},
 		troubles:    troubles{now: time.Now},
 		losses:      troubles{now: time.Now},
@@ -148,6 +152,7 @@ func (in *Instance) Stop() {
 	in.mu.Unlock()
 	in.flushing.Wait()
 	in.sender.Close()
+	in.meter.Release()
 }
 
 // begin counts a flush, unless the instance is stopped.
@@ -187,6 +192,7 @@ func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 		filler:   in.aggregators.Get().(*aggregator.Aggregator),
 	}
 	outcome := f.run()
+	in.metrics.chunks(outcome.String(), 1)
 	// Not after a panic, which may have left it in the middle of something.
 	in.aggregators.Put(f.filler)
 	return outcome

@@ -66,7 +66,7 @@ func start(t *testing.T, put func(key string, data []byte) error, options ...str
 		t.Fatal(err)
 	}
 	var l logged
-	return newInstance(c, keys, &fakeSender{put: put}, l.log), &l
+	return newInstance(c, keys, &fakeSender{put: put}, l.log, uncounted{}), &l
 }
 
 // wantLog checks that there is one log line and that it has all of these texts.
@@ -292,7 +292,7 @@ func TestStartNamesBadOptions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l logged
-			_, err := Start(func(name string) string { return test.options[name] }, l.log)
+			_, err := Start(func(name string) string { return test.options[name] }, l.log, uncounted{})
 			if err == nil {
 				t.Fatal("it started")
 			}

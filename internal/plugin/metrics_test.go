@@ -1,0 +1,99 @@
+package plugin
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/test/chunk"
+)
+
+// counts is a Meter that a test can read. It is for one goroutine.
+type counts map[string]int
+
+func (c counts) Counter(name, _, label string, values ...string) func(string, int) {
+	return func(value string, n int) {
+		if label == "" {
+			c[name] += n
+			return
+		}
+		if !slices.Contains(values, value) {
+			panic(fmt.Sprintf("%s has no %s %q", name, label, value))
+		}
+		c[name+" "+value] += n
+	}
+}
+
+func (c counts) Histogram(name, _ string, _ ...float64) func(float64) {
+	return func(v float64) {
+		if v < 0 {
+			panic(v)
+		}
+		c[name]++
+	}
+}
+
+func (c counts) Release() {}
+
+// uncounted is a Meter for tests of something else.
+type uncounted struct{}
+
+func (uncounted) Counter(string, string, string, ...string) func(string, int) {
+	return func(string, int) {}
+}
+func (uncounted) Histogram(string, string, ...float64) func(float64) { return func(float64) {} }
+func (uncounted) Release()                                           {}
+
+func TestMetrics(t *testing.T) {
+	c := chunk.AccessLog(1, 200)
+	s := &stream{t: t, fail: at(2)}
+	in, _ := start(t, s.put, "max_record_size", "10K")
+	got := counts{}
+	in.metrics = newMetrics(got)
+
+	if in.Flush("app.log", c.Bytes) != Retry || in.Flush("app.log", c.Bytes) != Delivered {
+		t.Fatal("not delivered with one retry")
+	}
+	aggregateBytes := 0
+	for _, size := range s.sizes {
+		aggregateBytes += size - 36 // the random key
+	}
+	want := counts{
+		"chunks_total delivered":            1,
+		"chunks_total retry":                1,
+		"split_chunks_total":                1,
+		"user_records_total":                len(c.JSON),
+		"put_records_total":                 len(s.sizes),
+		"put_record_seconds":                len(s.sizes) + 1,
+		"put_record_failures_total unknown": 1,
+		"chunk_bytes_total":                 len(c.Bytes),
+		"aggregate_bytes_total":             aggregateBytes,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+
+	clear(got)
+	damaged := chunk.New().Value(7).Value("x").Event(1, chunk.M("n", 1)).Raw(0xc1).Bytes()
+	if in.Flush("app.log", damaged) != Delivered || in.Flush("app.log", []byte{0xc1}) != Undeliverable {
+		t.Fatal("other outcomes")
+	}
+	want = counts{
+		"chunks_total delivered":             1,
+		"chunks_total error":                 1,
+		"user_records_total":                 1,
+		"put_records_total":                  1,
+		"put_record_seconds":                 1,
+		"chunk_bytes_total":                  len(damaged),
+		"aggregate_bytes_total":              kpl.HeadBytes(testKey) + kpl.RecordBytes(len(`{"n":1}`)) + kpl.DigestBytes,
+		"dropped_records_total not_an_event": 2,
+		"dropped_records_total unreadable":   2,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+const testKey = "5a2f8c1e-0b4d-4f6a-9c3e-7d1b2a3c4d5e"
