@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/local"
+)
+
+// TestFluentBitMetrics reads the engine's metrics as Prometheus does: those of
+// two instances, one of which delivers.
+func TestFluentBitMetrics(t *testing.T) {
+	t.Parallel()
+	port, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := newStream(t, 1)
+	engine := startEngine(t, fmt.Sprintf(`[SERVICE]
+    HTTP_Server On
+    HTTP_Listen 127.0.0.1
+    HTTP_Port   %d
+
+[INPUT]
+    Name dummy
+    Tag  app
+    Samples 1
+
+`, port)+output("*", stream)+output("*", "no-such-stream", "Alias elsewhere"))
+	arrived(t, engine, stream, 1)
+
+	want := []string{
+		`fluentbit_output_proc_records_total{name="kinesis_agg.0"} 1`, // the engine's own
+		`fluentbit_kinesis_agg_user_records_total{name="kinesis_agg.0"} 1`,
+		`fluentbit_kinesis_agg_user_records_total{name="elsewhere"} 0`,
+		`fluentbit_kinesis_agg_put_records_total{name="kinesis_agg.0"} 1`,
+		`fluentbit_kinesis_agg_chunks_total{name="kinesis_agg.0",outcome="delivered"} 1`,
+		`fluentbit_kinesis_agg_put_record_failures_total{name="kinesis_agg.0",cause="stream_not_found"} 0`,
+		`fluentbit_kinesis_agg_dropped_records_total{name="elsewhere",reason="too_large"} 0`,
+		`fluentbit_kinesis_agg_split_chunks_total{name="kinesis_agg.0"} 0`,
+		`fluentbit_kinesis_agg_put_record_seconds_count{name="kinesis_agg.0"} 1`,
+	}
+	// How often the other instance has failed by now is not known.
+	failing := []string{
+		`fluentbit_kinesis_agg_put_record_failures_total{name="elsewhere",cause="stream_not_found"} `,
+		`fluentbit_kinesis_agg_chunks_total{name="elsewhere",outcome="retry"} `,
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+	defer cancel()
+	for {
+		text := metrics(ctx, t, port)
+		var missing []string
+		for _, line := range want {
+			if !strings.Contains(text, line+"\n") {
+				missing = append(missing, line)
+			}
+		}
+		for _, line := range failing {
+			if !strings.Contains(text, line) || strings.Contains(text, line+"0\n") {
+				missing = append(missing, line)
+			}
+		}
+		if len(missing) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("missing:\n%s\namong:\n%s", strings.Join(missing, "\n"), text)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// metrics gets what the engine shows to Prometheus.
+func metrics(ctx context.Context, t *testing.T, port int) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/api/v2/metrics/prometheus", port), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
