@@ -35,6 +35,7 @@ type Sender struct {
 	signer         *signer
 	requestTimeout time.Duration
 	autoRetry      bool
+	format         WireFormat
 	plaintext      []string
 }
 
@@ -84,6 +85,7 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 		signer:         signer,
 		requestTimeout: s.RequestTimeout,
 		autoRetry:      s.AutoRetry,
+		format:         s.WireFormat,
 		plaintext:      plaintextRemote(client.Options().BaseEndpoint, roles.Options().BaseEndpoint),
 	}, nil
 }
@@ -163,7 +165,10 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 	} else {
 		in.StreamName = &stream
 	}
-	out, err := s.client.PutRecord(ctx, in)
+	r := requests.Get().(*request)
+	defer requests.Put(r)
+	r.encode(s.format, stream, partitionKey, data)
+	out, err := s.send(ctx, in, r)
 	if err != nil && s.autoRetry && Judge(err).Cause == CauseConnection {
 		// At once, because a new connection is likely to work where a pooled
 		// one had gone stale, and a flush that fails waits for seconds. Once,
@@ -172,7 +177,7 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 		// connections (every address was tried) stay as they are for longer
 		// than an instant, and after an answer, even a broken one, Kinesis
 		// probably has the record.
-		out, err = s.client.PutRecord(ctx, in)
+		out, err = s.send(ctx, in, r)
 	}
 	if err == nil && aws.ToString(out.SequenceNumber) == "" {
 		err = errNoSequenceNumber

@@ -39,6 +39,9 @@ type Settings struct {
 	// AutoRetry repeats a request once, at once, after its connection broke.
 	AutoRetry bool
 
+	// WireFormat is how records are sent; empty is JSON.
+	WireFormat WireFormat
+
 	// Version stands in the user agent behind out_kinesis_agg/.
 	Version string
 	// Debug, unless nil, gets a line for each request to Kinesis and STS and

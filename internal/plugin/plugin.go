@@ -137,6 +137,7 @@ func settings(c option.Config) kinesis.Settings {
 		RequestTimeout:  c.RequestTimeout,
 		ConnectTimeout:  c.ConnectTimeout,
 		AutoRetry:       c.AutoRetryRequests,
+		WireFormat:      kinesis.WireFormat(c.WireFormat),
 		Version:         Version,
 	}
 }
