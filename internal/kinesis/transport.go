@@ -57,6 +57,7 @@ func pooled(t *http.Transport) *http.Transport {
 	t.MaxIdleConns = maxIdleConns
 	t.MaxIdleConnsPerHost = maxIdleConns
 	t.IdleConnTimeout = idleConnTimeout
+	writeInBlocks(t)
 	return t
 }
 

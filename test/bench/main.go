@@ -11,6 +11,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -178,7 +179,7 @@ func measure(ctx context.Context, engine, dir, file string, o output, workers in
 		"bench.conf": fmt.Sprintf(`[SERVICE]
     Flush 1
     Grace 60
-    Log_Level error
+    Log_Level warn
     Plugins_File plugins.conf
     Parsers_File parsers.conf
 
@@ -213,6 +214,9 @@ func measure(ctx context.Context, engine, dir, file string, o output, workers in
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return run{}, fmt.Errorf("%w\n%s", err, out)
+	}
+	if bytes.Contains(out, []byte("[error]")) || bytes.Contains(out, []byte("[ warn] [output")) {
+		return run{}, fmt.Errorf("the engine complains, so the figures mean nothing:\n%s", out)
 	}
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
