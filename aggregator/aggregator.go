@@ -12,6 +12,7 @@ import (
 type Aggregator struct {
 	buffer []byte
 	json   jsonWriter
+	shaper *shaper // nil: records stay as they are
 }
 
 // Part is one aggregated record and what was passed over on the way.
@@ -36,6 +37,8 @@ type Part struct {
 	TooDeep Loss
 	// TooLarge are records that fit into no aggregated record on their own.
 	TooLarge Loss
+	// NoLogKey are records without what Shaping.LogKey names.
+	NoLogKey Loss
 }
 
 // Loss counts what of a chunk is not sent.
@@ -62,7 +65,7 @@ type Limit struct {
 	Alone int
 }
 
-// New returns an Aggregator.
+// New returns an Aggregator that leaves records as they are.
 func New() *Aggregator { return new(Aggregator) }
 
 // Fill builds one aggregated record under the partition key, which has to be
@@ -73,10 +76,13 @@ func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string, limit Lim
 	// around is what is not in dst: the digest, and the key of the Kinesis record.
 	around := kpl.DigestBytes + len(partitionKey)
 	if a.buffer == nil {
-		a.buffer = make([]byte, 0, min(limit.Bytes, 2*len(chunk))+kpl.HeadBytes(partitionKey)+kpl.DigestBytes)
+		a.buffer = make([]byte, 0, min(limit.Bytes, len(chunk)+len(chunk)/4)+kpl.HeadBytes(partitionKey)+kpl.DigestBytes)
 	}
 	dst := kpl.AppendHead(a.buffer[:0], partitionKey)
 	empty := len(dst)
+	if a.shaper != nil {
+		a.shaper.begin(chunk, from)
+	}
 
 	p := Part{Next: len(chunk)}
 	guess := 0
@@ -89,6 +95,9 @@ func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string, limit Lim
 			}
 			if class == isMarker {
 				p.Markers++
+				if a.shaper != nil {
+					a.shaper.marker(chunk, i)
+				}
 			} else {
 				p.NotEvents.add(i, body)
 			}
@@ -100,12 +109,20 @@ func (a *Aggregator) Fill(chunk []byte, from int, partitionKey string, limit Lim
 		var next int
 		dst = kpl.OpenRecord(dst, guess)
 		data := len(dst)
-		dst, next = a.json.value(dst, chunk, body, 0)
+		if a.shaper == nil {
+			dst, next = a.json.value(dst, chunk, body, 0)
+		} else {
+			dst, next = a.shaper.record(dst, chunk, i, body)
+		}
 		if next < 0 {
 			dst = dst[:start]
-			if next == tooDeep {
+			if next != broken {
+				loss := &p.TooDeep
+				if next == noLogKey {
+					loss = &p.NoLogKey
+				}
 				if next = skip(chunk, i); next >= 0 {
-					p.TooDeep.add(i, next)
+					loss.add(i, next)
 					i = next
 					continue
 				}

@@ -17,6 +17,9 @@ type jsonWriter struct {
 	members   members
 	repeating bool // within a map that has repeated keys
 	keyDepth  int
+	// dot is what stands in the place of dots in keys, as it stands in JSON;
+	// nil leaves them.
+	dot []byte
 }
 
 // value appends the value at b[i] as JSON and returns the position behind it,
@@ -153,9 +156,19 @@ func (w *jsonWriter) repeatingMapping(dst, b []byte, i int, n uint64, depth int)
 	return dst, i
 }
 
-// key appends a map's key: a string as it is, bin by the rule for bin, anything
-// else as the string of its JSON text.
+// key appends a map's key.
 func (w *jsonWriter) key(dst, b []byte, i, depth int) ([]byte, int) {
+	start := len(dst)
+	dst, i = w.keyText(dst, b, i, depth)
+	if w.dot != nil && i >= 0 {
+		dst = replaceDots(dst, start, w.dot)
+	}
+	return dst, i
+}
+
+// keyText appends a map's key as it is: a string as such, bin by the rule for
+// bin, anything else as the string of its JSON text.
+func (w *jsonWriter) keyText(dst, b []byte, i, depth int) ([]byte, int) {
 	k, n, p := head(b, i)
 	switch {
 	case p < 0:

@@ -3,6 +3,7 @@ package aggregator
 import (
 	"bytes"
 	"hash/maphash"
+	"slices"
 )
 
 // seed makes the hash table immune to keys that were chosen to collide.
@@ -52,7 +53,8 @@ func (s *members) add(c *memberScope, text []byte, start int) int {
 	if count := at - c.first + 1; 2*count > c.slots {
 		// The table grows with the keys that came, not with those promised.
 		c.slots = max(2*c.slots, leastSlots)
-		s.table = append(s.table[:c.table], make([]uint32, c.slots)...)
+		s.table = slices.Grow(s.table[:c.table], c.slots)[:c.table+c.slots]
+		clear(s.table[c.table:])
 		for earlier := c.first; earlier < at; earlier++ {
 			s.put(c, text, earlier)
 		}

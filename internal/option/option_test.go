@@ -21,7 +21,7 @@ func from(pairs ...string) func(string) string {
 }
 
 func TestDefaults(t *testing.T) {
-	got, err := Parse(from("stream", "logs"))
+	got, _, err := Parse(from("stream", "logs"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,8 +31,11 @@ func TestDefaults(t *testing.T) {
 		RequestTimeout:    30 * time.Second,
 		ConnectTimeout:    5 * time.Second,
 		AutoRetryRequests: true,
+		TimeKeyFormat:     "%Y-%m-%dT%H:%M:%S.%LZ",
+		Compression:       Uncompressed,
 		MaxRecordBytes:    kpl.DefaultMaxRecordBytes,
 		OversizeChunk:     Split,
+		WireFormat:        "json",
 	}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -57,13 +60,14 @@ func TestValues(t *testing.T) {
 		{"max_record_size", "10MiB", func(c Config) any { return c.MaxRecordBytes }, kpl.LargestMaxRecordBytes},
 		{"max_record_size", "1048576", func(c Config) any { return c.MaxRecordBytes }, kpl.DefaultMaxRecordBytes},
 		{"oversize_chunk", "Drop", func(c Config) any { return c.OversizeChunk }, Drop},
+		{"wire_format", "cbor", func(c Config) any { return c.WireFormat }, "cbor"},
 		{"debug", "On", func(c Config) any { return c.Debug }, true},
 		{"auto_retry_requests", "no", func(c Config) any { return c.AutoRetryRequests }, false},
 		{"endpoint", "http://127.0.0.1:4568", func(c Config) any { return c.Endpoint }, "http://127.0.0.1:4568"},
 		{"aws_sec_key", " key ", func(c Config) any { return c.SecretKey }, "key"},
 	} {
 		t.Run(test.name+" "+test.value, func(t *testing.T) {
-			c, err := Parse(from(test.name, test.value, "stream", "other"))
+			c, _, err := Parse(from(test.name, test.value, "stream", "other"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,6 +96,7 @@ func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
 		{"max_record_size", "big", []string{"not a number"}},
 		{"max_record_size", "NaN", []string{"option max_record_size"}},
 		{"oversize_chunk", "cut", []string{`option oversize_chunk: "cut"`, "split or drop"}},
+		{"wire_format", "xml", []string{`option wire_format: "xml"`, "json or cbor"}},
 		{"debug", "1", []string{`option debug: "1"`, "true, on or yes"}},
 		{"endpoint", "localhost:4568", []string{"option endpoint", "no https:// or http:// in front"}},
 		{"endpoint", "https://", []string{"no host"}},
@@ -101,7 +106,7 @@ func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
 		{"stream_name", "another", []string{"option stream", "stream_name"}},
 	} {
 		t.Run(test.name+" "+test.value, func(t *testing.T) {
-			_, err := Parse(from(test.name, test.value, "stream", "logs"))
+			_, _, err := Parse(from(test.name, test.value, "stream", "logs"))
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -116,7 +121,7 @@ func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
 
 func TestSecretsAreNotShown(t *testing.T) {
 	for _, proxy := range []string{"http://user:hunter2@pro xy", "ftp://user:hunter2@proxy"} {
-		_, err := Parse(from("stream", "logs", "http_proxy", proxy))
+		_, _, err := Parse(from("stream", "logs", "http_proxy", proxy))
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v", proxy, err)
 		}
@@ -124,7 +129,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 }
 
 func TestEveryBadOptionIsNamedAtOnce(t *testing.T) {
-	_, err := Parse(from("debug", "maybe", "max_record_size", "1"))
+	_, _, err := Parse(from("debug", "maybe", "max_record_size", "1"))
 	for _, name := range []string{"stream", "debug", "max_record_size"} {
 		if err == nil || !strings.Contains(err.Error(), "option "+name+":") {
 			t.Errorf("%s is not in: %v", name, err)

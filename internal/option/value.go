@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"out_kinesis_agg/aggregator"
 )
 
 // value reads the text of an option into its field.
@@ -16,6 +18,8 @@ type value interface {
 	set(text string) error
 	// allowed ends a sentence that begins with "write".
 	allowed() string
+	// String is the field's value as one would write it.
+	String() string
 }
 
 type textValue struct{ to *string }
@@ -28,6 +32,72 @@ func (v textValue) set(text string) error {
 }
 
 func (v textValue) allowed() string { return "a text" }
+func (v textValue) String() string  { return *v.to }
+
+type withoutValue struct {
+	textValue
+	without string
+}
+
+func without(to *string, part string) value { return withoutValue{textValue{to}, part} }
+
+func (v withoutValue) set(text string) error {
+	if strings.Contains(text, v.without) {
+		return fmt.Errorf("there is a %q in it", v.without)
+	}
+	return v.textValue.set(text)
+}
+
+func (v withoutValue) allowed() string { return fmt.Sprintf("a text without %q", v.without) }
+
+type namesValue struct{ textValue }
+
+func names(to *string) value { return namesValue{textValue{to}} }
+
+func (v namesValue) set(text string) error {
+	var names []string
+	for name := range strings.SplitSeq(text, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return errors.New("there is no name in it")
+	}
+	return v.textValue.set(strings.Join(names, ","))
+}
+
+func (v namesValue) allowed() string { return "names of keys, separated by commas" }
+
+type pathValue struct{ textValue }
+
+func path(to *string) value { return pathValue{textValue{to}} }
+
+func (v pathValue) set(text string) error {
+	if slices.Contains(strings.Split(text, "->"), "") {
+		return errors.New("on one side of a -> there is no name")
+	}
+	return v.textValue.set(text)
+}
+
+func (v pathValue) allowed() string {
+	return "the name of a key, or a->b for the key b in the map at a"
+}
+
+type timeFormatValue struct{ textValue }
+
+func timeFormat(to *string) value { return timeFormatValue{textValue{to}} }
+
+func (v timeFormatValue) set(text string) error {
+	if err := aggregator.CheckTimeFormat(text); err != nil {
+		return err
+	}
+	return v.textValue.set(text)
+}
+
+func (v timeFormatValue) allowed() string {
+	return "a format of strftime, such as %Y-%m-%dT%H:%M:%S.%LZ"
+}
 
 type wordValue struct {
 	to    *string
@@ -44,6 +114,7 @@ func (v wordValue) set(text string) error {
 }
 
 func (v wordValue) allowed() string { return strings.Join(v.words, " or ") }
+func (v wordValue) String() string  { return *v.to }
 
 type boolValue struct{ to *bool }
 
@@ -63,6 +134,32 @@ func (v boolValue) set(text string) error {
 }
 
 func (v boolValue) allowed() string { return "true, on or yes, or false, off or no" }
+func (v boolValue) String() string  { return strconv.FormatBool(*v.to) }
+
+type numberValue struct {
+	to          *int
+	least, most int
+}
+
+func number(to *int, least, most int) value { return numberValue{to, least, most} }
+
+func (v numberValue) set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return errors.New("not a whole number")
+	}
+	if n < v.least || n > v.most {
+		return errors.New("out of range")
+	}
+	*v.to = n
+	return nil
+}
+
+func (v numberValue) allowed() string {
+	return fmt.Sprintf("a whole number from %d to %d", v.least, v.most)
+}
+
+func (v numberValue) String() string { return strconv.Itoa(*v.to) }
 
 type urlValue struct {
 	to      *string
@@ -90,6 +187,14 @@ func (v urlValue) set(text string) error {
 
 func (v urlValue) allowed() string {
 	return fmt.Sprintf("a base URL such as %[1]s://host or %[1]s://host:port", v.schemes[0])
+}
+
+// String hides a password.
+func (v urlValue) String() string {
+	if u, err := url.Parse(*v.to); err == nil {
+		return u.Redacted()
+	}
+	return *v.to
 }
 
 type durationValue struct {
@@ -126,6 +231,8 @@ func (v durationValue) allowed() string {
 	return fmt.Sprintf("a time from %gs to %gm, such as 30, 30s or 2m", v.least.Seconds(), v.most.Minutes())
 }
 
+func (v durationValue) String() string { return fmt.Sprintf("%gs", v.to.Seconds()) }
+
 type sizeValue struct {
 	to          *int
 	least, most int
@@ -160,6 +267,8 @@ func (v sizeValue) set(text string) error {
 func (v sizeValue) allowed() string {
 	return fmt.Sprintf("a size from %d to %d bytes, such as 512K or 1M (512,000 and 1,000,000 bytes) or 1MiB (1,048,576)", v.least, v.most)
 }
+
+func (v sizeValue) String() string { return strconv.Itoa(*v.to) }
 
 // splitUnit cuts a number from the letters behind it.
 func splitUnit(text string) (number, unit string) {

@@ -16,6 +16,7 @@ type flush struct {
 	*Instance
 	ctx    context.Context
 	tag    string
+	stream string
 	chunk  []byte
 	limit  aggregator.Limit
 	filler *aggregator.Aggregator
@@ -27,6 +28,7 @@ type flush struct {
 // run sends the chunk in as few records as it fits into, one after another, from
 // where an earlier flush of the same chunk came to.
 func (f *flush) run() Outcome {
+	f.filler.SetTag(f.tag)
 	from, id := f.progress.resume(f.tag, f.chunk)
 	if from > 0 {
 		f.parts = 1

@@ -67,6 +67,7 @@ func losses(p aggregator.Part) []loss {
 		{p.NotEvents, "not_an_event", "values that are no log events", true},
 		{p.TooDeep, "too_deep", "records that are nested too deep", true},
 		{p.TooLarge, "too_large", "records too large for a record of the stream", false},
+		{p.NoLogKey, "no_log_key", "records without the key that log_key names", false},
 	}
 }
 

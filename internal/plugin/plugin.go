@@ -45,7 +45,7 @@ type sender interface {
 type Instance struct {
 	log      Log
 	sender   sender
-	stream   string
+	streams  streamNames
 	drop     bool // chunks larger than a record
 	maxBytes int  // of a record, as configured
 	timeout  time.Duration
@@ -71,15 +71,16 @@ type Instance struct {
 // Start reads the options and prepares an instance; nothing is sent yet. The
 // error names each bad option. Stop the instance.
 func Start(get func(name string) string, log Log, meter Meter) (*Instance, error) {
-	c, err := option.Parse(get)
+	c, warnings, err := option.Parse(get)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := parsePartitionKeys(c.FixedPartitionKey)
+	p, err := prepare(c)
 	if err != nil {
 		return nil, err
 	}
 	s := settings(c)
+	s.Stream = p.streams.fixed()
 	if c.Debug {
 		s.Debug = func(format string, args ...any) { log(engine.Info, fmt.Sprintf(format, args...)) }
 	}
@@ -88,34 +89,43 @@ func Start(get func(name string) string, log Log, meter Meter) (*Instance, error
 		return nil, err
 	}
 	for _, base := range k.PlaintextRemote() {
-		log(engine.Warn, fmt.Sprintf("records and credentials go to %s unencrypted: write https:// unless the network in between is yours", base))
+		warnings = append(warnings, fmt.Sprintf("records and credentials go to %s unencrypted: write https:// unless the network in between is yours", base))
 	}
-	kind := "random partition keys"
-	if c.FixedPartitionKey != "" {
-		kind = "a fixed partition key"
+	if c.CheckStream {
+		warning, err := checkStream(context.Background(), c, p.streams, k.Describe)
+		if err != nil {
+			k.Close()
+			return nil, err
+		}
+		if warning != "" {
+			warnings = append(warnings, warning)
+		}
 	}
-	log(engine.Info, fmt.Sprintf("version %s, stream %s in %s, records of up to %d bytes with %s",
-		Version, c.Stream, k.Region(), c.MaxRecordBytes, kind))
-	return newInstance(c, keys, k, log, meter), nil
+	for _, warning := range warnings {
+		log(engine.Warn, warning)
+	}
+	c.Region = k.Region()
+	log(engine.Info, fmt.Sprintf("version %s: %s", Version, c.Summary()))
+	return newInstance(p, k, log, meter), nil
 }
 
-func newInstance(c option.Config, keys partitionKeys, s sender, log Log, meter Meter) *Instance {
+func newInstance(p setup, s sender, log Log, meter Meter) *Instance {
 	in := &Instance{
 		log:         log,
 		sender:      s,
-		stream:      c.Stream,
-		maxBytes:    c.MaxRecordBytes,
-		drop:        c.OversizeChunk == option.Drop,
-		timeout:     c.RequestTimeout,
-		keys:        keys,
+		streams:     p.streams,
+		maxBytes:    p.MaxRecordBytes,
+		drop:        p.OversizeChunk == option.Drop,
+		timeout:     p.RequestTimeout,
+		keys:        p.keys,
 		meter:       meter,
 		metrics:     newMetrics(meter),
 		progress:    progress{now: time.Now},
 		troubles:    troubles{now: time.Now},
 		losses:      troubles{now: time.Now},
-		aggregators: sync.Pool{New: func() any { return aggregator.New() }},
+		aggregators: sync.Pool{New: func() any { return p.newAggregator() }},
 	}
-	in.limitBytes.Store(int64(c.MaxRecordBytes))
+	in.limitBytes.Store(int64(p.MaxRecordBytes))
 	return in
 }
 
@@ -188,6 +198,7 @@ func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 		Instance: in,
 		ctx:      ctx,
 		tag:      tag,
+		stream:   in.streams.of(tag),
 		chunk:    chunk,
 		limit:    aggregator.Limit{Bytes: int(in.limitBytes.Load()), Alone: in.maxBytes},
 		filler:   in.aggregators.Get().(*aggregator.Aggregator),

@@ -57,16 +57,16 @@ func start(t *testing.T, put func(key string, data []byte) error, options ...str
 	for i := 0; i < len(options); i += 2 {
 		set[options[i]] = options[i+1]
 	}
-	c, err := option.Parse(func(name string) string { return set[name] })
+	c, _, err := option.Parse(func(name string) string { return set[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := parsePartitionKeys(c.FixedPartitionKey)
+	p, err := prepare(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var l logged
-	return newInstance(c, keys, &fakeSender{put: put}, l.log, uncounted{}), &l
+	return newInstance(p, &fakeSender{put: put}, l.log, uncounted{}), &l
 }
 
 // wantLog checks that there is one log line and that it has all of these texts.

@@ -20,9 +20,9 @@ func AppendJSON(dst []byte, v any) []byte {
 	case bool:
 		return strconv.AppendBool(dst, v)
 	case float32:
-		return appendFloat(dst, float64(v))
+		return appendFloat(dst, float64(v), 32)
 	case float64:
-		return appendFloat(dst, v)
+		return appendFloat(dst, v, 64)
 	case string:
 		return appendString(dst, v)
 	case []byte:
@@ -90,7 +90,7 @@ func appendObject(dst []byte, m Map) []byte {
 func keyText(key any) string {
 	switch key := key.(type) {
 	case string:
-		return key
+		return string([]rune(key)) // bytes that are not UTF-8 are all the same
 	case Wide:
 		return keyText(key.Value)
 	case []byte:
@@ -137,9 +137,9 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// appendFloat writes the engine's text where it reads back as the same
-// number, else the shortest that does.
-func appendFloat(dst []byte, f float64) []byte {
+// appendFloat writes the engine's text where it reads back as the same number
+// of that many bits, else the shortest that does.
+func appendFloat(dst []byte, f float64, size int) []byte {
 	const firstBeyondInt64 = 1 << 63
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return append(dst, "null"...)
@@ -148,7 +148,7 @@ func appendFloat(dst []byte, f float64) []byte {
 		return strconv.AppendFloat(dst, f, 'f', 1, 64)
 	}
 	text := strconv.AppendFloat(nil, f, 'g', 16, 64)
-	if back, err := strconv.ParseFloat(string(text), 64); err != nil || back != f {
+	if back, err := strconv.ParseFloat(string(text), size); err != nil || back != f {
 		format := byte('e')
 		if a := math.Abs(f); a >= 1e-4 && a < 1e16 { // where %.16g has no exponent
 			format = 'f'

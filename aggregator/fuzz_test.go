@@ -1,0 +1,485 @@
+package aggregator
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/vmihailenco/msgpack/v5"
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
+	"google.golang.org/protobuf/proto"
+
+	"out_kinesis_agg/kpl"
+	kplproto "out_kinesis_agg/proto"
+	"out_kinesis_agg/test/chunk"
+)
+
+// decode reads the value at b[i] with a library that shares nothing with this
+// package, into the types of package chunk, and returns the position behind it.
+func decode(b []byte, i int) (any, int, error) {
+	r := bytes.NewReader(b[i:])
+	v, err := decodeNext(msgpack.NewDecoder(r))
+	return v, len(b) - r.Len(), err
+}
+
+func decodeNext(d *msgpack.Decoder) (any, error) {
+	code, err := d.PeekCode()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case msgpcode.IsFixedMap(code), code == msgpcode.Map16, code == msgpcode.Map32:
+		n, err := d.DecodeMapLen()
+		m := chunk.Map{}
+		for ; err == nil && n > 0; n-- {
+			var p chunk.Pair
+			if p.Key, err = decodeNext(d); err == nil {
+				p.Value, err = decodeNext(d)
+			}
+			m = append(m, p)
+		}
+		return m, err
+	case msgpcode.IsFixedArray(code), code == msgpcode.Array16, code == msgpcode.Array32:
+		n, err := d.DecodeArrayLen()
+		a := []any{}
+		for ; err == nil && n > 0; n-- {
+			var v any
+			v, err = decodeNext(d)
+			a = append(a, v)
+		}
+		return a, err
+	case msgpcode.IsExt(code):
+		kind, n, err := d.DecodeExtHeader()
+		if err != nil {
+			return nil, err
+		}
+		data, err := payload(d, n)
+		if err != nil {
+			return nil, err
+		}
+		if kind == 0 && n == 8 {
+			return chunk.EventTime{Sec: binary.BigEndian.Uint32(data), Nsec: binary.BigEndian.Uint32(data[4:])}, nil
+		}
+		return chunk.Ext{Type: kind, Data: data}, nil
+	case msgpcode.IsFixedNum(code), code >= msgpcode.Int8 && code <= msgpcode.Int64:
+		return d.DecodeInt64()
+	case code >= msgpcode.Uint8 && code <= msgpcode.Uint64:
+		return d.DecodeUint64()
+	case msgpcode.IsBin(code), msgpcode.IsString(code):
+		n, err := d.DecodeBytesLen()
+		if err != nil {
+			return nil, err
+		}
+		data, err := payload(d, n)
+		if msgpcode.IsString(code) {
+			return string(data), err
+		}
+		return data, err
+	}
+	return d.DecodeInterface()
+}
+
+// payload reads n bytes. For those that are not there it takes no memory, as
+// the library would.
+func payload(d *msgpack.Decoder, n int) ([]byte, error) {
+	if r := d.Buffered().(*bytes.Reader); n > r.Len() {
+		return nil, io.ErrUnexpectedEOF
+	}
+	data := make([]byte, n)
+	return data, d.ReadFull(data)
+}
+
+// tooNested says whether a value is nested deeper than the writer follows.
+func tooNested(v any, depth, keyDepth int) bool {
+	switch v := v.(type) {
+	case []any:
+		return depth+1 > maxDepth || slices.ContainsFunc(v, func(e any) bool { return tooNested(e, depth+1, keyDepth) })
+	case chunk.Map:
+		return depth+1 > maxDepth || slices.ContainsFunc(v, func(p chunk.Pair) bool {
+			inKey := keyDepth
+			switch p.Key.(type) {
+			case []any, chunk.Map:
+				inKey++
+			}
+			return inKey > maxKeyDepth || tooNested(p.Key, depth+1, inKey) || tooNested(p.Value, depth+1, keyDepth)
+		})
+	}
+	return false
+}
+
+// eventBody classifies an event as package chunk sees it.
+func eventBody(v any) (class eventClass, body chunk.Map) {
+	event, ok := v.([]any)
+	if !ok || len(event) != 2 {
+		return isOther, nil
+	}
+	stamp := event[0]
+	if head, ok := stamp.([]any); ok {
+		if len(head) != 2 {
+			return isOther, nil
+		}
+		if _, ok := head[1].(chunk.Map); !ok {
+			return isOther, nil
+		}
+		stamp = head[0]
+	}
+	body, ok = event[1].(chunk.Map)
+	if !ok {
+		return isOther, nil
+	}
+	switch stamp := stamp.(type) {
+	case chunk.EventTime:
+		if stamp.Nsec == 0 && (stamp.Sec == groupOpens || stamp.Sec == groupCloses) {
+			return isMarker, nil
+		}
+	case int64:
+		if stamp < 0 {
+			return isOther, nil
+		}
+	case uint64, float32, float64:
+	default:
+		return isOther, nil
+	}
+	return isRecord, body
+}
+
+// means reports whether JSON text, as encoding/json reads it, says what the
+// value says. Numbers are json.Number.
+func means(read any, v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return read == nil
+	case bool:
+		return read == v
+	case int64:
+		return read == json.Number(strconv.FormatInt(v, 10))
+	case uint64:
+		return read == json.Number(strconv.FormatUint(v, 10))
+	case float32:
+		return meansFloat(read, float64(v), 32)
+	case float64:
+		return meansFloat(read, v, 64)
+	case string:
+		return read == eachInvalid(v)
+	case []byte:
+		if utf8.Valid(v) {
+			return read == string(v)
+		}
+		return read == base64.StdEncoding.EncodeToString(v)
+	case chunk.Ext:
+		return read == base64.StdEncoding.EncodeToString(v.Data)
+	case chunk.EventTime:
+		b := binary.BigEndian.AppendUint32(nil, v.Sec)
+		return read == base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(b, v.Nsec))
+	case []any:
+		list, ok := read.([]any)
+		return ok && len(list) == len(v) && allMean(list, v)
+	case chunk.Map:
+		object, ok := read.(map[string]any)
+		if !ok {
+			return false
+		}
+		last := map[string]any{}
+		for _, p := range v {
+			last[keyText(p.Key)] = p.Value
+		}
+		if len(last) != len(object) {
+			return false
+		}
+		for key, value := range last {
+			if got, ok := object[key]; !ok || !means(got, value) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+func allMean(read, v []any) bool {
+	for i := range v {
+		if !means(read[i], v[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func meansFloat(read any, v float64, size int) bool {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return read == nil
+	}
+	n, ok := read.(json.Number)
+	if !ok {
+		return false
+	}
+	got, err := strconv.ParseFloat(string(n), size)
+	return err == nil && math.Float64bits(got) == math.Float64bits(v)
+}
+
+// eachInvalid replaces each byte that is not UTF-8, unlike strings.ToValidUTF8,
+// which replaces runs of them.
+func eachInvalid(s string) string { return string([]rune(s)) }
+
+// keyText is the key that a map's key becomes.
+func keyText(v any) string {
+	text := chunk.JSON(chunk.Map{{Key: v, Value: nil}})
+	var object map[string]any
+	if err := json.Unmarshal([]byte(text), &object); err != nil || len(object) != 1 {
+		panic(fmt.Sprintf("%s: %v", text, err))
+	}
+	for key := range object {
+		return key
+	}
+	return ""
+}
+
+// values are what the JSON writer's tests write.
+func values() []any {
+	return []any{
+		nil, true, 7, -7, 1.5, "text", []byte{0xff}, chunk.Ext{Type: 5, Data: []byte("ABC")}, chunk.EventTime{Sec: 1, Nsec: 2},
+		[]any{1, "a", nil}, chunk.M("a", 1, "b", chunk.M("c", "d")), chunk.M("a", 1, "a", 2), chunk.M("\n", 1, "\n", 2, "b", 3),
+		chunk.M(7, 1, "7", 2, nil, 3, chunk.Map{{Key: chunk.M("x", "\n"), Value: 1}}, 2, []any{1}, 4),
+		chunk.Raw{0xdd, 0xff, 0xff, 0xff, 0xff, 1}, chunk.Raw{0xc1}, chunk.Raw{0xc9, 0xff, 0xff, 0xff, 0xff, 0, 1},
+		chunk.Wide{Value: chunk.M(chunk.Wide{Value: "a", Bytes: 4}, math.NaN()), Bytes: 4}, "a\xff\xfe€😀\xf0\x9f",
+		nest(maxDepth, func(v any) any { return []any{v} }), nest(maxDepth+1, func(v any) any { return chunk.M("k", v) }),
+		nest(maxKeyDepth+1, func(v any) any { return chunk.Map{{Key: []any{v}, Value: 1}} }),
+	}
+}
+
+// FuzzJSON: what is written is JSON, is the text that is specified, and says
+// what another decoder of msgpack reads.
+func FuzzJSON(f *testing.F) {
+	for _, v := range values() {
+		f.Add(chunk.AppendValue(nil, v))
+	}
+	for _, c := range corpora(2) {
+		for _, body := range c.Bodies {
+			f.Add(chunk.AppendValue(nil, body))
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var w jsonWriter
+		text, next := w.value([]byte("before"), b, 0, 0)
+		v, end, err := decode(b, 0)
+		switch {
+		case next == tooDeep:
+			if err == nil && !tooNested(v, 0, 0) {
+				t.Fatal("not too deep")
+			}
+			return
+		case next == broken:
+			if err == nil && !tooNested(v, 0, 0) {
+				t.Fatalf("not broken: %v", v)
+			}
+			return
+		case err != nil:
+			t.Fatalf("%s of what is broken: %v", text, err)
+		case next != end:
+			t.Fatalf("ends at %d, want %d", next, end)
+		case tooNested(v, 0, 0):
+			t.Fatal("too deep")
+		}
+		text, ok := bytes.CutPrefix(text, []byte("before"))
+		if !ok {
+			t.Fatal("what stood before is gone")
+		}
+		if want := chunk.JSON(v); string(text) != want {
+			t.Fatalf("got %s, want %s", text, want)
+		}
+		var read any
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.UseNumber()
+		if err := d.Decode(&read); err != nil || !json.Valid(text) {
+			t.Fatalf("%s is no JSON: %v", text, err)
+		}
+		if !means(read, v) {
+			t.Fatalf("%s reads as %v, want %v", text, read, v)
+		}
+		// What the writer remembers of a value must not show.
+		for range 2 {
+			if again, next := w.value(nil, b, 0, 0); !bytes.Equal(again, text) || next != end {
+				t.Fatalf("once more: %s, want %s", again, text)
+			}
+		}
+	})
+}
+
+// FuzzFill: any bytes are read, whatever of them are records is in the
+// aggregates, all others are accounted for, and parts join to the whole.
+func FuzzFill(f *testing.F) {
+	for _, c := range corpora(3) {
+		f.Add(c.Bytes, uint16(300))
+		f.Add(c.LegacyBytes(), uint16(0))
+		f.Add(c.Bytes[:len(c.Bytes)-1], uint16(600))
+	}
+	for _, v := range values() {
+		f.Add(chunk.New().Event(uint32(1), chunk.M("v", v)).Value(v).Event(uint32(1), chunk.M("w", v)).Bytes(), uint16(0))
+	}
+	f.Add(chunk.New().GroupOpen(chunk.M(), chunk.M("a", 1)).Event(1.5, chunk.M("a", "b")).GroupClose().Legacy(-1, chunk.M()).Raw(0xc1, 0).Bytes(), uint16(9))
+	f.Fuzz(func(t *testing.T, data []byte, room uint16) {
+		// What a plain reading finds in the chunk.
+		var want []string
+		var markers, others, deep, readable int
+		for readable < len(data) {
+			v, next, err := decode(data, readable)
+			if err != nil {
+				break
+			}
+			readable = next
+			switch class, body := eventBody(v); {
+			case class == isMarker:
+				markers++
+			case class == isOther:
+				others++
+			case tooNested(body, 0, 0):
+				deep++
+			default:
+				want = append(want, chunk.JSON(body))
+			}
+		}
+
+		a := New()
+		for range 2 { // the second time with what the first one left behind
+			p := a.Fill(data, 0, testKey, Limit{math.MaxInt, math.MaxInt})
+			var got []string
+			if p.Aggregate != nil {
+				got = open(t, p.Aggregate, testKey)
+			}
+			same(t, got, want)
+			if p.Next != len(data) || p.Records != len(want) || p.Markers != markers || p.NotEvents.Count != others ||
+				p.TooDeep.Count != deep || p.TooLarge.Count != 0 {
+				t.Fatalf("%+v, want %d records, %d markers, %d others, %d too deep", p, len(want), markers, others, deep)
+			}
+			if lost := p.Unreadable; lost.Bytes != len(data)-readable || lost.Count > 0 && lost.Offset != readable {
+				t.Fatalf("unreadable %+v, want from %d of %d", lost, readable, len(data))
+			}
+		}
+
+		// In parts, and some records too large for any.
+		limit := Limit{Bytes: 100 + int(room)}
+		limit.Alone = limit.Bytes + int(room)/2
+		around := kpl.HeadBytes(testKey) + kpl.DigestBytes + len(testKey)
+		var fitting []string
+		large := 0
+		for _, text := range want {
+			if around+kpl.RecordBytes(len(text)) > limit.Alone {
+				large++
+			} else {
+				fitting = append(fitting, text)
+			}
+		}
+		var got []string
+		var sum Part
+		for from := 0; from < len(data); {
+			p := a.Fill(data, from, testKey, limit)
+			if p.Next <= from {
+				t.Fatalf("no progress at %d of %d", from, len(data))
+			}
+			if p.Aggregate != nil {
+				size := len(p.Aggregate) + len(testKey)
+				if size > limit.Bytes && p.Records > 1 || size > limit.Alone {
+					t.Fatalf("%d records of %d bytes, limit %+v", p.Records, size, limit)
+				}
+				got = append(got, open(t, p.Aggregate, testKey)...)
+			}
+			sum.Records += p.Records
+			sum.Markers += p.Markers
+			sum.NotEvents.Count += p.NotEvents.Count
+			sum.TooDeep.Count += p.TooDeep.Count
+			sum.TooLarge.Count += p.TooLarge.Count
+			sum.Unreadable.Bytes += p.Unreadable.Bytes
+			from = p.Next
+		}
+		same(t, got, fitting)
+		if sum.Records != len(fitting) || sum.Markers != markers || sum.NotEvents.Count != others || sum.TooDeep.Count != deep ||
+			sum.TooLarge.Count != large || sum.Unreadable.Bytes != len(data)-readable {
+			t.Fatalf("parts come to %+v, want %d records, %d markers, %d others, %d too deep, %d too large",
+				sum, len(fitting), markers, others, deep, large)
+		}
+	})
+}
+
+// FuzzSizes: no part is larger than the limit, and none could have held the
+// record behind it, both measured with the generated code.
+func FuzzSizes(f *testing.F) {
+	f.Add([]byte{0, 1, 0, 127, 0, 128, 0, 129, 0, 1}, uint16(300), uint16(0), uint8(1))
+	f.Add([]byte{0x3f, 0xfb, 0x40, 0x00, 0x40, 0x10, 0, 0}, uint16(16500), uint16(100), uint8(36))
+	f.Add([]byte{0x7f, 0xff, 0, 5, 0xff, 0xff, 0, 5, 0, 5}, uint16(40000), uint16(30000), uint8(255))
+	f.Fuzz(func(t *testing.T, sizes []byte, room, alone uint16, keyBytes uint8) {
+		if len(sizes) > 200 {
+			return
+		}
+		key := strings.Repeat("k", 1+int(keyBytes))
+		limit := Limit{Bytes: int(room)}
+		limit.Alone = limit.Bytes + int(alone)
+		c := chunk.New()
+		var texts []string
+		for i := 0; i+1 < len(sizes); i += 2 {
+			body := chunk.M("k", strings.Repeat("x", int(binary.BigEndian.Uint16(sizes[i:]))))
+			c.Event(uint32(1), body)
+			texts = append(texts, chunk.JSON(body))
+		}
+		ends := append([]int{0}, c.Ends()...)
+		a := New()
+		for from := 0; from < len(c.Bytes()); {
+			p := a.Fill(c.Bytes(), from, key, limit)
+			first, next := slices.Index(ends, from), slices.Index(ends, p.Next)
+			if next <= first {
+				t.Fatalf("from %d to %d", from, p.Next)
+			}
+			// The records of the part, and those passed over as too large.
+			var held []string
+			dropped := 0
+			for _, text := range texts[first:next] {
+				if measured(key, text) > limit.Alone {
+					dropped++
+				} else {
+					held = append(held, text)
+				}
+			}
+			if dropped != p.TooLarge.Count || len(held) != p.Records {
+				t.Fatalf("%d records and %d too large, want %d and %d", p.Records, p.TooLarge.Count, len(held), dropped)
+			}
+			if p.Aggregate != nil {
+				size := len(p.Aggregate) + len(key)
+				if want := measured(key, held...); size != want {
+					t.Fatalf("%d bytes, the generated code makes %d", size, want)
+				}
+				if size > limit.Bytes && len(held) > 1 {
+					t.Fatalf("%d records of %d bytes, limit %+v", len(held), size, limit)
+				}
+			}
+			// The next that is not too large did not fit.
+			for _, text := range texts[next:] {
+				if measured(key, text) > limit.Alone {
+					continue
+				}
+				if size := measured(key, append(slices.Clone(held), text)...); size <= limit.Bytes {
+					t.Fatalf("another one would have fit into %d, limit %+v", size, limit)
+				}
+				break
+			}
+			from = p.Next
+		}
+	})
+}
+
+// measured is the size of a Kinesis record with these user records, partition
+// key included, by the generated code.
+func measured(key string, texts ...string) int {
+	m := &kplproto.AggregatedRecord{PartitionKeyTable: []string{key}}
+	for _, text := range texts {
+		m.Records = append(m.Records, &kplproto.Record{PartitionKeyIndex: proto.Uint64(0), Data: []byte(text)})
+	}
+	return len(kpl.Magic) + proto.Size(m) + kpl.DigestBytes + len(key)
+}

@@ -1,0 +1,525 @@
+package aggregator
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/snappy"
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
+
+	"out_kinesis_agg/test/chunk"
+)
+
+const testTag = `app."web".é`
+
+// shaped makes an Aggregator for chunks with testTag.
+func shaped(t testing.TB, s Shaping) *Aggregator {
+	t.Helper()
+	create, err := Shaped(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := create()
+	a.SetTag(testTag)
+	return a
+}
+
+// fillShaped fills one aggregated record with a whole chunk and returns its user
+// records.
+func fillShaped(t testing.TB, s Shaping, data []byte) ([]string, Part) {
+	t.Helper()
+	p := shaped(t, s).Fill(data, 0, testKey, largest)
+	if p.Next != len(data) {
+		t.Fatalf("stopped at %d of %d", p.Next, len(data))
+	}
+	if p.Aggregate == nil {
+		return nil, p
+	}
+	return open(t, p.Aggregate, testKey), p
+}
+
+const isoMillis = "%Y-%m-%dT%H:%M:%S.%LZ"
+
+// 2026-03-01 12:00:00.123456789 UTC
+var testTime = chunk.EventTime{Sec: 1772366400, Nsec: 123456789}
+
+const testISO = "2026-03-01T12:00:00.123Z"
+
+func TestShapes(t *testing.T) {
+	m := chunk.M
+	dots := m("a.b", 1, "c", m("d.e", m("f.", 2), "g", []any{m(".h", 3)}), 1.5, 4)
+	for _, test := range []struct {
+		name  string
+		shape Shaping
+		body  chunk.Map
+		want  string
+	}{
+		{"time", Shaping{TimeKey: "time", TimeFormat: isoMillis}, m("a", 1), `{"a":1,"time":"` + testISO + `"}`},
+		{"time in an empty record", Shaping{TimeKey: "time", TimeFormat: isoMillis}, m(), `{"time":"` + testISO + `"}`},
+		{"time in the place of another", Shaping{TimeKey: "a", TimeFormat: isoMillis}, m("a", 1, "b", 2), `{"b":2,"a":"` + testISO + `"}`},
+		{"time in the place of all there is", Shaping{TimeKey: "a", TimeFormat: isoMillis}, m("a", m("x", 1)), `{"a":"` + testISO + `"}`},
+		{"tag", Shaping{TagKey: "tag"}, m("a", 1), `{"a":1,"tag":"app.\"web\".é"}`},
+		{"tag under a key to escape", Shaping{TagKey: "the\ttag"}, m("the\ttag", 1), `{"the\ttag":"app.\"web\".é"}`},
+		{"time and tag", Shaping{TimeKey: "t", TimeFormat: "%s", TagKey: "tag"}, m("tag", 1, "t", 2), `{"t":"1772366400","tag":"app.\"web\".é"}`},
+		{"metadata", Shaping{MetadataKey: "meta"}, m("a", 1), `{"a":1,"meta":{"m":{"n":1}}}`},
+		{"keys in another type of string", Shaping{TagKey: "k"}, m([]byte("k"), 1, chunk.Wide{Value: "k", Bytes: 4}, 2), `{"k":"app.\"web\".é"}`},
+
+		{"data keys", Shaping{DataKeys: []string{"c", "a", "none"}}, m("a", 1, "b", 2, "c", m("b", 3)), `{"a":1,"c":{"b":3}}`},
+		{"no data key", Shaping{DataKeys: []string{"x"}}, m("a", 1, "b", 2), `{}`},
+		{"data keys twice", Shaping{DataKeys: []string{"a"}}, m("a", 1, "b", 2, "a", 3, "b", 4), `{"a":3}`},
+		{"data keys that are no strings", Shaping{DataKeys: []string{"7", "b"}}, m(7, 1, []byte("b"), 2), `{"b":2}`},
+		{"data keys with added ones", Shaping{DataKeys: []string{"a", "time"}, TimeKey: "time", TimeFormat: "%s", TagKey: "tag"},
+			m("a", 1, "b", 2, "tag", 3), `{"a":1,"time":"1772366400"}`},
+
+		{"dots", Shaping{ReplaceDots: "_"}, dots, `{"a_b":1,"c":{"d_e":{"f_":2},"g":[{"_h":3}]},"1_5":4}`},
+		{"dots by more", Shaping{ReplaceDots: `<">`}, m("a.b.", ".."), `{"a<\">b<\">":".."}`},
+		{"dots that make keys equal", Shaping{ReplaceDots: "_"}, m("a.b", 1, "a_b", 2, "x", m("y.", 1, "y_", 2)), `{"a_b":2,"x":{"y_":2}}`},
+		{"dots in an added key", Shaping{ReplaceDots: "_", TagKey: "the.tag"}, m("the_tag", 1, "the.tag", 2), `{"the_tag":"app.\"web\".é"}`},
+		{"dots and data keys", Shaping{ReplaceDots: "_", DataKeys: []string{"a.b"}}, m("a.b", 1, "a_b", 2), `{"a_b":1}`},
+
+		{"newline", Shaping{AppendNewline: true}, m("a", 1), "{\"a\":1}\n"},
+
+		{"log", Shaping{LogKey: "log"}, m("a", 1, "log", "say \"é\"\n\x00\xff"), "say \"é\"\n\x00\xff"},
+		{"bin log", Shaping{LogKey: "log"}, m("log", []byte{0xff, 0}), "\xff\x00"},
+		{"empty log", Shaping{LogKey: "log"}, m("log", ""), ""},
+		{"log that is a map", Shaping{LogKey: "log"}, m("log", m("a", "\n")), `{"a":"\n"}`},
+		{"log that is a number", Shaping{LogKey: "log"}, m("log", 1.5), `1.5`},
+		{"log that is null", Shaping{LogKey: "log"}, m("log", nil), `null`},
+		{"nested log", Shaping{LogKey: "a->b->c"}, m("a", m("b", m("c", "deep")), "c", 1), `deep`},
+		{"last log", Shaping{LogKey: "log"}, m("log", "1", "x", 1, "log", "2"), `2`},
+		{"log and newline", Shaping{LogKey: "log", AppendNewline: true}, m("log", "text"), "text\n"},
+		{"log and dots", Shaping{LogKey: "a.b", ReplaceDots: "_"}, m("a.b", m("c.d", 1)), `{"c_d":1}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := chunk.New()
+			for range 3 { // the second comes from what is remembered of the first
+				c.EventMeta(testTime, chunk.M("m", chunk.M("n", 1)), test.body)
+			}
+			got, _ := fillShaped(t, test.shape, c.Bytes())
+			same(t, got, slices.Repeat([]string{test.want}, 3))
+		})
+	}
+}
+
+func TestNoShapeIsNew(t *testing.T) {
+	create, err := Shaped(Shaping{TimeFormat: isoMillis, CompressionLevel: 3})
+	if err != nil || create().shaper != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestShapesThatCannotBe(t *testing.T) {
+	for _, s := range []Shaping{
+		{TimeKey: "t", TimeFormat: "%Q"},
+		{TimeKey: "t", TimeFormat: "%"},
+		{TimeKey: "t", TimeFormat: "%-"},
+		{LogKey: "log", TimeKey: "t"},
+		{LogKey: "log", TagKey: "t"},
+		{LogKey: "log", MetadataKey: "t"},
+		{LogKey: "log", DataKeys: []string{"log"}},
+		{Compression: "lzw"},
+		{Compression: Gzip, CompressionLevel: 10},
+		{Compression: Snappy, CompressionLevel: 4},
+		{Compression: Zstd, CompressionLevel: -1},
+	} {
+		if _, err := Shaped(s); err == nil {
+			t.Errorf("%+v: no error", s)
+		}
+	}
+}
+
+func TestRecordsWithoutLogKeyAreCounted(t *testing.T) {
+	c := chunk.New().Event(1, chunk.M("a", chunk.M("b", "1")))
+	from := len(c.Bytes())
+	c.Event(1, chunk.M("a", 1)).Event(1, chunk.M("b", "x")).Event(1, chunk.M())
+	lost := len(c.Bytes()) - from
+	c.Event(1, chunk.M("a", chunk.M("b", "2")))
+	got, p := fillShaped(t, Shaping{LogKey: "a->b"}, c.Bytes())
+	same(t, got, []string{"1", "2"})
+	if want := (Loss{3, from, lost}); p.NoLogKey != want {
+		t.Errorf("%+v, want %+v", p.NoLogKey, want)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	for _, test := range []struct {
+		stamp  any
+		format string
+		want   string
+	}{
+		{testTime, "%Y-%m-%dT%H:%M:%S", "2026-03-01T12:00:00"},
+		{testTime, isoMillis, testISO},
+		{testTime, "%L %3N %f %6N %N %9N", "123 123 123456 123456 123456789 123456789"},
+		{testTime, "%%L%%%L", "%L%123"},
+		{testTime, "%a %A %b %B %d %e %j %-d %y %p %I %Z %z", "Sun Sunday Mar March 01  1 060 1 26 PM 12 UTC +0000"},
+		{testTime, "_%e.%y,%y Jan 2006 %F", "_ 1.26,26 Jan 2006 2026-03-01"},
+		{testTime, "\"é\"%n", `\"é\"\n`},
+		{testTime, "", ""},
+		{chunk.EventTime{Sec: 1772366399, Nsec: 4_000_000_000}, isoMillis, "2026-03-01T12:00:03.000Z"},
+		{uint32(1772366400), isoMillis, "2026-03-01T12:00:00.000Z"},
+		{7, "%s.%L", "7.000"},
+		{1772366400.25, isoMillis, "2026-03-01T12:00:00.250Z"},
+		{1772366400.999, isoMillis, "2026-03-01T12:00:00.999Z"},
+		{math.Nextafter(2, 1), "%s.%N", "1.999999999"},
+		{float32(1.5), "%s.%L", "1.500"},
+		{-0.5, "%s.%L", "-1.500"},
+		{math.NaN(), "%s", "0"},
+		{math.Inf(1), "%F", "9999-12-31"},
+		{math.Inf(-1), "%F", "0001-01-01"},
+		{uint64(math.MaxUint64), "%F", "9999-12-31"},
+	} {
+		t.Run(fmt.Sprintf("%v %s", test.stamp, test.format), func(t *testing.T) {
+			c := chunk.New().Event(test.stamp, chunk.M()).Legacy(test.stamp, chunk.M()).Event(test.stamp, chunk.M())
+			got, _ := fillShaped(t, Shaping{TimeKey: "t", TimeFormat: test.format}, c.Bytes())
+			same(t, got, slices.Repeat([]string{`{"t":"` + test.want + `"}`}, 3))
+		})
+	}
+}
+
+// Each record has its own time, whatever second the one before it had.
+func TestTimesOfManySeconds(t *testing.T) {
+	c := chunk.New()
+	var want []string
+	for i := range uint32(200) {
+		at := chunk.EventTime{Sec: 1772366400 + i*7%5, Nsec: i * 4_999_999}
+		c.Event(at, chunk.M())
+		want = append(want, fmt.Sprintf(`{"t":"2026-03-01T12:00:%02d.%06d"}`, i*7%5, at.Nsec/1000))
+	}
+	got, _ := fillShaped(t, Shaping{TimeKey: "t", TimeFormat: "%Y-%m-%dT%H:%M:%S.%f"}, c.Bytes())
+	same(t, got, want)
+}
+
+func TestMetadata(t *testing.T) {
+	m := chunk.M
+	c := chunk.New().
+		Event(1, m("n", 0)).
+		GroupOpen(m("schema", "otlp", "scope_id", 0), m("resource", m("attributes", m("service.name", "a")), "scope", m())).
+		EventMeta(1, m("otlp", m("severity_number", 9)), m("n", 1)).
+		EventMeta(1, m("schema", "own", "scope", 7), m("n", 2, "meta", "lost")).
+		Legacy(1, m("n", 3)).
+		Value(7).
+		GroupClose().
+		EventMeta(1, m("x", 1, "x", 2), m("n", 4)).
+		GroupOpen(m(), m("a", 1)).
+		GroupOpen(m("b", 2), m()).
+		Event(1, m("n", 5)).
+		Value([]any{chunk.EventTime{Sec: groupOpens}, m("legacy", true)}).
+		Event(1, m("n", 6))
+	const group = `"schema":"otlp","scope_id":0,"resource":{"attributes":{"service.name":"a"}},"scope":{}`
+	want := []string{
+		`{"n":0,"meta":{}}`,
+		`{"n":1,"meta":{` + group + `,"otlp":{"severity_number":9}}}`,
+		`{"n":2,"meta":{"scope_id":0,"resource":{"attributes":{"service.name":"a"}},"schema":"own","scope":7}}`,
+		`{"n":3,"meta":{` + group + `}}`,
+		`{"n":4,"meta":{"x":2}}`,
+		`{"n":5,"meta":{"b":2}}`,
+		`{"n":6,"meta":{"legacy":true}}`,
+	}
+	s := Shaping{MetadataKey: "meta"}
+	got, p := fillShaped(t, s, c.Bytes())
+	same(t, got, want)
+	if p.NotEvents.Count != 1 {
+		t.Errorf("%+v", p)
+	}
+
+	// The same in parts of any size: each has to find its group again.
+	a := shaped(t, s)
+	for limit := 230; limit < 600; limit += 30 {
+		var got []string
+		for from := 0; from < len(c.Bytes()); {
+			p := a.Fill(c.Bytes(), from, testKey, Limit{limit, 600})
+			if p.Aggregate != nil {
+				got = append(got, open(t, p.Aggregate, testKey)...)
+			}
+			from = p.Next
+		}
+		same(t, got, want)
+	}
+}
+
+// shapedJSON is what the independent writer makes of a body.
+func shapedJSON(s Shaping, body chunk.Map) string {
+	var rename func(v any) any
+	rename = func(v any) any {
+		switch v := v.(type) {
+		case chunk.Map:
+			var out chunk.Map
+			for _, p := range v {
+				key := p.Key
+				if text, ok := key.(string); ok && s.ReplaceDots != "" {
+					key = strings.ReplaceAll(text, ".", s.ReplaceDots)
+				}
+				out = append(out, chunk.Pair{Key: key, Value: rename(p.Value)})
+			}
+			return out
+		case []any:
+			var out []any
+			for _, e := range v {
+				out = append(out, rename(e))
+			}
+			return out
+		}
+		return v
+	}
+	var out chunk.Map
+	for _, p := range body {
+		if len(s.DataKeys) == 0 || slices.Contains(s.DataKeys, fmt.Sprint(p.Key)) {
+			out = append(out, p)
+		}
+	}
+	out = rename(out).(chunk.Map)
+	out = slices.DeleteFunc(out, func(p chunk.Pair) bool { return s.TagKey != "" && p.Key == s.TagKey })
+	if s.TagKey != "" {
+		out = append(out, chunk.Pair{Key: s.TagKey, Value: testTag})
+	}
+	text := chunk.JSON(out)
+	if s.AppendNewline {
+		text += "\n"
+	}
+	return text
+}
+
+// manyShapes are what the corpora are shaped to.
+var shapings = []Shaping{
+	{TagKey: "tag"},
+	{TagKey: "seq", AppendNewline: true},
+	{DataKeys: []string{"log", "kubernetes", "path", "n", "message"}},
+	{DataKeys: []string{"log"}},
+	{ReplaceDots: "_"},
+	{ReplaceDots: "::", TagKey: "time", DataKeys: []string{"seq", "time", "kubernetes", "n"}},
+}
+
+func TestShapedCorpora(t *testing.T) {
+	all := corpora(200)
+	var many []chunk.Map
+	for i := range 5 {
+		var wide chunk.Map
+		for k := range maxShapeKeys - 2 + i {
+			wide = append(wide, chunk.Pair{Key: fmt.Sprint("k.", k%(maxShapeKeys-1)), Value: i})
+		}
+		many = append(many, append(wide, chunk.M("tag", 1, "seq", 2, strings.Repeat("long.", 30), 3)...))
+	}
+	all["many keys"] = chunk.NewCorpus(many...)
+	for name, c := range all {
+		for _, s := range shapings {
+			t.Run(fmt.Sprintf("%s %+v", name, s), func(t *testing.T) {
+				var want []string
+				for _, body := range c.Bodies {
+					want = append(want, shapedJSON(s, body))
+				}
+				for _, data := range [][]byte{c.Bytes, c.LegacyBytes()} {
+					got, _ := fillShaped(t, s, data)
+					same(t, got, want)
+				}
+			})
+		}
+	}
+}
+
+func decompress(t testing.TB, c Compression, record string) string {
+	t.Helper()
+	var out []byte
+	var err error
+	in := strings.NewReader(record)
+	switch c {
+	case Gzip:
+		var r *gzip.Reader
+		if r, err = gzip.NewReader(in); err == nil {
+			r.Multistream(false)
+			out, err = io.ReadAll(r)
+		}
+	case Zlib:
+		var r io.ReadCloser
+		if r, err = zlib.NewReader(in); err == nil {
+			out, err = io.ReadAll(r)
+		}
+	case Zstd:
+		var r *zstd.Decoder
+		if r, err = zstd.NewReader(nil); err == nil {
+			defer r.Close()
+			out, err = r.DecodeAll([]byte(record), nil)
+		}
+	case Snappy:
+		out, err = snappy.Decode(nil, []byte(record))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestCompression(t *testing.T) {
+	c := chunk.NewCorpus(append(chunk.Kubernetes(1, 20).Bodies, append(chunk.LongText(1, 20).Bodies, chunk.M())...)...)
+	for _, algorithm := range []Compression{Gzip, Zlib, Zstd, Snappy} {
+		for _, level := range []int{0, 1, algorithm.MostLevel()} {
+			t.Run(fmt.Sprint(algorithm, level), func(t *testing.T) {
+				got, _ := fillShaped(t, Shaping{Compression: algorithm, CompressionLevel: level}, c.Bytes)
+				size := 0
+				for i := range got {
+					size += len(got[i])
+					got[i] = decompress(t, algorithm, got[i])
+				}
+				same(t, got, c.JSON)
+				if size*10 > c.JSONBytes()*9 {
+					t.Errorf("%d bytes of %d", size, c.JSONBytes())
+				}
+			})
+		}
+		t.Run(string(algorithm)+" with more", func(t *testing.T) {
+			c := chunk.New().Event(1, chunk.M("log", "")).Event(1, chunk.M()).Event(1, chunk.M("log", "x"))
+			got, p := fillShaped(t, Shaping{Compression: algorithm, LogKey: "log"}, c.Bytes())
+			if len(got) != 2 || decompress(t, algorithm, got[0]) != "" || decompress(t, algorithm, got[1]) != "x" || p.NoLogKey.Count != 1 {
+				t.Errorf("%q, %+v", got, p)
+			}
+		})
+	}
+}
+
+// What is compressed counts, where records are large.
+func TestCompressedRecordsAreLimitedBySizeOnTheWire(t *testing.T) {
+	c := chunk.NewCorpus(chunk.M("log", strings.Repeat("x", 100_000)), chunk.M("n", 1))
+	p := shaped(t, Shaping{Compression: Gzip}).Fill(c.Bytes, 0, testKey, Limit{1000, 1000})
+	if p.Records != 2 || p.Next != len(c.Bytes) {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestShapingDoesNotAllocate(t *testing.T) {
+	every := append([]Shaping{
+		{TimeKey: "time", TimeFormat: isoMillis},
+		{MetadataKey: "meta"},
+		{LogKey: "log"},
+		{LogKey: "kubernetes->labels"},
+		{TimeKey: "time", TimeFormat: "%c %N", TagKey: "tag", MetadataKey: "meta", ReplaceDots: "__", AppendNewline: true},
+	}, shapings...)
+	for name, c := range corpora(200) {
+		withGroups := chunk.New()
+		for i, body := range c.Bodies {
+			if i%50 == 0 {
+				withGroups.GroupOpen(chunk.M("schema", "otlp"), chunk.M("resource", chunk.M("attributes", chunk.M("service.name", i))))
+			}
+			withGroups.EventMeta(c.Times[i], chunk.M("otlp", chunk.M("severity_number", 9)), body)
+		}
+		for _, s := range every {
+			t.Run(fmt.Sprintf("%s %+v", name, s), func(t *testing.T) {
+				a := shaped(t, s)
+				allocs := testing.AllocsPerRun(3, func() {
+					a.SetTag(testTag)
+					a.Fill(withGroups.Bytes(), 0, testKey, largest)
+				})
+				if allocs != 0 {
+					t.Errorf("%v allocations for a chunk of %d records", allocs, len(c.JSON))
+				}
+			})
+		}
+	}
+}
+
+func TestShapedChunkCutAtEveryByte(t *testing.T) {
+	everything := Shaping{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag", MetadataKey: "meta", ReplaceDots: "_",
+		DataKeys: []string{"log", "time", "tag", "meta", "kubernetes"}}
+	c := chunk.New().GroupOpen(chunk.M("a", 1), chunk.M("b", chunk.M("c", 2)))
+	for _, body := range chunk.Kubernetes(1, 2).Bodies {
+		c.EventMeta(testTime, chunk.M("x", "y"), body)
+	}
+	for _, s := range []Shaping{everything, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: Snappy}} {
+		a := shaped(t, s)
+		whole := open(t, a.Fill(c.Bytes(), 0, testKey, largest).Aggregate, testKey)
+		for cut := range c.Bytes() {
+			p := a.Fill(bytes.Clone(c.Bytes()[:cut]), 0, testKey, largest)
+			var got []string
+			if p.Aggregate != nil {
+				got = open(t, p.Aggregate, testKey)
+			}
+			same(t, got, whole[:len(got)])
+			for at := range []int{0, 1} {
+				if (cut >= c.Ends()[at+1]) != (len(got) > at) {
+					t.Fatalf("cut at %d: %d records", cut, len(got))
+				}
+			}
+		}
+	}
+}
+
+func FuzzShaped(f *testing.F) {
+	for _, c := range corpora(2) {
+		f.Add(c.Bytes, uint8(3), 0)
+		f.Add(c.LegacyBytes(), uint8(0), 7)
+	}
+	f.Add(chunk.New().GroupOpen(chunk.M("a", 1), chunk.M("b", 2)).
+		EventMeta(math.Inf(1), chunk.M("c", 3), chunk.M("log", chunk.M("a.b", 4, "a.b", 5))).Bytes(), uint8(2), 0)
+	variants := []Shaping{
+		{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag"},
+		{MetadataKey: "meta", TagKey: "log"},
+		{MetadataKey: "meta", TimeKey: "a.b", TimeFormat: "%c", ReplaceDots: "\"", DataKeys: []string{"log", "meta", "a.b"}},
+		{DataKeys: []string{"log", "time"}},
+		{LogKey: "log"},
+		{LogKey: "log->a", ReplaceDots: "__"},
+		{TagKey: "a", Compression: Snappy},
+	}
+	f.Fuzz(func(t *testing.T, data []byte, variant uint8, from int) {
+		if from < 0 || from > len(data) {
+			return
+		}
+		s := variants[int(variant)%len(variants)]
+		a := shaped(t, s)
+		first := a.Fill(data, from, testKey, largest)
+		if first.Aggregate == nil {
+			return
+		}
+		records := open(t, bytes.Clone(first.Aggregate), testKey)
+		for _, r := range records {
+			if s.Compression != Uncompressed {
+				r = decompress(t, s.Compression, r)
+			}
+			if s.LogKey == "" && !json.Valid([]byte(r)) {
+				t.Fatalf("no JSON: %q", r)
+			}
+			if s.LogKey == "" && strings.Count(r, `"tag":"app.\"web\".é"`) > 1 {
+				t.Fatalf("added twice: %q", r)
+			}
+		}
+		// What is remembered of the first time changes nothing.
+		again := a.Fill(data, from, testKey, largest)
+		same(t, open(t, again.Aggregate, testKey), records)
+	})
+}
+
+func BenchmarkFillShaped(b *testing.B) {
+	c := chunk.AccessLog(1, 6000)
+	k := chunk.Kubernetes(1, 2500)
+	for _, test := range []struct {
+		name string
+		s    Shaping
+		c    chunk.Corpus
+	}{
+		{"Time", Shaping{TimeKey: "time", TimeFormat: isoMillis}, c},
+		{"TimeTagNewline", Shaping{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag", AppendNewline: true}, c},
+		{"DataKeys", Shaping{DataKeys: []string{"seq", "path", "status"}}, c},
+		{"LogKey", Shaping{LogKey: "log"}, k},
+		{"ReplaceDots", Shaping{ReplaceDots: "_"}, k},
+		{"Metadata", Shaping{MetadataKey: "meta"}, c},
+		{"Gzip", Shaping{Compression: Gzip}, c},
+		{"Zstd", Shaping{Compression: Zstd}, c},
+		{"Snappy", Shaping{Compression: Snappy}, c},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			a := shaped(b, test.s)
+			p := a.Fill(test.c.Bytes, 0, testKey, largest)
+			b.SetBytes(int64(len(test.c.Bytes)))
+			b.ReportAllocs()
+			for b.Loop() {
+				a.Fill(test.c.Bytes, 0, testKey, largest)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.Records), "ns/record")
+		})
+	}
+}

@@ -1,0 +1,168 @@
+package aggregator
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lestrrat-go/strftime"
+)
+
+// The seconds that strftime can show with a year of four digits: 1 to 9999. A
+// timestamp beyond, which is none, is shown as the nearest of these.
+const (
+	firstSecond = -62135596800
+	lastSecond  = 253402300799
+)
+
+// CheckTimeFormat returns an error where there is no such format. It is
+// strftime's, with %s for the Unix time, and below the second %L or %3N for
+// milliseconds, %f or %6N for microseconds, %N or %9N for nanoseconds.
+func CheckTimeFormat(format string) error {
+	_, err := newClock(format)
+	return err
+}
+
+// moment reads the timestamp at chunk[i], which is known to be one.
+func moment(chunk []byte, i int) (seconds int64, nanos uint32) {
+	k, n, p := head(chunk, i)
+	switch k {
+	case kindExt:
+		seconds = int64(binary.BigEndian.Uint32(chunk[p+1:]))
+		nanos = binary.BigEndian.Uint32(chunk[p+5:])
+		return seconds + int64(nanos/1e9), nanos % 1e9
+	case kindFloat:
+		f := math.Float64frombits(n)
+		if p-i == 5 {
+			f = float64(math.Float32frombits(uint32(n)))
+		}
+		if math.IsNaN(f) {
+			return 0, 0
+		}
+		f = min(max(f, firstSecond), lastSecond)
+		whole := math.Floor(f)
+		// The fraction is below 1, but may be rounded to it.
+		return int64(whole), uint32(min((f-whole)*1e9+0.5, 999_999_999))
+	default: // an integer that is not negative
+		return int64(min(n, lastSecond)), 0
+	}
+}
+
+// clock writes times as JSON strings. It formats a second once and then, for as
+// long as the second is the same, only the digits below it.
+type clock struct {
+	format []timePiece
+	second int64
+	text   []byte // of the second, with room for the fractions
+	spaces []fraction
+}
+
+// timePiece is a literal text, a conversion of strftime, or a fraction of a
+// second of so many digits.
+type timePiece struct {
+	literal    string
+	conversion *strftime.Strftime
+	digits     int
+}
+
+// fraction is where in the text the digits of a fraction of a second stand.
+type fraction struct{ at, digits int }
+
+// fractions are the conversions that strftime does not have.
+var fractions = []struct {
+	conversion string
+	digits     int
+}{
+	{"%L", 3}, {"%3N", 3}, {"%f", 6}, {"%6N", 6}, {"%N", 9}, {"%9N", 9},
+}
+
+// unixTime is %s, which the library leaves out unless asked.
+var unixTime = strftime.WithSpecification('s', strftime.AppendFunc(func(b []byte, t time.Time) []byte {
+	return strconv.AppendInt(b, t.Unix(), 10)
+}))
+
+// newClock reads a format. Each conversion stands for itself: the library joins
+// neighbours into one layout of the time package, in which some texts mean
+// something else.
+func newClock(format string) (*clock, error) {
+	c := &clock{second: math.MinInt64}
+	for format != "" {
+		literal, _, _ := strings.Cut(format, "%")
+		if literal != "" {
+			c.format = append(c.format, timePiece{literal: literal})
+			format = format[len(literal):]
+			continue
+		}
+		piece := timePiece{}
+		bytes := min(2, len(format))
+		for _, f := range fractions {
+			if strings.HasPrefix(format, f.conversion) {
+				piece.digits, bytes = f.digits, len(f.conversion)
+			}
+		}
+		if piece.digits == 0 {
+			if strings.HasPrefix(format, "%-") { // without padding
+				bytes = min(3, len(format))
+			}
+			var err error
+			if piece.conversion, err = strftime.New(format[:bytes], unixTime); err != nil {
+				return nil, fmt.Errorf("strftime has no %q", format[:bytes])
+			}
+		}
+		c.format = append(c.format, piece)
+		format = format[bytes:]
+	}
+	return c, nil
+}
+
+// appendTime appends a time as a JSON string.
+func (c *clock) appendTime(dst []byte, seconds int64, nanos uint32) []byte {
+	if seconds != c.second {
+		c.set(seconds)
+	}
+	start := len(dst)
+	dst = append(dst, c.text...)
+	for _, f := range c.spaces {
+		n := nanos
+		for range 9 - f.digits {
+			n /= 10
+		}
+		for at := start + f.at + f.digits - 1; at >= start+f.at; at-- {
+			dst[at] = byte('0' + n%10)
+			n /= 10
+		}
+	}
+	return dst
+}
+
+// set formats a second.
+func (c *clock) set(seconds int64) {
+	c.second = seconds
+	c.spaces = c.spaces[:0]
+	t := time.Unix(seconds, 0).UTC()
+	text := append(c.text[:0], '"')
+	for _, p := range c.format {
+		at := len(text)
+		switch {
+		case p.digits > 0:
+			c.spaces = append(c.spaces, fraction{at, p.digits})
+			text = append(text, "000000000"[:p.digits]...)
+		case p.conversion != nil:
+			text = escapeFrom(p.conversion.FormatBuffer(text, t), at)
+		default:
+			text = escapeFrom(append(text, p.literal...), at)
+		}
+	}
+	c.text = append(text, '"')
+}
+
+// escapeFrom makes text[at:] what it is within a JSON string.
+func escapeFrom(text []byte, at int) []byte {
+	end := len(text)
+	text = appendString(text, text, at, end)
+	inner := text[end+1 : len(text)-1]
+	return append(text[:at], inner...)
+}

@@ -1,0 +1,174 @@
+package option
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestForeignOptions(t *testing.T) {
+	const accepted, warns, refuses = "accepted", "warns", "refuses"
+	for _, test := range []struct {
+		name, value, want string
+		says              string
+	}{
+		{"aggregation", "true", accepted, ""},
+		{"aggregation", "On", accepted, ""},
+		{"aggregation", "false", refuses, "kinesis_streams"},
+		{"aggregation", "maybe", refuses, `"maybe" is not allowed`},
+		{"simple_aggregation", "off", accepted, ""},
+		{"simple_aggregation", "true", refuses, "KPL"},
+		{"partition_key", "container_id", refuses, "fixed_partition_key $TAG"},
+		{"experimental_concurrency", "4", warns, "workers"},
+		{"experimental_concurrency_retries", "4", warns, "retry_limit"},
+		{"json.escape_unicode", "off", warns, "UTF-8"},
+		{"num_threads", "50", warns, "workers"},
+		{"flush_thread_count", "50", warns, "workers"},
+		{"detach_process", "2", warns, "workers"},
+		{"buffer_chunk_limit", "300k", warns, "max_record_size"},
+		{"chunk_limit_size", "300k", warns, "max_record_size"},
+		{"buffer_type", "file", warns, "storage.type filesystem"},
+		{"buffer_path", "/tmp", warns, "storage.path"},
+		{"buffer_queue_limit", "64", warns, "storage.total_limit_size"},
+		{"flush_interval", "5s", warns, "flush"},
+		{"retry_wait", "1s", warns, "scheduler.base"},
+		{"max_retry_wait", "1m", warns, "scheduler.cap"},
+		{"disable_retry_limit", "true", warns, "retry_limit no_limits"},
+		{"utc", "true", accepted, ""},
+		{"utc", "false", refuses, "UTC"},
+		{"localtime", "no", accepted, ""},
+		{"localtime", "yes", refuses, "UTC"},
+		{"timezone", "+00:00", accepted, ""},
+		{"timezone", "Europe/Berlin", refuses, "UTC"},
+		{"time_type", "string", accepted, ""},
+		{"time_type", "unixtime", refuses, "%s"},
+		{"hostname_key", "host", refuses, "record_modifier"},
+	} {
+		t.Run(test.name+" "+test.value, func(t *testing.T) {
+			_, warnings, err := Parse(from("stream", "logs", test.name, test.value))
+			got, text := accepted, ""
+			switch {
+			case err != nil:
+				got, text = refuses, err.Error()
+			case len(warnings) > 0:
+				got, text = warns, strings.Join(warnings, "\n")
+			}
+			if got != test.want {
+				t.Errorf("%s, want %s: %s", got, test.want, text)
+			}
+			if text != "" && !strings.Contains(text, "option "+test.name) || !strings.Contains(text, test.says) {
+				t.Errorf("%q is not in: %s", test.says, text)
+			}
+		})
+	}
+}
+
+// Each foreign option is in the table above, and none is an own one.
+func TestForeignOptionsAreForeign(t *testing.T) {
+	own := map[string]bool{}
+	for _, o := range Table() {
+		for _, name := range append(o.Aliases, o.Name) {
+			own[name] = true
+		}
+	}
+	for _, o := range foreignOptions {
+		if own[o.name] || o.name != strings.ToLower(o.name) {
+			t.Errorf("%s is an own option or not in lower case", o.name)
+		}
+		own[o.name] = true
+	}
+}
+
+func TestShapingOptions(t *testing.T) {
+	c, warnings, err := Parse(from("stream", "logs", "include_time_key", "true", "include_tag_key", "on", "time_format", "%s",
+		"metadata_key", "meta", "data_keys", " a, time,tag ,meta,,b", "replace_dots", "_", "append_newline", "yes",
+		"compression", "ZSTD", "compression_level", "19", "check_stream", "true"))
+	if err != nil || warnings != nil {
+		t.Fatal(err, warnings)
+	}
+	if c.TimeKey != "time" || c.TagKey != "tag" || c.TimeKeyFormat != "%s" || c.MetadataKey != "meta" ||
+		c.DataKeys != "a,time,tag,meta,b" || len(c.DataKeyList()) != 5 || c.ReplaceDots != "_" || !c.AppendNewline ||
+		c.Compression != "zstd" || c.CompressionLevel != 19 || !c.CheckStream {
+		t.Errorf("%+v", c)
+	}
+	c, _, err = Parse(from("stream", "logs", "include_time_key", "true", "time_key", "at", "include_tag_key", "false"))
+	if err != nil || c.TimeKey != "at" || c.TagKey != "" {
+		t.Errorf("%+v %v", c, err)
+	}
+	c, _, err = Parse(from("stream", "logs", "log_key", "a->b", "append_newline", "true", "compression", "gzip"))
+	if err != nil || c.LogKey != "a->b" {
+		t.Errorf("%+v %v", c, err)
+	}
+}
+
+func TestShapingOptionsThatAreNotAllowed(t *testing.T) {
+	for _, test := range []struct {
+		options []string
+		want    []string
+	}{
+		{[]string{"time_key_format", "%Y-%Q"}, []string{`option time_key_format: "%Y-%Q" is not allowed`, `strftime has no "%Q"`, "%Y-%m-%d"}},
+		{[]string{"time_format", "100%"}, []string{"option time_format", `"%"`}},
+		{[]string{"include_time_key", "1"}, []string{`option include_time_key: "1"`, "true, on or yes"}},
+		{[]string{"include_tag_key", "x"}, []string{`option include_tag_key: "x"`, "true, on or yes"}},
+		{[]string{"append_newline", "\\n"}, []string{"option append_newline", "true, on or yes"}},
+		{[]string{"check_stream", "1"}, []string{"option check_stream", "true, on or yes"}},
+		{[]string{"data_keys", ", ,"}, []string{`option data_keys: ", ,"`, "separated by commas"}},
+		{[]string{"log_key", "a->"}, []string{`option log_key: "a->"`, "a->b"}},
+		{[]string{"replace_dots", "a.b"}, []string{`option replace_dots: "a.b"`, `without "."`}},
+		{[]string{"compression", "lz4"}, []string{`option compression: "lz4"`, "none or gzip or zlib or zstd or snappy"}},
+		{[]string{"compression", "gzip", "compression_level", "fast"}, []string{`option compression_level: "fast"`, "whole number from 1 to 22"}},
+		{[]string{"compression", "zstd", "compression_level", "23"}, []string{`"23"`, "out of range"}},
+		{[]string{"compression", "zlib", "compression_level", "10"}, []string{`"10" is not allowed for zlib`, "from 1 to 9"}},
+		{[]string{"compression", "snappy", "compression_level", "4"}, []string{`"4" is not allowed for snappy`, "from 1 to 3"}},
+		{[]string{"compression_level", "1"}, []string{"option compression_level", "compression is not"}},
+		{[]string{"log_key", "log", "time_key", "time"}, []string{"option log_key", "time_key is set as well"}},
+		{[]string{"log_key", "log", "include_tag_key", "true"}, []string{"option log_key", "tag_key is set as well"}},
+		{[]string{"log_key", "log", "metadata_key", "m"}, []string{"option log_key", "metadata_key is set as well"}},
+		{[]string{"log_key", "log", "data_keys", "log"}, []string{"option log_key", "data_keys is set as well"}},
+		{[]string{"time_key", "k", "tag_key", "k"}, []string{`option tag_key: "k" is what time_key adds`}},
+		{[]string{"time_key", "a.b", "metadata_key", "a_b", "replace_dots", "_"}, []string{"option metadata_key", "time_key"}},
+	} {
+		t.Run(strings.Join(test.options, " "), func(t *testing.T) {
+			_, _, err := Parse(from(append(test.options, "stream", "logs")...))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q is not in: %v", want, err)
+				}
+			}
+		})
+	}
+}
+
+func TestDataKeysWithoutAnAddedKeyWarn(t *testing.T) {
+	_, warnings, err := Parse(from("stream", "logs", "data_keys", "log,tag", "time_key", "time", "tag_key", "tag"))
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], `option time_key has no effect: data_keys does not list "time"`) {
+		t.Errorf("%q, %v", warnings, err)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	for _, test := range []struct {
+		options []string
+		want    string
+	}{
+		{nil, `stream logs, region ""`},
+		{[]string{"region", "eu-central-1", "debug", "false", "max_record_size", "1MiB", "request_timeout", "30"}, "stream logs, region eu-central-1"},
+		{[]string{"region", "r", "aws_key_id", "AKIA", "aws_sec_key", "hunter2", "http_proxy", "http://me:hunter2@proxy", "fixed_partition_key", "hunter2"},
+			"stream logs, region r, aws_key_id AKIA, aws_sec_key set, http_proxy set, fixed_partition_key set"},
+		{[]string{"region", "r", "endpoint", "https://me:hunter2@host"}, "stream logs, region r, endpoint https://me:xxxxx@host"},
+		{[]string{"region", "r", "request_timeout", "2m", "max_record_size", "5M", "oversize_chunk", "drop", "include_time_key", "on", "data_keys", "time, a",
+			"compression", "gzip", "compression_level", "9"},
+			`stream logs, region r, request_timeout 120s, time_key time, include_time_key true, data_keys "time,a", compression gzip, compression_level 9, max_record_size 5000000, oversize_chunk drop`},
+	} {
+		c, _, err := Parse(from(append(test.options, "stream", "logs")...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := c.Summary()
+		if got != test.want {
+			t.Errorf("got  %s\nwant %s", got, test.want)
+		}
+	}
+}

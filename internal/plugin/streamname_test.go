@@ -1,0 +1,192 @@
+package plugin
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/internal/option"
+	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/endpoint"
+)
+
+func TestStreamNames(t *testing.T) {
+	for _, test := range []struct{ option, tag, want string }{
+		{"logs", "app.web", "logs"},
+		{"arn:aws:kinesis:eu-central-1:123456789012:stream/logs", "app", "arn:aws:kinesis:eu-central-1:123456789012:stream/logs"},
+		{"$TAG", "app.web", "app.web"},
+		{"logs-$TAG[1]", "app.web", "logs-web"},
+		{"logs-$TAG[7]", "app.web", "logs-"},
+		{"$TAG[7]", "app.web", "app.web"},
+		{"$TAG", "app/web:é 1_2-3", "app_web____1_2-3"},
+		{"$TAG", "", ""}, // which the engine does not allow
+		{"a b-$TAG", "app", "a_b-app"},
+		{"x$TAG", strings.Repeat("t", 128), "x" + strings.Repeat("t", 127)},
+		{"x$TAG", strings.Repeat("é", 128), "x" + strings.Repeat("_", 127)},
+	} {
+		names, err := parseStreamNames(test.option)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := names.of(test.tag); got != test.want {
+			t.Errorf("%s of %s: %s, want %s", test.option, test.tag, got, test.want)
+		}
+		if got := names.fixed(); (got == test.option) == strings.Contains(test.option, "$TAG") {
+			t.Errorf("%s: fixed %q", test.option, got)
+		}
+	}
+	for _, bad := range []string{"$TAG[", "$TAG[x]", "arn:aws:kinesis:eu-central-1:123456789012:stream/$TAG"} {
+		if _, err := parseStreamNames(bad); err == nil || !strings.Contains(err.Error(), "option stream: ") || !strings.Contains(err.Error(), bad) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// streamSender notes the stream of each PutRecord and the records in it.
+type streamSender map[string][]string
+
+func (s streamSender) PutRecord(_ context.Context, stream, _ string, data []byte) (kinesis.Receipt, error) {
+	a, err := kpl.Open(data)
+	if err != nil {
+		return kinesis.Receipt{}, err
+	}
+	for _, r := range a.All() {
+		s[stream] = append(s[stream], string(r.Data))
+	}
+	return kinesis.Receipt{SequenceNumber: "1"}, nil
+}
+
+func (s streamSender) Close() {}
+
+// startOver makes an instance over a fake Kinesis with nothing set but options,
+// names and values.
+func startOver(t *testing.T, s sender, options ...string) (*Instance, *logged) {
+	t.Helper()
+	c, _, err := option.Parse(getter(options))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := prepare(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l logged
+	return newInstance(p, s, l.log, uncounted{}), &l
+}
+
+func getter(options []string) func(string) string {
+	return func(name string) string {
+		if at := slices.Index(options, name); at >= 0 {
+			return options[at+1]
+		}
+		return ""
+	}
+}
+
+func TestEachTagHasItsStream(t *testing.T) {
+	sent := streamSender{}
+	in, _ := startOver(t, sent, "stream", "logs-$TAG[0]", "tag_key", "tag")
+	for _, tag := range []string{"web.1", "db", "web.2"} {
+		if got := in.Flush(tag, chunk.New().Event(1, chunk.M("n", 1)).Bytes()); got != Delivered {
+			t.Errorf("%s: outcome %v", tag, got)
+		}
+	}
+	if got := sent["logs-web"]; !slices.Equal(got, []string{`{"n":1,"tag":"web.1"}`, `{"n":1,"tag":"web.2"}`}) || len(sent["logs-db"]) != 1 || len(sent) != 2 {
+		t.Errorf("%q", sent)
+	}
+}
+
+func TestRecordsWithoutLogKeyAreLost(t *testing.T) {
+	sent := streamSender{}
+	in, l := startOver(t, sent, "stream", "logs", "log_key", "log")
+	got := counts{}
+	in.metrics = newMetrics(got)
+	c := chunk.New().Event(1, chunk.M("log", "a")).Event(1, chunk.M("secret", "b"))
+	if outcome := in.Flush("app", c.Bytes()); outcome != Delivered {
+		t.Errorf("outcome %v", outcome)
+	}
+	if outcome := in.Flush("app", chunk.New().Event(1, chunk.M("secret", "b")).Bytes()); outcome != Delivered {
+		t.Errorf("outcome %v of a chunk with nothing to send", outcome)
+	}
+	if !slices.Equal(sent["logs"], []string{"a"}) || got["dropped_records_total no_log_key"] != 2 {
+		t.Errorf("%q, %v", sent, got)
+	}
+	wantLog(t, l, "error: ", "log_key", "tag app")
+}
+
+func TestCheckStream(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		server  endpoint.Options
+		options []string
+		err     []string // empty: it starts
+		warning []string // empty: there is none
+	}{
+		{"good", endpoint.Options{}, nil, nil, nil},
+		{"large records", endpoint.Options{RecordLimitBytes: 10 << 20}, []string{"max_record_size", "10MiB"}, nil, nil},
+		{"records too large", endpoint.Options{}, []string{"max_record_size", "2M"},
+			[]string{"option max_record_size: 2000000 is more than the 1048576 bytes", "UpdateMaxRecordSize"}, nil},
+		{"distributes records", endpoint.Options{DistributesRecords: true}, nil, []string{"option check_stream: logs", "AUTO"}, nil},
+		{"not there", endpoint.Options{Streams: []string{"other"}}, nil, nil, []string{"check_stream", "not found"}},
+		{"$TAG", endpoint.Options{}, []string{"stream", "$TAG"}, []string{"option check_stream", "$TAG"}, nil},
+		{"off", endpoint.Options{DistributesRecords: true}, []string{"check_stream", "false"}, nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := endpoint.Start(test.server)
+			defer server.Close()
+			var l logged
+			in, err := Start(getter(append(test.options, "stream", "logs", "region", "eu-central-1", "check_stream", "true",
+				"endpoint", server.URL(), "aws_key_id", "AKIA", "aws_sec_key", "secret", "fixed_partition_key", "hidden")), l.log, uncounted{})
+			if in != nil {
+				defer in.Stop()
+			}
+			if (err != nil) != (test.err != nil) {
+				t.Fatalf("error %v", err)
+			}
+			for _, text := range test.err {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%q is not in: %v", text, err)
+				}
+			}
+			lines := l.take()
+			if err != nil {
+				return
+			}
+			info := lines[len(lines)-1]
+			if !strings.Contains(info, "info: version "+Version+": stream logs, region eu-central-1, ") ||
+				!strings.Contains(info, "aws_sec_key set") || !strings.Contains(info, "fixed_partition_key set") {
+				t.Errorf("log %q", info)
+			}
+			if (len(lines) > 1) != (test.warning != nil) {
+				t.Fatalf("log %q", lines)
+			}
+			for _, text := range test.warning {
+				if !strings.HasPrefix(lines[0], "warn: ") || !strings.Contains(lines[0], text) {
+					t.Errorf("%q is not in: %s", text, lines[0])
+				}
+			}
+		})
+	}
+}
+
+func TestEveryBadSyntaxIsNamedAtOnce(t *testing.T) {
+	_, err := Start(getter([]string{"stream", "$TAG[", "fixed_partition_key", "$TAG["}), new(logged).log, uncounted{})
+	if err == nil || len(Lines(err)) != 2 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOptionsWithoutEffectAreWarnedOf(t *testing.T) {
+	var l logged
+	in, err := Start(getter([]string{"stream", "logs", "region", "eu-central-1", "num_threads", "5"}), l.log, uncounted{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Stop()
+	if lines := l.take(); len(lines) != 2 || !strings.HasPrefix(lines[0], "warn: option num_threads has no effect: ") {
+		t.Errorf("log %q", lines)
+	}
+}
