@@ -6,8 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-
-	"google.golang.org/protobuf/encoding/protowire"
+	"strings"
 )
 
 // ErrNotAggregated says that a Kinesis record does not begin with the magic
@@ -15,12 +14,12 @@ import (
 var ErrNotAggregated = errors.New("kpl: not an aggregated record")
 
 // ErrDigest says that the MD5 at the end does not belong to the bytes before
-// it. Readers such as KCL treat such a record as one plain record.
+// it. KCL takes such a record for one plain record.
 var ErrDigest = errors.New("kpl: the MD5 does not match the content")
 
-// Aggregate is an aggregated record that Open has checked. It aliases the bytes
-// that it was opened from and is safe for concurrent use while they stand
-// still.
+// Aggregate is an aggregated record that Open or OpenUnverified has checked. It
+// aliases the bytes that it was opened from, and is safe for concurrent use
+// while they stand still. Its key tables are copies.
 type Aggregate struct {
 	message          []byte
 	partitionKeys    []string
@@ -28,7 +27,8 @@ type Aggregate struct {
 	records          int
 }
 
-// UserRecord is one record of an aggregate. Data aliases the opened bytes.
+// UserRecord is one record of an aggregate. Data aliases the opened bytes and has
+// no capacity beyond its own; the keys are copies, shared by the records of the aggregate.
 type UserRecord struct {
 	PartitionKey    string
 	ExplicitHashKey string // empty where the record has none
@@ -36,51 +36,126 @@ type UserRecord struct {
 }
 
 // IsAggregated reports whether a Kinesis record looks aggregated: it has the
-// magic number and room for the MD5. It does not check the MD5.
+// magic number and is long enough for a message and its MD5. It does not check
+// the MD5. KCL draws the line at the same length.
 func IsAggregated(record []byte) bool {
-	return len(record) >= len(Magic)+DigestBytes && string(record[:len(Magic)]) == Magic
+	return len(record) > len(Magic)+DigestBytes && string(record[:len(Magic)]) == Magic
 }
 
-// Open checks the magic number, the MD5 and the structure of a Kinesis record.
-// The errors are ErrNotAggregated, ErrDigest, or one that says what is wrong at
-// which byte of record; record is neither copied nor changed.
+// Open checks the magic number, the MD5 and the structure of a Kinesis record,
+// which it neither copies nor changes. Errors are ErrNotAggregated, one that
+// wraps ErrDigest, or another one; the latter two say what is damaged at which
+// byte of record, as far as that can be told.
 func Open(record []byte) (Aggregate, error) {
+	a, err := OpenUnverified(record)
+	if errors.Is(err, ErrNotAggregated) {
+		return Aggregate{}, err
+	}
+	digest := record[len(record)-DigestBytes:]
+	if sum := md5.Sum(record[len(Magic) : len(record)-DigestBytes]); !bytes.Equal(sum[:], digest) {
+		if err != nil {
+			return Aggregate{}, fmt.Errorf("%w: %s", ErrDigest, strings.TrimPrefix(err.Error(), "kpl: "))
+		}
+		return Aggregate{}, fmt.Errorf("%w: the structure is whole, so that a key, user data or the MD5 itself was changed", ErrDigest)
+	}
+	return a, err
+}
+
+// OpenUnverified is Open without the MD5, which takes nearly all of Open's time.
+// The structure is checked all the same. Damage inside of user data is not
+// noticed.
+func OpenUnverified(record []byte) (Aggregate, error) {
 	if !IsAggregated(record) {
 		return Aggregate{}, ErrNotAggregated
 	}
-	message := record[len(Magic) : len(record)-DigestBytes]
-	if sum := md5.Sum(message); !bytes.Equal(sum[:], record[len(record)-DigestBytes:]) {
-		return Aggregate{}, ErrDigest
-	}
-	a := Aggregate{message: message}
-	// The tables may stand behind the records that refer to them, so they are
-	// read first and the indexes checked after.
-	err := a.fields(func(number protowire.Number, value []byte, _ int) error {
-		switch number {
-		case 1:
-			a.partitionKeys = append(a.partitionKeys, string(value))
-		case 2:
-			a.explicitHashKeys = append(a.explicitHashKeys, string(value))
+	a := Aggregate{message: record[len(Magic) : len(record)-DigestBytes]}
+	// The tables may stand behind the records that refer to them: first all is
+	// read once and measured.
+	var keys, hashKeys table
+	for at := 0; at < len(a.message); {
+		if key, _, end := plainRecord(a.message, at); end > 0 {
+			keys.used = max(keys.used, key+1)
+			a.records++
+			at = end
+			continue
 		}
-		return nil
-	})
-	if err != nil {
-		return Aggregate{}, err
-	}
-	err = a.fields(func(number protowire.Number, value []byte, at int) error {
-		if number != 3 {
-			return nil
+		f, err := readField(a.message, at)
+		if err != nil {
+			return Aggregate{}, fmt.Errorf("kpl: field at byte %d: %w", len(Magic)+at, err)
 		}
-		a.records++
-		if _, err := a.userRecord(value); err != nil {
-			return fmt.Errorf("kpl: user record %d at byte %d: %w", a.records-1, at, err)
+		switch f.tag {
+		case tagRecord:
+			r, err := readRecord(f.value)
+			if err != nil {
+				return Aggregate{}, fmt.Errorf("kpl: user record %d at byte %d: %w", a.records, len(Magic)+at, err)
+			}
+			keys.used = max(keys.used, r.key+1)
+			hashKeys.used = max(hashKeys.used, r.hashKey+1)
+			a.records++
+		case tagPartitionKey:
+			keys.add(f.value)
+		case tagExplicitHashKey:
+			hashKeys.add(f.value)
 		}
-		return nil
-	})
-	if err != nil {
-		return Aggregate{}, err
+		at = f.next
 	}
+	if keys.used > keys.length || hashKeys.used > hashKeys.length {
+		return Aggregate{}, a.indexError(keys.length, hashKeys.length)
+	}
+	a.readTables(keys, hashKeys)
 	return a, nil
+}
+
+// table is the measure of a key table.
+type table struct {
+	length, bytes int
+	used          int // the largest index that a record refers to, plus 1
+}
+
+func (t *table) add(key []byte) {
+	t.length++
+	t.bytes += len(key)
+}
+
+// readTables copies the keys: all into one text, so that the number of
+// allocations does not depend on that of the keys.
+func (a *Aggregate) readTables(keys, hashKeys table) {
+	var b strings.Builder
+	b.Grow(keys.bytes + hashKeys.bytes)
+	all := make([]string, keys.length+hashKeys.length)
+	a.partitionKeys, a.explicitHashKeys = all[:keys.length:keys.length], all[keys.length:]
+	key, hashKey := 0, 0
+	for at := 0; key+hashKey < len(all); {
+		f, _ := readField(a.message, at)
+		at = f.next
+		if f.tag != tagPartitionKey && f.tag != tagExplicitHashKey {
+			continue
+		}
+		start := b.Len()
+		b.Write(f.value)
+		if text := b.String()[start:]; f.tag == tagPartitionKey {
+			a.partitionKeys[key] = text
+			key++
+		} else {
+			a.explicitHashKeys[hashKey] = text
+			hashKey++
+		}
+	}
+}
+
+// indexError finds the user record that refers to a key that is not there.
+func (a Aggregate) indexError(keys, hashKeys int) error {
+	w := walk{message: a.message}
+	for n := 0; ; n++ {
+		r := w.next()
+		what, index, length := "partition key", r.key, keys
+		if r.key < keys {
+			what, index, length = "explicit hash key", r.hashKey, hashKeys
+		}
+		if index >= length {
+			return fmt.Errorf("kpl: user record %d at byte %d: %s index %d is outside of a table of %d", n, len(Magic)+w.start, what, index, length)
+		}
+	}
 }
 
 // Len is the number of user records.
@@ -90,101 +165,55 @@ func (a Aggregate) Len() int { return a.records }
 func (a Aggregate) PartitionKeys() []string { return a.partitionKeys }
 
 // All yields the user records in order, numbered from 0 as KCL's sub-sequence
-// numbers are.
+// numbers are. It allocates nothing for a record.
 func (a Aggregate) All() iter.Seq2[int, UserRecord] {
 	return func(yield func(int, UserRecord) bool) {
-		n := 0
-		stop := errors.New("stop")
-		// Open has seen every field, so the only error left is our own.
-		_ = a.fields(func(number protowire.Number, value []byte, _ int) error {
-			if number != 3 {
-				return nil
+		w := walk{message: a.message}
+		for n := range a.records {
+			// Here once more, rather than in next alone: it is what makes the
+			// loop fast.
+			var user UserRecord
+			if key, start, end := plainRecord(a.message, w.at); end > 0 {
+				user.PartitionKey, user.Data, w.at = a.partitionKeys[key], a.message[start:end:end], end
+			} else {
+				user = a.user(w.next())
 			}
-			r, err := a.userRecord(value)
-			if err != nil || !yield(n, r) {
-				return stop
+			if !yield(n, user) {
+				return
 			}
-			n++
-			return nil
-		})
+		}
 	}
 }
 
-// fields calls visit for each length-delimited field of the message with its
-// number, its bytes and the offset of the field in the Kinesis record, and
-// passes over fields of other kinds.
-func (a Aggregate) fields(visit func(number protowire.Number, value []byte, at int) error) error {
-	for rest := a.message; len(rest) > 0; {
-		at := len(Magic) + len(a.message) - len(rest)
-		number, kind, n := protowire.ConsumeTag(rest)
-		if n < 0 {
-			return fmt.Errorf("kpl: field at byte %d: %w", at, protowire.ParseError(n))
-		}
-		rest = rest[n:]
-		if kind != protowire.BytesType {
-			if n = protowire.ConsumeFieldValue(number, kind, rest); n < 0 {
-				return fmt.Errorf("kpl: field at byte %d: %w", at, protowire.ParseError(n))
-			}
-			rest = rest[n:]
-			continue
-		}
-		value, n := protowire.ConsumeBytes(rest)
-		if n < 0 {
-			return fmt.Errorf("kpl: field at byte %d: %w", at, protowire.ParseError(n))
-		}
-		if err := visit(number, value, at); err != nil {
-			return err
-		}
-		rest = rest[n:]
+// user looks up the keys of a record of a.
+func (a *Aggregate) user(r record) UserRecord {
+	user := UserRecord{PartitionKey: a.partitionKeys[r.key], Data: r.data}
+	if r.hashKey >= 0 {
+		user.ExplicitHashKey = a.explicitHashKeys[r.hashKey]
 	}
-	return nil
+	return user
 }
 
-// userRecord reads one Record message and looks up its keys.
-func (a Aggregate) userRecord(message []byte) (UserRecord, error) {
-	var r UserRecord
-	hasKey, hasData := false, false
-	for rest := message; len(rest) > 0; {
-		number, kind, n := protowire.ConsumeTag(rest)
-		if n < 0 {
-			return r, protowire.ParseError(n)
-		}
-		rest = rest[n:]
-		if size := protowire.ConsumeFieldValue(number, kind, rest); size < 0 {
-			return r, protowire.ParseError(size)
-		} else {
-			value := rest[:size]
-			rest = rest[size:]
-			var err error
-			switch protowire.EncodeTag(number, kind) {
-			case uint64(tagPartitionKeyIndex):
-				hasKey = true
-				r.PartitionKey, err = lookUp(a.partitionKeys, value, "partition key")
-			case uint64(tagExplicitHashKeyIndex):
-				r.ExplicitHashKey, err = lookUp(a.explicitHashKeys, value, "explicit hash key")
-			case uint64(tagData):
-				hasData = true
-				r.Data, _ = protowire.ConsumeBytes(value)
-			}
-			if err != nil {
-				return r, err
-			}
-		}
-	}
-	switch {
-	case !hasKey:
-		return r, errors.New("it has no partition key index")
-	case !hasData:
-		return r, errors.New("it has no data")
-	}
-	return r, nil
+// walk goes through the records of a message that has been checked.
+type walk struct {
+	message []byte
+	start   int // of the record that next returned
+	at      int
 }
 
-// lookUp finds the key that a varint points at in its table.
-func lookUp(table []string, varint []byte, what string) (string, error) {
-	index, _ := protowire.ConsumeVarint(varint)
-	if index >= uint64(len(table)) {
-		return "", fmt.Errorf("%s index %d is outside of a table of %d", what, index, len(table))
+// next returns the next record. The caller knows how many there are.
+func (w *walk) next() record {
+	for {
+		w.start = w.at
+		if key, start, end := plainRecord(w.message, w.at); end > 0 {
+			w.at = end
+			return record{key: key, hashKey: -1, data: w.message[start:end:end]}
+		}
+		f, _ := readField(w.message, w.at)
+		w.at = f.next
+		if f.tag == tagRecord {
+			r, _ := readRecord(f.value)
+			return r
+		}
 	}
-	return table[index], nil
 }

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/test/local"
+)
+
+// recordsVariable sets how many user records TestEachRecordOnceAcrossReshards
+// sends.
+const recordsVariable = "KPLCAT_TEST_RECORDS"
+
+const (
+	localRecords = 20_000
+	perAggregate = 1000 // of one key
+	keys         = 8
+)
+
+// look starts kinesis-local and builds the command, or skips the test where the
+// look-alike is not installed.
+func look(t *testing.T) (*local.Kinesis, func(ctx context.Context, args ...string) *exec.Cmd) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it starts a server")
+	}
+	root, err := local.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	readers, err := local.ReadersDir(root)
+	if err != nil {
+		t.Skip(err)
+	}
+	k, err := local.StartKinesis(t.Context(), readers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.Stop)
+	binary := filepath.Join(t.TempDir(), "kplcat")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return k, func(ctx context.Context, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, binary, append(args, "--endpoint", k.Endpoint, "--region", local.Region)...)
+		cmd.Env = append(local.Environ(), "AWS_ACCESS_KEY_ID="+local.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+local.SecretAccessKey)
+		return cmd
+	}
+}
+
+// checker checks lines KEY NUMBER, each key's numbers from 0 on.
+type checker struct {
+	next  map[string]int
+	lines int
+}
+
+func (c *checker) check(line string) error {
+	key, number, _ := strings.Cut(line, " ")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return fmt.Errorf("a line that was not sent: %q", line)
+	}
+	if c.next == nil {
+		c.next = map[string]int{}
+	}
+	if n != c.next[key] {
+		return fmt.Errorf("%s: want number %d of the key", line, c.next[key])
+	}
+	c.next[key]++
+	c.lines++
+	return nil
+}
+
+// put sends the next records of each key, aggregated.
+func put(ctx context.Context, k *local.Kinesis, stream string, from, to int) error {
+	for key := range keys {
+		name := fmt.Sprint("key-", key)
+		var texts []string
+		for n := from; n < to; n++ {
+			texts = append(texts, fmt.Sprint(name, " ", n))
+		}
+		_, err := k.Client.PutRecord(ctx, &kinesis.PutRecordInput{
+			StreamName: &stream, PartitionKey: &name, Data: []byte(aggregate(name, texts...)),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reshard splits the first open shard, or merges the first two,
+// and returns when the stream can be written again.
+func reshard(ctx context.Context, k *local.Kinesis, stream string, split bool) error {
+	out, err := k.Client.ListShards(ctx, &kinesis.ListShardsInput{StreamName: &stream})
+	if err != nil {
+		return err
+	}
+	var open []types.Shard
+	for _, s := range out.Shards {
+		if s.SequenceNumberRange.EndingSequenceNumber == nil {
+			open = append(open, s)
+		}
+	}
+	start := func(s types.Shard) kpl.HashKey {
+		at, _ := kpl.ParseHashKey(aws.ToString(s.HashKeyRange.StartingHashKey))
+		return at
+	}
+	slices.SortFunc(open, func(a, b types.Shard) int { return start(a).Compare(start(b)) })
+	if split {
+		_, err = k.Client.SplitShard(ctx, &kinesis.SplitShardInput{StreamName: &stream, ShardToSplit: open[0].ShardId,
+			NewStartingHashKey: aws.String("85070591730234615865843651857942052864")}) // a quarter of the range
+	} else {
+		_, err = k.Client.MergeShards(ctx, &kinesis.MergeShardsInput{StreamName: &stream,
+			ShardToMerge: open[0].ShardId, AdjacentShardToMerge: open[1].ShardId})
+	}
+	for err == nil {
+		var d *kinesis.DescribeStreamSummaryOutput
+		d, err = k.Client.DescribeStreamSummary(ctx, &kinesis.DescribeStreamSummaryInput{StreamName: &stream})
+		if err == nil && d.StreamDescriptionSummary.StreamStatus == types.StreamStatusActive {
+			return nil
+		}
+		err = errors.Join(err, sleep(ctx, 50*time.Millisecond))
+	}
+	return err
+}
+
+// TestEachRecordOnceAcrossReshards: one kplcat follows while shards are split
+// and merged under it, another one reads all afterwards. Each prints every
+// record once, and those of a key, which have one shard at a time, in order.
+func TestEachRecordOnceAcrossReshards(t *testing.T) {
+	k, kplcat := look(t)
+	total := localRecords
+	if text := os.Getenv(recordsVariable); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatalf("%s: %v", recordsVariable, err)
+		}
+		total = n
+	}
+	perKey := total / keys
+	total = perKey * keys
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	const stream = "reshard"
+	if err := k.CreateStream(ctx, stream, 2); err != nil {
+		t.Fatal(err)
+	}
+
+	follow := kplcat(ctx, stream, "--follow")
+	var stderr bytes.Buffer
+	follow.Stderr = &stderr
+	pipe, err := follow.StdoutPipe()
+	if err == nil {
+		err = follow.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		err := func() error {
+			for from := 0; from < perKey; from += perAggregate {
+				to := min(from+perAggregate, perKey)
+				if err := put(ctx, k, stream, from, to); err != nil {
+					return err
+				}
+				if third := perKey / 3; from <= third && third < to {
+					if err := reshard(ctx, k, stream, true); err != nil {
+						return fmt.Errorf("split: %w", err)
+					}
+				}
+				if half := perKey / 2; from <= half && half < to {
+					if err := reshard(ctx, k, stream, false); err != nil {
+						return fmt.Errorf("merge: %w", err)
+					}
+				}
+			}
+			return nil
+		}()
+		if err != nil {
+			cancel() // Nobody need wait for more.
+		}
+		sent <- err
+	}()
+	var c checker
+	for lines := bufio.NewScanner(pipe); c.lines < total && lines.Scan(); {
+		if err := c.check(lines.Text()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	if c.lines != total {
+		t.Fatalf("following: %d lines of %d\n%s", c.lines, total, stderr.String())
+	}
+	if err := follow.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	more, _ := io.ReadAll(pipe)
+	err = follow.Wait()
+	if follow.ProcessState.ExitCode() != exitInterrupted || len(more) > 0 || stderr.Len() > 0 {
+		t.Errorf("interrupted: %v, and prints %q %q", err, more, stderr.String())
+	}
+
+	out, err := kplcat(ctx, stream).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = checker{}
+	for line := range strings.Lines(string(out)) {
+		if err := c.check(strings.TrimSuffix(line, "\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.lines != total {
+		t.Errorf("afterwards: %d lines of %d", c.lines, total)
+	}
+	stats, err := kplcat(ctx, stream, "--stats", "--from", "1h").Output()
+	if err != nil || !strings.Contains(string(stats), fmt.Sprint(" ", total, " ")) || strings.Count(string(stats), "shardId-") < 4 {
+		t.Errorf("%v\n%s", err, stats)
+	}
+	t.Logf("%d records\n%s", total, stats)
+}
+
+// TestHead: a reader that has enough ends the run, and nobody complains.
+func TestHead(t *testing.T) {
+	k, kplcat := look(t)
+	if err := k.CreateStream(t.Context(), "head", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(t.Context(), k, "head", 0, 20_000); err != nil {
+		t.Fatal(err)
+	}
+	cmd := kplcat(t.Context(), "head", "--follow")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	pipe, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReaderSize(pipe, 16).ReadString('\n')
+	if err != nil || line != "key-0 0\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	_ = pipe.Close()
+	if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
+		t.Errorf("%v %s", err, stderr.String())
+	}
+}
+
+// TestWhatAPersonIsTold where the stream or the endpoint is wrong.
+func TestWhatAPersonIsTold(t *testing.T) {
+	_, kplcat := look(t)
+	cmd := kplcat(t.Context(), "nowhere")
+	out, err := cmd.CombinedOutput()
+	if err == nil || cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(string(out), "nowhere") {
+		t.Errorf("%v %s", err, out)
+	}
+	t.Logf("%s", out)
+}

@@ -1,0 +1,126 @@
+package kpl_test
+
+import (
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"out_kinesis_agg/kpl"
+	kplproto "out_kinesis_agg/proto"
+)
+
+const largest = "340282366920938463463374607431768211455" // 2^128-1
+
+func hashKey(t *testing.T, text string) kpl.HashKey {
+	t.Helper()
+	k, err := kpl.ParseHashKey(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func TestParseHashKey(t *testing.T) {
+	for _, text := range []string{"0", "1", "10", "18446744073709551615", "18446744073709551616",
+		"170141183460469231731687303715884105728", "340282366920938463463374607431768211454", largest} {
+		if got := hashKey(t, text).String(); got != text {
+			t.Errorf("%s comes out as %s", text, got)
+		}
+	}
+	if got := hashKey(t, "007").String(); got != "7" {
+		t.Errorf("007 comes out as %s", got)
+	}
+	for _, text := range []string{"", "-1", "+1", "1.0", "0x1", "1 ", "٣", "340282366920938463463374607431768211456",
+		"999999999999999999999999999999999999999", "1" + strings.Repeat("0", 39), strings.Repeat("9", 1000)} {
+		if k, err := kpl.ParseHashKey(text); err == nil || k != (kpl.HashKey{}) {
+			t.Errorf("%.50q: %v, no error", text, k)
+		}
+	}
+}
+
+func TestHashKeyOf(t *testing.T) {
+	// MD5("a") is 0cc175b9c0f1b6a831c399e269772661.
+	want, _ := new(big.Int).SetString("0cc175b9c0f1b6a831c399e269772661", 16)
+	if got := kpl.HashKeyOf("a").String(); got != want.String() {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestRangeContainsItsEnds(t *testing.T) {
+	r, err := kpl.ParseHashKeyRange("18446744073709551615", "18446744073709551617")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		"18446744073709551614": false, "18446744073709551615": true, "18446744073709551616": true,
+		"18446744073709551617": true, "18446744073709551618": false, "0": false, largest: false,
+	} {
+		if got := r.Contains(hashKey(t, text)); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	for _, bad := range [][2]string{{"x", "1"}, {"1", "x"}} {
+		if _, err := kpl.ParseHashKeyRange(bad[0], bad[1]); err == nil {
+			t.Errorf("%q: no error", bad)
+		}
+	}
+}
+
+// TestCheckHashKeys is KCL's rule: an explicit hash key goes before a partition
+// key, and what no record refers to does not count.
+func TestCheckHashKeys(t *testing.T) {
+	a := kpl.HashKeyOf("a")
+	onlyA := kpl.HashKeyRange{Starting: a, Ending: a}
+	full := kpl.HashKeyRange{Ending: hashKey(t, largest)}
+	record := func(key uint64, explicit ...uint64) *kplproto.Record {
+		r := &kplproto.Record{PartitionKeyIndex: proto.Uint64(key), Data: []byte{}}
+		if len(explicit) > 0 {
+			r.ExplicitHashKeyIndex = proto.Uint64(explicit[0])
+		}
+		return r
+	}
+	keys, explicit := []string{"a", "b"}, []string{a.String(), "5", "no number", ""}
+	for name, test := range map[string]struct {
+		records []*kplproto.Record
+		shard   kpl.HashKeyRange
+		want    string // of the error, "" is none
+	}{
+		"inside":                  {[]*kplproto.Record{record(0), record(0)}, onlyA, ""},
+		"the whole stream":        {[]*kplproto.Record{record(0), record(1), record(1, 1)}, full, ""},
+		"the second is outside":   {[]*kplproto.Record{record(0), record(1)}, onlyA, "user record 1: hash key " + kpl.HashKeyOf("b").String()},
+		"explicit goes first":     {[]*kplproto.Record{record(1, 0)}, onlyA, ""},
+		"explicit is outside":     {[]*kplproto.Record{record(0), record(0, 1)}, onlyA, "user record 1: hash key 5"},
+		"explicit is no number":   {[]*kplproto.Record{record(0, 2)}, full, `"no number" is not`},
+		"explicit is empty":       {[]*kplproto.Record{record(0, 3)}, full, `"" is not`},
+		"no records, no question": {nil, kpl.HashKeyRange{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, more := range []int{0, 20} { // a table that outgrows the small one
+				aggregate, err := kpl.Open(seal(t, &kplproto.AggregatedRecord{
+					PartitionKeyTable: append(keys[:2:2], make([]string, more)...), ExplicitHashKeyTable: explicit, Records: test.records}))
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = aggregate.CheckHashKeys(test.shard)
+				if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+					t.Errorf("%v, want %q", err, test.want)
+				}
+				if outside := strings.Contains(test.want, "hash key ") && err != nil; outside != errors.Is(err, kpl.ErrOutside) {
+					t.Errorf("%v: is ErrOutside: %v", err, !outside)
+				}
+			}
+		})
+	}
+}
+
+func TestUserRecordHashKey(t *testing.T) {
+	if k, err := (kpl.UserRecord{PartitionKey: "a"}).HashKey(); err != nil || k != kpl.HashKeyOf("a") {
+		t.Errorf("%v, %v", k, err)
+	}
+	if k, err := (kpl.UserRecord{PartitionKey: "a", ExplicitHashKey: "5"}).HashKey(); err != nil || k.String() != "5" {
+		t.Errorf("%v, %v", k, err)
+	}
+}
