@@ -125,6 +125,7 @@ struct chunk {
     char *file;
     unsigned char *bytes;
     size_t size;
+    int number;
 };
 
 static struct {
@@ -137,6 +138,8 @@ static struct {
     size_t coroutine_stack;
     int dry_run;
     int expect_ok;
+    int exit_early;
+    const char *stream;
     const char *plugin;
     struct instance *instances;
     int instance_count;
@@ -154,6 +157,9 @@ static const char usage_text[] =
     "                               next word that begins with --\n"
     "  --chunk [I:]TAG=FILE         flush the bytes of FILE under TAG to instance I,\n"
     "                               counted from 0, or to every instance\n"
+    "  --stream FILE                then flush chunks as they come from FILE, each\n"
+    "                               to one instance: a line `I TAG LENGTH` and the\n"
+    "                               bytes; no --repeat, and one round\n"
     "\n"
     "  --threads N                  flush from N threads, as with `workers N`; 0 is\n"
     "                               the engine's own thread, as without (default 1)\n"
@@ -168,6 +174,8 @@ static const char usage_text[] =
     "  --dry-run                    register and exit, never Init nor flush\n"
     "  --log-level LEVEL            error, warn, info, debug or trace (default info);\n"
     "                               an instance's log_level=LEVEL overrides it\n"
+    "  --exit-early                 exit the instances once stdin ends, whatever is\n"
+    "                               under way, and begin no other flush\n"
     "  --expect-ok                  exit 1 if a chunk's last answer is not OK\n"
     "  --help                       this text\n"
     "\n"
@@ -175,13 +183,15 @@ static const char usage_text[] =
     "would confuse a reader as %XX:\n"
     "  register round= ret= name=\n"
     "  init round= instance= ret= outcome=OK|FAILED\n"
-    "  flush round= instance= chunk= tag= file= bytes= attempt= ret=OK|ERROR|RETRY|N ms=\n"
+    "  flush round= instance= chunk= tag= file= bytes= attempt= ret=OK|ERROR|RETRY|N ms= at=\n"
     "        [stack=BYTES USED, with --coroutine-stack]\n"
     "  skip round= instance= chunk= tag= file=     (the instance's Init failed)\n"
-    "  exit round= instance= context=SET|NULL ret= ms=\n"
+    "  exiting round=                              (ExitCtx comes next)\n"
+    "  exit round= instance= context=SET|NULL ret= ms= at=\n"
     "  unregister round=\n"
     "  round n= rss_kib= threads= fds=\n"
     "  end ok= error= retry= skipped= plugin_stdout_bytes=\n"
+    "ms is how long the call took, at when it returned, by one clock for all lines.\n"
     "What the plugin itself writes to stdout is counted and shown on stderr.\n"
     "\n"
     "Exit: 0 the host did its work, whatever the plugin answered; 1 --expect-ok was\n"
@@ -317,6 +327,7 @@ static void add_chunk(const char *text)
                                   (size_t) (options.chunk_count + 1) * sizeof(*options.chunks)));
     c = &options.chunks[options.chunk_count++];
     memset(c, 0, sizeof(*c));
+    c->number = options.chunk_count - 1;
     c->instance = -1;
     digits = strspn(text, "0123456789");
     if (digits > 0 && digits < 7 && text[digits] == ':') {
@@ -349,6 +360,9 @@ static void parse_options(int argc, char **argv)
         }
         else if (strcmp(word, "--expect-ok") == 0) {
             options.expect_ok = 1;
+        }
+        else if (strcmp(word, "--exit-early") == 0) {
+            options.exit_early = 1;
         }
         else if (strcmp(word, "--instance") == 0) {
             struct instance *ins;
@@ -393,6 +407,9 @@ static void parse_options(int argc, char **argv)
             else if (strcmp(word, "--chunk") == 0) {
                 add_chunk(next);
             }
+            else if (strcmp(word, "--stream") == 0) {
+                options.stream = next ? next : "";
+            }
             else {
                 die(2, "%s: no such option; see --help", word);
             }
@@ -403,6 +420,9 @@ static void parse_options(int argc, char **argv)
     }
     if (options.instance_count == 0) {
         die(2, "no --instance given; see --help");
+    }
+    if (options.stream != NULL && options.rounds > 1) {
+        die(2, "--stream can be read once: --rounds has to be 1");
     }
     for (int i = 0; i < options.chunk_count; i++) {
         if (options.chunks[i].instance >= options.instance_count) {
@@ -502,7 +522,7 @@ static int other_log_check(void *ins, int level)
 /*
  * guarded returns zeroed memory that ends where a page without access begins:
  * a plugin that believes in a longer structure than this engine has dies
- * there and then. It is never freed; the rounds of a test are few.
+ * there and then. unguard takes it back.
  */
 static void *guarded(size_t size)
 {
@@ -515,6 +535,13 @@ static void *guarded(size_t size)
         die(3, "mmap: %s", strerror(errno));
     }
     return p + page - aligned;
+}
+
+static void unguard(void *p)
+{
+    const size_t page = (size_t) sysconf(_SC_PAGESIZE);
+
+    munmap((void *) ((uintptr_t) p & ~(page - 1)), 2 * page);
 }
 
 /* ---- reporting -------------------------------------------------------- */
@@ -603,14 +630,18 @@ struct plugin {
 
 struct job {
     int instance;
-    int chunk;
+    const struct chunk *chunk;
 };
 
+/* The flushes to come: first the jobs, then what the stream holds. */
 struct queue {
     struct plugin *plugin;
     struct job *jobs;
     size_t count;
     size_t next;
+    FILE *stream;
+    int streamed;
+    int closed;
     pthread_mutex_t lock;
 };
 
@@ -735,7 +766,7 @@ static void *(*const volatile poison)(void *, int, size_t) = memset;
 
 static int flush_once(struct plugin *p, const struct job *job)
 {
-    const struct chunk *c = &options.chunks[job->chunk];
+    const struct chunk *c = job->chunk;
     void *remote = options.instances[job->instance].context->remote_context;
     const size_t tag_size = strlen(c->tag) + 1;
     char *tag = need(malloc(tag_size));
@@ -810,13 +841,13 @@ static int flush_on_coroutine(struct plugin *p, const struct job *job, size_t *u
 static void run_job(struct plugin *p, const struct job *job)
 {
     static const char *const names[] = { "ERROR", "OK", "RETRY" };
-    const struct chunk *c = &options.chunks[job->chunk];
+    const struct chunk *c = job->chunk;
     size_t used = 0;
     int ret = FLB_RETRY;
 
     if (!options.instances[job->instance].initialized) {
         pthread_mutex_lock(&report_lock);
-        fprintf(report, "skip round=%d instance=%d chunk=%d", p->round, job->instance, job->chunk);
+        fprintf(report, "skip round=%d instance=%d chunk=%d", p->round, job->instance, c->number);
         report_text("tag", c->tag);
         report_text("file", c->file);
         report_end();
@@ -826,6 +857,7 @@ static void run_job(struct plugin *p, const struct job *job)
     }
     for (int attempt = 1; ret == FLB_RETRY && attempt <= options.retry + 1; attempt++) {
         long long begin;
+        long long end;
 
         if (attempt > 1 && options.retry_wait_ms > 0) {
             struct timespec t = { options.retry_wait_ms / 1000,
@@ -835,8 +867,9 @@ static void run_job(struct plugin *p, const struct job *job)
         begin = now_ms();
         ret = options.coroutine_stack > 0 ? flush_on_coroutine(p, job, &used)
                                           : flush_once(p, job);
+        end = now_ms();
         pthread_mutex_lock(&report_lock);
-        fprintf(report, "flush round=%d instance=%d chunk=%d", p->round, job->instance, job->chunk);
+        fprintf(report, "flush round=%d instance=%d chunk=%d", p->round, job->instance, c->number);
         report_text("tag", c->tag);
         report_text("file", c->file);
         fprintf(report, " bytes=%zu attempt=%d", c->size, attempt);
@@ -846,7 +879,7 @@ static void run_job(struct plugin *p, const struct job *job)
         else {
             fprintf(report, " ret=%d", ret);
         }
-        fprintf(report, " ms=%lld", now_ms() - begin);
+        fprintf(report, " ms=%lld at=%lld", end - begin, end);
         if (options.coroutine_stack > 0) {
             fprintf(report, " stack=%zu", used);
             if (used > options.coroutine_stack) {
@@ -871,20 +904,48 @@ static void run_job(struct plugin *p, const struct job *job)
     pthread_mutex_unlock(&report_lock);
 }
 
+/* Reads the next chunk of the stream, or returns 0 at its end. */
+static int next_streamed(struct queue *q, struct chunk *c)
+{
+    char tag[256];
+
+    memset(c, 0, sizeof(*c));
+    if (q->stream == NULL || fscanf(q->stream, "%d %255s %zu", &c->instance, tag, &c->size) == EOF) {
+        return 0;
+    }
+    if (fgetc(q->stream) != '\n' || c->instance < 0 || c->instance >= options.instance_count) {
+        die(2, "--stream: chunk %d is not `I TAG LENGTH` and the bytes", q->streamed);
+    }
+    c->tag = need(strdup(tag));
+    c->file = "-";
+    c->bytes = need(malloc(c->size ? c->size : 1));
+    c->number = q->streamed++;
+    if (fread(c->bytes, 1, c->size, q->stream) != c->size) {
+        die(2, "--stream: chunk %d breaks off", c->number);
+    }
+    return 1;
+}
+
 static void run_queue(struct queue *q)
 {
     for (;;) {
-        struct job *job = NULL;
+        struct chunk streamed = { .bytes = NULL };
+        struct job job = { .chunk = NULL };
 
         pthread_mutex_lock(&q->lock);
-        if (q->next < q->count) {
-            job = &q->jobs[q->next++];
+        if (!q->closed && q->next < q->count) {
+            job = q->jobs[q->next++];
+        }
+        else if (!q->closed && next_streamed(q, &streamed)) {
+            job = (struct job) { .instance = streamed.instance, .chunk = &streamed };
         }
         pthread_mutex_unlock(&q->lock);
-        if (job == NULL) {
+        if (job.chunk == NULL) {
             return;
         }
-        run_job(q->plugin, job);
+        run_job(q->plugin, &job);
+        free(streamed.bytes);
+        free(streamed.tag);
     }
 }
 
@@ -905,7 +966,10 @@ static void start(pthread_t *thread, void *(*main)(void *), void *argument)
     }
 }
 
-static void flush_chunks(struct plugin *p)
+static void exit_instances(struct plugin *p);
+
+/* Everything between Init and Unregister. */
+static void flush_and_exit(struct plugin *p)
 {
     struct queue q = { .plugin = p };
     const size_t most = (size_t) options.repeat * (size_t) options.chunk_count
@@ -918,9 +982,15 @@ static void flush_chunks(struct plugin *p)
         for (int c = 0; c < options.chunk_count; c++) {
             for (int i = 0; i < options.instance_count; i++) {
                 if (options.chunks[c].instance == -1 || options.chunks[c].instance == i) {
-                    q.jobs[q.count++] = (struct job) { .instance = i, .chunk = c };
+                    q.jobs[q.count++] = (struct job) { .instance = i, .chunk = &options.chunks[c] };
                 }
             }
+        }
+    }
+    if (options.stream != NULL) {
+        q.stream = fopen(options.stream, "rb");
+        if (q.stream == NULL) {
+            die(2, "--stream: %s: %s", options.stream, strerror(errno));
         }
     }
     if (options.threads == 0) {
@@ -929,8 +999,26 @@ static void flush_chunks(struct plugin *p)
     for (int t = 0; t < options.threads; t++) {
         start(&threads[t], worker, &q);
     }
+    if (options.exit_early) {
+        while (getchar() != EOF) {
+        }
+        pthread_mutex_lock(&q.lock);
+        q.closed = 1;
+        pthread_mutex_unlock(&q.lock);
+        exit_instances(p);
+    }
     for (int t = 0; t < options.threads; t++) {
         pthread_join(threads[t], NULL);
+    }
+    if (!options.exit_early) {
+        exit_instances(p);
+    }
+    if (q.stream != NULL) {
+        fclose(q.stream);
+    }
+    for (int i = 0; i < options.instance_count; i++) {
+        free(options.instances[i].context);
+        options.instances[i].context = NULL;
     }
     pthread_mutex_destroy(&q.lock);
     free(threads);
@@ -939,10 +1027,15 @@ static void flush_chunks(struct plugin *p)
 
 static void exit_instances(struct plugin *p)
 {
+    pthread_mutex_lock(&report_lock);
+    fprintf(report, "exiting round=%d", p->round);
+    report_end();
+    pthread_mutex_unlock(&report_lock);
     for (int i = 0; i < options.instance_count; i++) {
         struct instance *ins = &options.instances[i];
         const int set = ins->context->remote_context != NULL;
         const long long begin = now_ms();
+        long long end;
         int ret = 0;
 
         if (p->pre_exit != NULL) {
@@ -954,11 +1047,12 @@ static void exit_instances(struct plugin *p)
         else if (p->go.cb_exit != NULL) {
             ret = p->go.cb_exit();
         }
-        fprintf(report, "exit round=%d instance=%d context=%s ret=%d ms=%lld", p->round, i,
-                set ? "SET" : "NULL", ret, now_ms() - begin);
+        end = now_ms();
+        pthread_mutex_lock(&report_lock);
+        fprintf(report, "exit round=%d instance=%d context=%s ret=%d ms=%lld at=%lld", p->round, i,
+                set ? "SET" : "NULL", ret, end - begin, end);
         report_end();
-        free(ins->context);
-        ins->context = NULL;
+        pthread_mutex_unlock(&report_lock);
     }
 }
 
@@ -967,10 +1061,11 @@ static void *pipeline(void *plugin)
 {
     pthread_setname_np(pthread_self(), "flb-pipeline");
     init_instances(plugin);
-    if (!options.dry_run) {
-        flush_chunks(plugin);
+    if (options.dry_run) {
+        options.chunk_count = 0;
+        options.stream = NULL;
     }
-    exit_instances(plugin);
+    flush_and_exit(plugin);
     return NULL;
 }
 
@@ -990,6 +1085,8 @@ static void run_round(int round)
     report_end();
     free(p.go.name);
     dlclose(p.dso);
+    unguard(p.api);
+    unguard(p.def);
     fprintf(report, "round n=%d rss_kib=%ld threads=%ld fds=%d", round, status_number("VmRSS:"),
             status_number("Threads:"), open_fds());
     report_end();

@@ -22,16 +22,12 @@ const engineDeadline = 90 * time.Second
 
 // output is an [OUTPUT] section that writes to the stream with one worker.
 func output(match, stream string, more ...string) string {
-	return outputWithoutWorkers(match, stream, append(more, "Workers 1")...)
-}
-
-// outputWithoutWorkers flushes on the engine's own thread.
-func outputWithoutWorkers(match, stream string, more ...string) string {
 	lines := append([]string{
 		"[OUTPUT]",
 		"Name kinesis_agg",
 		"Match " + match,
 		"Retry_Limit no_limits",
+		"Workers 1",
 		"stream " + stream,
 		"region " + local.Region,
 		"endpoint " + rig.kinesis.Endpoint,
@@ -177,35 +173,6 @@ func TestFluentBitForward(t *testing.T) {
 	}
 	wantSame(t, "legacy events", shipped(t, engine, older, len(oldEvents.JSON)), oldEvents.JSON)
 	wantSame(t, "events", slices.Concat(read(t, readAll(t, newer))...), newEvents.JSON)
-}
-
-// TestFluentBitReload: the engine takes the library down and up again in one
-// process. Without workers: with them 5.1.1 crashes, in code of its own, on
-// any plugin in Go.
-func TestFluentBitReload(t *testing.T) {
-	t.Parallel()
-	const rounds = 4
-	port, err := local.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream := newStream(t, 1)
-	engine := startEngine(t, fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port)+
-		outputWithoutWorkers("*", stream))
-	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
-	defer cancel()
-	var want []string
-	for round := range rounds {
-		if round > 0 {
-			if err := engine.Reload(ctx); err != nil {
-				t.Fatal(err)
-			}
-		}
-		c := chunk.AccessLog(uint64(30+round), 50)
-		forward(t, engine, port, "app.log", c.Bytes)
-		want = append(want, c.JSON...)
-	}
-	wantSame(t, "lines", shipped(t, engine, stream, len(want)), want)
 }
 
 // forward sends a chunk in the PackedForward mode of the forward protocol,

@@ -376,33 +376,6 @@ func TestStreamThatIsNotThere(t *testing.T) {
 	logLine(t, run, "[error]", "not-there")
 }
 
-// TestReload loads, runs and unloads the library over and over in one
-// process, as a hot reload does.
-func TestReload(t *testing.T) {
-	t.Parallel()
-	const rounds, settled = 20, 5
-	stream, c := newStream(t, 1), chunk.AccessLog(12, 20)
-	run := runHost(t, rig.host, []string{"--rounds", strconv.Itoa(rounds), "--threads", "2"},
-		instance(stream), instance(stream), chunkFile(t, "app.log", c.Bytes))
-	wantOutcomes(t, run, 2*rounds, 0, 0)
-	wantAggregates(t, stream, slices.Repeat([][]string{c.JSON}, 2*rounds)...)
-	states := run.All("round")
-	if len(states) != rounds {
-		t.Fatalf("%d rounds reported", len(states))
-	}
-	// The Go runtime keeps its threads and may start one late; what a round
-	// leaves behind, twenty rounds leave twenty times.
-	const slack = 4
-	then, last := states[settled-1], states[rounds-1]
-	for _, field := range []string{"threads", "fds"} {
-		if grown := last.Int(field) - then.Int(field); grown > slack {
-			t.Errorf("%s: %d after round %d, %d after round %d",
-				field, then.Int(field), settled, last.Int(field), rounds)
-		}
-	}
-	t.Logf("after round %d: %v; after round %d: %v", settled, then.Fields, rounds, last.Fields)
-}
-
 // TestTenMebibytes: on a stream that allows it, a chunk as large as a forward
 // input makes them is still one PutRecord.
 func TestTenMebibytes(t *testing.T) {
@@ -487,5 +460,24 @@ func TestExitIsPrompt(t *testing.T) {
 		if took := time.Duration(exit.Int("ms")) * time.Millisecond; took > most {
 			t.Errorf("exit took %s", took)
 		}
+	}
+}
+
+// TestWireFormats: Kinesis gets the same records either way.
+func TestWireFormats(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"json", "cbor"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			stream, c := newStream(t, 1), chunk.LongText(20, 50)
+			run := runHost(t, rig.host, instance(stream, "wire_format="+format, "fixed_partition_key=Zürich-東京-🚲"),
+				chunkFile(t, "app.log", c.Bytes), chunkFile(t, "empty.log", chunk.NewCorpus(chunk.M()).Bytes))
+			wantOutcomes(t, run, 2, 0, 0)
+			wantAggregates(t, stream, c.JSON, []string{"{}"})
+
+			run = runHost(t, rig.host, instance("no-such-stream", "wire_format="+format), chunkFile(t, "app.log", c.Bytes))
+			wantOutcomes(t, run, 0, 0, 1)
+			logLine(t, run, "[error]", "no-such-stream", "not found")
+		})
 	}
 }

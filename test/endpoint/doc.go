@@ -47,6 +47,7 @@
 //	AnswerLost   accepted, connection reset instead of an answer
 //	AnswerCut    accepted, the answer ends in the middle
 //	NoNumber     accepted, the answer has no sequence number
+//	AnswerHeld   accepted, and no answer until the client hangs up
 //	Hold         held until a channel closes, then OK; not accepted if the
 //	             client hangs up first
 //
@@ -59,7 +60,8 @@
 // With Options.TLS the server has a certificate that nobody trusts, for
 // 127.0.0.1 and example.com, and offers HTTP/2 as well, which faults that
 // reset a connection cannot be used with. CAPEM is what AWS_CA_BUNDLE wants in
-// a file.
+// a file. Options.Handshake is the script for TLS: where it says false, the
+// client is shown another certificate, which CAPEM does not vouch for.
 //
 // A Server and all it hands out are safe for concurrent use; the functions in
 // Options are called concurrently.

@@ -85,7 +85,7 @@ func TestPutRecordIsTakenApart(t *testing.T) {
 			if string(got.Data) != "data" || got.SequenceNumber == "" || got.Received.IsZero() {
 				t.Errorf("got %+v", got)
 			}
-			got.Data, got.SequenceNumber, got.Received = nil, "", time.Time{}
+			got.Data, got.SequenceNumber, got.Received, got.Request = nil, "", time.Time{}, 0
 			if fmt.Sprint(got) != fmt.Sprint(test.want) {
 				t.Errorf("got %+v, want %+v", got, test.want)
 			}

@@ -25,6 +25,7 @@ const (
 	kindAnswerLost
 	kindAnswerCut
 	kindNoNumber
+	kindAnswerHeld
 	kindHold
 )
 
@@ -36,6 +37,7 @@ var (
 	AnswerLost  = Fault{kind: kindAnswerLost}
 	AnswerCut   = Fault{kind: kindAnswerCut}
 	NoNumber    = Fault{kind: kindNoNumber}
+	AnswerHeld  = Fault{kind: kindAnswerHeld}
 )
 
 // Error answers with an AWS error, such as 400 and ResourceNotFoundException.

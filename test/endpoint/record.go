@@ -18,6 +18,8 @@ type Record struct {
 	Stream, StreamARN, PartitionKey string
 	// ExplicitHashKey is empty where the request had none.
 	ExplicitHashKey string
+	// Request is the n of the PutRecord it came with.
+	Request int
 	// Data belongs to the caller of Records; in OnRecord it is valid only
 	// during the call.
 	Data           []byte

@@ -48,6 +48,11 @@ type Options struct {
 	Role func(n int, r RoleRequest) RoleAnswer
 	// TLS serves https.
 	TLS bool
+	// Handshake is asked once a TLS handshake, n from 1; nil is always true.
+	Handshake func(n int) bool
+	// Listener is where to serve; nil is a free port of 127.0.0.1. Close
+	// closes it.
+	Listener net.Listener
 }
 
 // Server is a running look-alike. Close it.
@@ -68,7 +73,7 @@ type Server struct {
 	allClosed   sync.Cond // of mu, when open becomes empty
 }
 
-// Start runs a server on a free port of 127.0.0.1.
+// Start runs a server.
 func Start(o Options) *Server {
 	if o.RecordLimitBytes == 0 {
 		o.RecordLimitBytes = DefaultRecordLimitBytes
@@ -77,11 +82,16 @@ func Start(o Options) *Server {
 	s.buffers.New = func() any { return new([]byte) }
 	s.allClosed.L = &s.mu
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	if o.Listener != nil {
+		_ = s.http.Listener.Close()
+		s.http.Listener = o.Listener
+	}
 	s.http.Config.ConnState = s.connState
 	// Resets and refused handshakes are what this server is for.
 	s.http.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.http.EnableHTTP2 = o.TLS
 	if o.TLS {
+		s.http.TLS = o.tlsConfig()
 		s.http.StartTLS()
 	} else {
 		s.http.Start()
@@ -223,7 +233,7 @@ func (s *Server) putRecord(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 
-	number, refusal := s.accept(&request, *body)
+	number, refusal := s.accept(n, &request, *body)
 	if refusal != nil {
 		refuse(w, *refusal)
 		return
@@ -236,6 +246,9 @@ func (s *Server) putRecord(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(len(answer)))
 		_, _ = w.Write(answer[:len(answer)/2])
 		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	case kindAnswerHeld:
+		s.hold(r, nil)
 		panic(http.ErrAbortHandler)
 	case kindNoNumber:
 		answerJSON(w, http.StatusOK, []byte(`{"ShardId":"`+shardID+`"}`))
@@ -257,7 +270,7 @@ func (s *Server) admit(r *http.Request) (n int, request Request) {
 }
 
 // accept checks a PutRecord as Kinesis does and stores its record, or says why not.
-func (s *Server) accept(request *Request, body []byte) (number string, refusal *Fault) {
+func (s *Server) accept(n int, request *Request, body []byte) (number string, refusal *Fault) {
 	bad := func(code, message string, args ...any) (string, *Fault) {
 		fault := Error(http.StatusBadRequest, code, fmt.Sprintf(message, args...))
 		return "", &fault
@@ -295,7 +308,7 @@ func (s *Server) accept(request *Request, body []byte) (number string, refusal *
 	}
 	record := Record{
 		Stream: f.name(), StreamARN: f.StreamARN, PartitionKey: f.PartitionKey,
-		ExplicitHashKey: f.ExplicitHashKey, Data: data, Received: time.Now(),
+		ExplicitHashKey: f.ExplicitHashKey, Request: n, Data: data, Received: time.Now(),
 	}
 	s.store(&record)
 	if s.options.OnRecord != nil {

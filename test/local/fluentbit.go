@@ -32,8 +32,9 @@ type FluentBit struct{ process *process }
 
 // StartFluentBit writes the configuration into dir, with a plugins file that
 // loads plugin and a parsers file with a parser named json, and starts the
-// engine. pipeline is everything but the [SERVICE] section.
-func StartFluentBit(path, dir, plugin, pipeline string) (*FluentBit, error) {
+// engine. pipeline is everything but the [SERVICE] section, to which lines of
+// service are added.
+func StartFluentBit(path, dir, plugin, pipeline string, service ...string) (*FluentBit, error) {
 	files := map[string]string{
 		"plugins.conf": "[PLUGINS]\n    Path " + plugin + "\n",
 		"parsers.conf": "[PARSER]\n    Name   json\n    Format json\n",
@@ -46,15 +47,19 @@ func StartFluentBit(path, dir, plugin, pipeline string) (*FluentBit, error) {
     Scheduler.Base   1
     Scheduler.Cap    2
     Hot_Reload       On
-
-` + pipeline,
+    ` + strings.Join(service, "\n    ") + "\n\n" + pipeline,
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return nil, fmt.Errorf("local: %w", err)
 		}
 	}
-	p, err := startProcess(dir, nil, path, "-c", filepath.Join(dir, "fluent-bit.conf"))
+	return StartFluentBitWith(path, dir, filepath.Join(dir, "fluent-bit.conf"))
+}
+
+// StartFluentBitWith starts the engine in dir with a configuration file.
+func StartFluentBitWith(path, dir, file string) (*FluentBit, error) {
+	p, err := startProcess(dir, nil, path, "-c", file)
 	if err != nil {
 		return nil, err
 	}

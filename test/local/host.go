@@ -1,13 +1,16 @@
 package local
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,32 +57,91 @@ func (r HostRun) End() Event {
 	return Event{}
 }
 
+// Host is a run of the ABI host to be made.
+type Host struct {
+	Path string
+	Args []string
+	// Env is what the host gets beside Environ.
+	Env   []string
+	Stdin io.Reader
+	// OnStart, unless nil, gets the host's process id.
+	OnStart func(pid int)
+	// OnEvent, unless nil, gets each event as it comes, and says whether the
+	// HostRun is to have it.
+	OnEvent func(Event) (keep bool)
+}
+
 // RunHost runs the ABI host to its end. A host that did not do its work (exit
 // code 2 or 3, a signal, a report that cannot be read) is an error, with its
 // standard error.
 func RunHost(ctx context.Context, host string, env []string, args ...string) (HostRun, error) {
-	var out, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, host, args...)
-	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = &out, &stderr
+	return Host{Path: host, Args: args, Env: env}.Run(ctx)
+}
+
+// Run is RunHost.
+func (h Host) Run(ctx context.Context) (HostRun, error) {
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, h.Path, h.Args...)
+	cmd.Env = append(Environ(), h.Env...)
+	cmd.Stdin, cmd.Stderr = h.Stdin, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	err := cmd.Run()
-	run := HostRun{Stderr: stderr.String(), ExitCode: cmd.ProcessState.ExitCode()}
+	// A Stdin that does not end does not keep Wait from ending.
+	cmd.WaitDelay = stopGrace
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return HostRun{}, fmt.Errorf("local: abihost: %w", err)
+	}
+	if h.OnStart != nil {
+		h.OnStart(cmd.Process.Pid)
+	}
+	run := HostRun{}
+	unread := h.readReport(out, &run)
+	if unread != nil {
+		_, _ = io.Copy(io.Discard, out)
+	}
+	err = cmd.Wait()
+	run.Stderr, run.ExitCode = stderr.String(), cmd.ProcessState.ExitCode()
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || run.ExitCode != 1) {
 		return run, fmt.Errorf("local: abihost: %w\n%s", err, tail(run.Stderr))
 	}
-	for line := range strings.Lines(out.String()) {
-		event, err := parseEvent(line)
-		if err != nil {
-			return run, err
-		}
-		run.Events = append(run.Events, event)
+	if unread != nil {
+		return run, unread
 	}
 	if run.End().Word == "" {
-		return run, fmt.Errorf("local: abihost: the report has no end\n%s", tail(out.String()))
+		return run, errors.New("local: abihost: the report has no end")
 	}
 	return run, nil
+}
+
+func (h Host) readReport(out io.Reader, run *HostRun) error {
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadString('\n')
+		if line == "" && err != nil {
+			return nil // Wait knows more.
+		}
+		event, err := parseEvent(line)
+		if err != nil {
+			return err
+		}
+		if h.OnEvent == nil || h.OnEvent(event) {
+			run.Events = append(run.Events, event)
+		}
+	}
+}
+
+// Environ is the environment without this machine's settings for AWS and for
+// proxies: no region, no credentials, no shared files, no metadata service.
+func Environ() []string {
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool {
+		name, _, _ := strings.Cut(strings.ToUpper(e), "=")
+		return strings.HasPrefix(name, "AWS_") || strings.HasSuffix(name, "_PROXY")
+	})
+	return append(env, "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_EC2_METADATA_DISABLED=true")
 }
 
 func parseEvent(line string) (Event, error) {

@@ -1,0 +1,400 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/local"
+)
+
+// lines is how many lines the tests of this file ship, each: a number that a
+// test run can afford, or the one in OUT_KINESIS_AGG_LINES.
+func lines(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("OUT_KINESIS_AGG_LINES")
+	if text == "" {
+		return 20_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("OUT_KINESIS_AGG_LINES=%s: want a number of lines", text)
+	}
+	return n
+}
+
+// shipping bounds the wait for n lines; an engine ships many more in that time.
+func shipping(n int) time.Duration { return engineDeadline + time.Duration(n)*time.Millisecond }
+
+// appendLine appends the line with that id, some 320 bytes of JSON.
+func appendLine(dst []byte, id int) []byte {
+	return fmt.Appendf(dst, `{"id":%d,"time":"2026-03-01T12:00:00.000Z","remote_addr":"203.0.113.%d","method":"GET","path":"/api/v1/orders/%d?page=2",`+
+		`"status":200,"bytes":%d,"duration_ms":%d,"referer":"https://example.com/cart",`+
+		`"user_agent":"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0","request_id":"%016x"}`+"\n",
+		id, id%256, id*7919%1_000_000, id%200_000, id%1000, uint64(id)*0x9e3779b97f4a7c15)
+}
+
+// logFile writes lines with ids from 0 to a file and returns its path.
+func logFile(t *testing.T, n int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "access.log")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bufio.NewWriter(f)
+	var line []byte
+	for id := range n {
+		line = appendLine(line[:0], id)
+		if _, err := w.Write(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// ids counts the lines that arrive at an endpoint.
+type ids struct {
+	mu       sync.Mutex
+	times    []uint8 // by id; 255 is that or more
+	distinct int
+	total    int
+	wrong    error
+	changed  chan struct{} // holds something after a change
+}
+
+func newIDs(n int) *ids { return &ids{times: make([]uint8, n), changed: make(chan struct{}, 1)} }
+
+// add takes a record in. The lines of one record are of one file, in order.
+func (s *ids) add(r endpoint.Record) {
+	texts, err := open(local.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.wrong = err
+	}
+	before := -1
+	for _, text := range texts {
+		digits, _, _ := strings.Cut(strings.TrimPrefix(text, `{"id":`), ",")
+		id, err := strconv.Atoi(digits)
+		if err != nil || id >= len(s.times) || text+"\n" != string(appendLine(nil, id)) {
+			s.wrong = fmt.Errorf("no line of the file: %.100s", text)
+			continue
+		}
+		if id <= before {
+			s.wrong = fmt.Errorf("line %d stands behind line %d", id, before)
+		}
+		before = id
+		s.total++
+		if s.times[id] == 0 {
+			s.distinct++
+		}
+		if s.times[id] < 255 {
+			s.times[id]++
+		}
+	}
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *ids) state() (distinct, total int, wrong error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.distinct, s.total, s.wrong
+}
+
+// await waits until so many lines have arrived.
+func (s *ids) await(t *testing.T, engine *local.FluentBit, n int) {
+	t.Helper()
+	deadline := time.NewTimer(shipping(len(s.times)))
+	defer deadline.Stop()
+	for {
+		distinct, _, wrong := s.state()
+		if wrong != nil {
+			t.Fatal(wrong)
+		}
+		if distinct >= n {
+			return
+		}
+		select {
+		case <-s.changed:
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-deadline.C:
+			t.Fatalf("%d of %d lines came in %s; fluent-bit ended: %v\n%.20000s", distinct, n, shipping(len(s.times)), engine.Ended(), engine.Log())
+		}
+	}
+}
+
+// wantAll checks that every line arrived, and how many came more than once.
+func (s *ids) wantAll(t *testing.T, mostRepeated int) {
+	t.Helper()
+	distinct, total, wrong := s.state()
+	if wrong != nil {
+		t.Error(wrong)
+	}
+	if distinct != len(s.times) {
+		t.Errorf("%d of %d lines arrived", distinct, len(s.times))
+	}
+	if repeated := total - distinct; repeated > mostRepeated {
+		t.Errorf("%d lines too many arrived", repeated)
+	}
+}
+
+// failing fails three requests in ten, in ways after which Kinesis does not
+// have the record.
+func failing() func(int, *endpoint.Request) endpoint.Fault {
+	faults := []endpoint.Fault{
+		endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
+		endpoint.Error(500, "InternalFailure", ""),
+		endpoint.ResetUnread,
+		endpoint.ResetRead,
+	}
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(1, 2))
+	return func(int, *endpoint.Request) endpoint.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.IntN(10) < 3 {
+			return faults[r.IntN(len(faults))]
+		}
+		return endpoint.OK
+	}
+}
+
+// tail is an input of JSON lines that remembers in dir how far it read.
+func tail(dir, path string, more ...string) string {
+	return strings.Join(append([]string{
+		"[INPUT]", "Name tail", "Tag app.access", "Path " + path, "Parser json", "Read_from_Head true",
+		"Refresh_Interval 1", "DB " + filepath.Join(dir, "tail.db"),
+	}, more...), "\n    ") + "\n\n"
+}
+
+// outputTo is an [OUTPUT] section that writes to an endpoint.
+func outputTo(server *endpoint.Server, more ...string) string {
+	return strings.Join(append([]string{
+		"[OUTPUT]", "Name kinesis_agg", "Match *", "Retry_Limit no_limits", "stream delivery",
+		"region " + local.Region, "endpoint " + server.URL(),
+		"aws_key_id " + local.AccessKeyID, "aws_sec_key " + local.SecretAccessKey,
+	}, more...), "\n    ") + "\n"
+}
+
+// startEngineIn starts Fluent Bit with its files in dir, where another may have
+// been before.
+func startEngineIn(t *testing.T, dir, pipeline string, service ...string) *local.FluentBit {
+	t.Helper()
+	path, err := local.FindFluentBit()
+	if err != nil {
+		t.Skip(err)
+	}
+	engine, err := local.StartFluentBit(path, dir, rig.plugin, pipeline, service...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(engine.Kill)
+	return engine
+}
+
+// TestFluentBitUnderFaults: three requests in ten fail, and every line arrives
+// once.
+func TestFluentBitUnderFaults(t *testing.T) {
+	t.Parallel()
+	n, dir := lines(t), t.TempDir()
+	path := logFile(t, n)
+	s := newIDs(n)
+	server := endpoint.Start(endpoint.Options{OnRecord: s.add, Fault: failing()})
+	defer server.Close()
+	begin := time.Now()
+	engine := startEngineIn(t, dir, tail(dir, path)+outputTo(server, "Workers 2", "max_record_size 256K"))
+	s.await(t, engine, n)
+	took := time.Since(begin)
+	if err := engine.Stop(); err != nil {
+		t.Error(err)
+	}
+	s.wantAll(t, 0)
+	counts := server.Counts()
+	t.Logf("%d lines in %s: %d PutRecords, %d of which failed", n, took.Round(time.Millisecond), counts.PutRecords, counts.PutRecords-counts.Accepted)
+	if counts.PutRecords == counts.Accepted {
+		t.Error("no PutRecord failed")
+	}
+}
+
+// TestFluentBitKilled: the engine dies in the middle, and what another finds on
+// disk makes up for it.
+func TestFluentBitKilled(t *testing.T) {
+	t.Parallel()
+	n, dir := lines(t), t.TempDir()
+	path := logFile(t, n)
+	s := newIDs(n)
+	server := endpoint.Start(endpoint.Options{OnRecord: s.add, Fault: failing()})
+	defer server.Close()
+	pipeline := tail(dir, path, "storage.type filesystem") + outputTo(server, "Workers 2", "max_record_size 256K")
+	service := []string{"storage.path " + filepath.Join(dir, "chunks"), "storage.sync full"}
+	begin := time.Now()
+	engine := startEngineIn(t, dir, pipeline, service...)
+	s.await(t, engine, n/2)
+	engine.Kill()
+	killed, _, _ := s.state()
+	if killed == n {
+		t.Error("the engine was killed when all was done")
+	}
+	engine = startEngineIn(t, dir, pipeline, service...)
+	s.await(t, engine, n)
+	took := time.Since(begin)
+	if err := engine.Stop(); err != nil {
+		t.Error(err)
+	}
+	s.wantAll(t, n)
+	_, total, _ := s.state()
+	counts := server.Counts()
+	t.Logf("%d lines in %s, killed after %d: %d came twice; %d PutRecords, %d of which failed",
+		n, took.Round(time.Millisecond), killed, total-n, counts.PutRecords, counts.PutRecords-counts.Accepted)
+}
+
+// TestFluentBitOnePutRecordAChunk: on a stream of records up to 10 MiB, the
+// engine's chunks and the PutRecords are the same in number.
+func TestFluentBitOnePutRecordAChunk(t *testing.T) {
+	t.Parallel()
+	n, dir := lines(t), t.TempDir()
+	path := logFile(t, n)
+	port, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newIDs(n)
+	server := endpoint.Start(endpoint.Options{OnRecord: s.add, RecordLimitBytes: endpoint.MaxRecordLimitBytes})
+	defer server.Close()
+	begin := time.Now()
+	engine := startEngineIn(t, dir, tail(dir, path)+outputTo(server, "Workers 2", "max_record_size 10MiB"),
+		"HTTP_Server On", "HTTP_Listen 127.0.0.1", fmt.Sprintf("HTTP_Port %d", port))
+	s.await(t, engine, n)
+	took := time.Since(begin)
+	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+	defer cancel()
+	// The engine counts a chunk when the plugin is done with it.
+	chunks, puts := 0, server.Counts().PutRecords
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for ; chunks < puts; <-ticker.C {
+		chunks = metric(t, metrics(ctx, t, port), `fluentbit_output_latency_seconds_count{input="tail.0",output="kinesis_agg.0"}`)
+	}
+	if err := engine.Stop(); err != nil {
+		t.Error(err)
+	}
+	s.wantAll(t, 0)
+	if chunks != puts || server.Counts().Accepted != puts {
+		t.Errorf("%d chunks, %d PutRecords, %d accepted", chunks, puts, server.Counts().Accepted)
+	}
+	t.Logf("%d lines in %s: %d chunks, %d PutRecords", n, took.Round(time.Millisecond), chunks, puts)
+}
+
+// metric is the value of one of the engine's metrics, 0 if it is not there.
+func metric(t *testing.T, text, name string) int {
+	t.Helper()
+	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\d+)`).FindStringSubmatch(text)
+	if found == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(found[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestFluentBitReload: the engine takes the library down and up again in one
+// process, while a file grows that it reads. Without workers: with them 5.1.1
+// crashes, in code of its own, on any plugin in Go.
+func TestFluentBitReload(t *testing.T) {
+	t.Parallel()
+	const (
+		rounds   = 20
+		ahead    = 2000 // lines written and not arrived
+		batch    = 100
+		perRound = 1500
+		n        = rounds * perRound
+	)
+	dir := t.TempDir()
+	file, err := os.Create(filepath.Join(dir, "access.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	s := newIDs(n)
+	more := make(chan struct{}, n)
+	server := endpoint.Start(endpoint.Options{OnRecord: func(r endpoint.Record) {
+		s.add(r)
+		more <- struct{}{}
+	}})
+	defer server.Close()
+	engine := startEngineIn(t, dir, tail(dir, file.Name())+outputTo(server))
+
+	// The file grows as fast as lines arrive, so that always some are on their way.
+	ctx, stop := context.WithCancel(t.Context())
+	written := make(chan error, 1)
+	go func() {
+		var lines bytes.Buffer
+		for id := 0; id < n; {
+			if arrived, _, _ := s.state(); id-arrived >= ahead {
+				select {
+				case <-more:
+					continue
+				case <-ctx.Done():
+					written <- ctx.Err()
+					return
+				}
+			}
+			lines.Reset()
+			for range batch {
+				lines.Write(appendLine(nil, id))
+				id++
+			}
+			if _, err := file.Write(lines.Bytes()); err != nil {
+				written <- err
+				return
+			}
+		}
+		written <- nil
+	}()
+	defer func() {
+		stop()
+		<-written
+	}()
+
+	for round := range rounds {
+		s.await(t, engine, round*perRound+1)
+		within, cancel := context.WithTimeout(t.Context(), engineDeadline)
+		err := engine.Reload(within)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.await(t, engine, n)
+	if err := engine.Stop(); err != nil {
+		t.Error(err)
+	}
+	// A line may come twice where tail had not noted yet that it read it.
+	s.wantAll(t, n)
+	_, total, _ := s.state()
+	t.Logf("%d lines, %d reloads, %d lines came twice", n, rounds, total-n)
+}

@@ -1,0 +1,212 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/local"
+)
+
+// TestSameBytesAsKinesisStreams: in one engine, the same events go through the
+// core's kinesis_streams with json.escape_unicode off and through this plugin,
+// and give the same bytes, but for the core's newline and for what the table
+// lists.
+func TestSameBytesAsKinesisStreams(t *testing.T) {
+	path, err := local.FindFluentBit()
+	if err != nil {
+		t.Skip(err)
+	}
+	tests := differences()
+	for _, v := range agreed() {
+		tests = append(tests, difference{value: v})
+	}
+	// The core drops a record without any key.
+	c := chunk.New().Event(chunk.EventTime{Sec: 1772366400}, chunk.M())
+	for i, test := range tests {
+		c.Event(chunk.EventTime{Sec: 1772366400}, chunk.M("id", i, "value", test.value))
+	}
+	core := startPutRecords(t)
+	port, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The core knows no options for credentials.
+	t.Setenv("AWS_ACCESS_KEY_ID", local.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", local.SecretAccessKey)
+	stream := newStream(t, 1)
+	pipeline := fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port) +
+		output("*", stream) + "\n" + core.output()
+	engine, err := local.StartFluentBit(path, t.TempDir(), rig.plugin, pipeline, "json.escape_unicode off")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(engine.Kill)
+	forward(t, engine, port, "app.log", c.Bytes())
+
+	theirs := core.records(t, engine, len(tests))
+	ours := shipped(t, engine, stream, len(tests)+1)
+	if ours[0] != "{}" {
+		t.Errorf("an empty record: %s", ours[0])
+	}
+	ours = ours[1:]
+	for i, test := range tests {
+		head, tail := fmt.Sprintf(`{"id":%d,"value":`, i), "}"
+		our, their := ours[i], theirs[i]
+		if test.core == "" {
+			if our != their {
+				t.Errorf("%.60v:\nours   %s\ncore's %s", test.value, our, their)
+			}
+			continue
+		}
+		if our != head+test.ours+tail {
+			t.Errorf("%s: ours is %s, want %s", test.why, our, test.ours)
+		}
+		if their != head+test.core+tail {
+			t.Errorf("%s: the core's is %s, want %s", test.why, their, test.core)
+		}
+	}
+}
+
+// difference is a value, and what becomes of it where that is not the same.
+type difference struct {
+	value      any
+	core, ours string
+	why        string
+}
+
+// differences are the exceptions, each of which is in the README's section on
+// JSON.
+func differences() []difference {
+	run := strings.Repeat("0123456789", 3)
+	return []difference{
+		{0.30000000000000004, `0.3`, `0.30000000000000004`, "bits are lost"},
+		{math.Nextafter(1e100, 2e100), `1e+100`, `1.0000000000000002e+100`, "bits are lost"},
+		{4503599627370495.5, `4503599627370496`, `4503599627370495.5`, "bits are lost"},
+		{math.NaN(), `nan`, `null`, "not JSON"},
+		{math.Inf(1), `inf`, `null`, "not JSON"},
+		{math.Inf(-1), `-inf`, `null`, "not JSON"},
+		{float32(math.Inf(1)), `inf`, `null`, "not JSON"},
+		{chunk.Ext{Type: 5, Data: []byte("AB")}, `"\x41\x42"`, `"QUI="`, "not JSON"},
+		{chunk.M(7, 1), `{7:1}`, `{"7":1}`, "not JSON"},
+		{chunk.M(nil, 1, true, 2), `{null:1,true:2}`, `{"null":1,"true":2}`, "not JSON"},
+		{chunk.M(chunk.M("x", 1), 2), `{{"x":1}:2}`, `{"{\"x\":1}":2}`, "not JSON"},
+		// DEL within 16 bytes that need no escape.
+		{run + "\x7f" + run, `"` + run + "\x7f" + run + `"`, `"` + run + `\u007f` + run + `"`, "DEL is not escaped"},
+	}
+}
+
+// agreed are values that become the same.
+func agreed() []any {
+	values := []any{
+		nil, true, false,
+		0, 1, 127, 128, 255, 256, 65535, 65536, -1, -32, -33, -128, -129, -32768, -32769,
+		math.MaxInt32, math.MinInt32, uint32(math.MaxUint32), int64(math.MaxInt64), int64(math.MinInt64), uint64(math.MaxUint64),
+		int64(1)<<53 + 1, chunk.Wide{Value: 5, Bytes: 8}, chunk.Wide{Value: uint8(5), Bytes: 4},
+		0.0, math.Copysign(0, -1), 1.0, -1.5, 0.1, 1e15, 1e16, 1e20, 1e-5, 1e-7, 123456.789, 1e300, math.Pi, float32(0.1), float32(-2),
+		"", "plain", strings.Repeat("long ", 20_000), `"quoted" back\slash /slash`, "<tag> & 'x'",
+		"\x00\x01\b\t\n\v\f\r\x1b\x1f", "\x7f", strings.Repeat("line\n", 100),
+		"é€😀", "日本語" + strings.Repeat("ü", 1000), "\u2028\ufeff", "mixed é " + strings.Repeat("ascii", 10) + " 😀\n",
+		chunk.Wide{Value: "str32", Bytes: 4},
+		[]byte("bin\n"), []byte("bin é"), []byte{},
+		[]any{}, []any{1, "a", nil, []any{true, []any{}}}, chunk.Wide{Value: []any{1}, Bytes: 4},
+		chunk.M(), chunk.M("a", chunk.M(), "b", chunk.M("c", chunk.M("d", []any{chunk.M("e", 1)}))),
+		chunk.M("größe", 1, "日本", 2, "", 3, "a\"b\n", 4), chunk.M([]byte("bin"), 1),
+		chunk.M("k", 1, "k", 2), chunk.M("a", 1, "b", 2, "a", 3),
+	}
+	for _, corpus := range []chunk.Corpus{chunk.AccessLog(41, 50), chunk.Kubernetes(41, 50), chunk.LongText(41, 100)} {
+		for _, body := range corpus.Bodies {
+			values = append(values, withoutDEL(body))
+		}
+	}
+	return values
+}
+
+// withoutDEL leaves out what is among the differences.
+func withoutDEL(m chunk.Map) chunk.Map {
+	clean := func(v any) any {
+		if text, ok := v.(string); ok {
+			return strings.ReplaceAll(text, "\x7f", "")
+		}
+		return v
+	}
+	var out chunk.Map
+	for _, p := range m {
+		out = append(out, chunk.Pair{Key: clean(p.Key), Value: clean(p.Value)})
+	}
+	return out
+}
+
+// putRecords takes what kinesis_streams sends: PutRecords, over TLS only.
+type putRecords struct {
+	http   *httptest.Server
+	caFile string
+	sent   chan string // the records, without the newline at their end
+}
+
+func startPutRecords(t *testing.T) *putRecords {
+	t.Helper()
+	p := &putRecords{sent: make(chan string, 1000), caFile: filepath.Join(t.TempDir(), "ca.pem")}
+	p.http = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Records []struct{ Data []byte }
+		}
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		for _, record := range in.Records {
+			p.sent <- strings.TrimSuffix(string(record.Data), "\n")
+		}
+		_, _ = w.Write([]byte(`{"FailedRecordCount":0,"Records":[]}`))
+	}))
+	t.Cleanup(p.http.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.http.Certificate().Raw})
+	if err := os.WriteFile(p.caFile, ca, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p *putRecords) output() string {
+	_, port, _ := strings.Cut(strings.TrimPrefix(p.http.URL, "https://"), ":")
+	return strings.Join([]string{"[OUTPUT]", "Name kinesis_streams", "Match *", "Retry_Limit no_limits",
+		"region " + local.Region, "stream s", "endpoint 127.0.0.1", "port " + port, "tls.ca_file " + p.caFile}, "\n    ") + "\n"
+}
+
+// records waits for n records and returns them in the order of their ids.
+func (p *putRecords) records(t *testing.T, engine *local.FluentBit, n int) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+	defer cancel()
+	id := regexp.MustCompile(`^\{"id":(\d+),`)
+	all := make([]string, n)
+	for range n {
+		select {
+		case record := <-p.sent:
+			m := id.FindStringSubmatch(record)
+			if m == nil {
+				t.Fatalf("a record without id: %s", record)
+			}
+			i, err := strconv.Atoi(m[1])
+			if err != nil || i >= n {
+				t.Fatalf("id %s", m[1])
+			}
+			all[i] = record
+		case <-ctx.Done():
+			t.Fatalf("kinesis_streams did not send all: %v\n%s", ctx.Err(), engine.Log())
+		}
+	}
+	return all
+}

@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"io"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/local"
+)
+
+// exitDuringFlush lets the host exit its instance while a flush waits for the
+// endpoint to answer, which it does once the exit has begun, or never.
+func exitDuringFlush(t *testing.T, answers bool) (run local.HostRun, server *endpoint.Server) {
+	t.Helper()
+	arrived, exiting := make(chan struct{}), make(chan struct{})
+	until := exiting
+	if !answers {
+		until = nil
+	}
+	server = endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+		if n == 1 {
+			close(arrived)
+		}
+		return endpoint.Hold(until)
+	}})
+	t.Cleanup(server.Close)
+	// The host exits its instances when its standard input ends.
+	stdin, end := io.Pipe()
+	go func() {
+		<-arrived
+		_ = end.Close()
+	}()
+	run, err := local.Host{
+		Path:  rig.host,
+		Stdin: stdin,
+		Args: slices.Concat([]string{rig.plugin, "--exit-early"}, faultAt(server.URL(), "request_timeout=3s"),
+			chunkFile(t, faultTag, faultChunk.Bytes)),
+		OnEvent: func(e local.Event) bool {
+			if e.Word == "exiting" {
+				close(exiting)
+			}
+			return true
+		},
+	}.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLog(t, run)
+	return run, server
+}
+
+// wantExitAfterFlush: the clock of a flush stops a moment after it lets go of
+// the instance.
+func wantExitAfterFlush(t *testing.T, run local.HostRun) {
+	t.Helper()
+	const moment = time.Second
+	flush, exit := run.All("flush")[0], run.All("exit")[0]
+	if early := time.Duration(flush.Int("at")-exit.Int("at")) * time.Millisecond; early > moment {
+		t.Errorf("the instance exited %s before its flush ended", early)
+	}
+}
+
+// TestExitWaitsForFlushes: what is on its way when the instance exits arrives.
+func TestExitWaitsForFlushes(t *testing.T) {
+	t.Parallel()
+	run, server := exitDuringFlush(t, true)
+	wantOutcomes(t, run, 1, 0, 0)
+	wantExitAfterFlush(t, run)
+	wantTimes(t, server.Records(), faultChunk.JSON, 1)
+}
+
+// TestExitIsBoundedByTheDeadline: an endpoint that never answers holds the exit
+// up for as long as request_timeout, and the engine keeps the chunk.
+func TestExitIsBoundedByTheDeadline(t *testing.T) {
+	t.Parallel()
+	run, server := exitDuringFlush(t, false)
+	wantOutcomes(t, run, 0, 0, 1)
+	wantExitAfterFlush(t, run)
+	const most = 3*time.Second + 2*time.Second
+	if took := time.Duration(run.All("exit")[0].Int("ms")) * time.Millisecond; took > most {
+		t.Errorf("exit took %s", took)
+	}
+	if n := len(server.Records()); n != 0 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// TestRounds loads, runs and unloads the library over and over in one process,
+// as hot reloads do, with an instance that fails beside two that work: nothing
+// grows.
+func TestRounds(t *testing.T) {
+	t.Parallel()
+	const rounds, instances, threads, repeat = 200, 2, 4, 3
+	server := endpoint.Start(endpoint.Options{})
+	defer server.Close()
+	chunks := []chunk.Corpus{chunk.AccessLog(40, 50), chunk.Kubernetes(40, 50)}
+	args := slices.Concat(
+		[]string{rig.plugin, "--rounds", strconv.Itoa(rounds), "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
+		faultAt(server.URL()), faultAt(server.URL(), "max_record_size=11M"), faultAt(server.URL(), "max_record_size=5000"),
+		chunkFile(t, "app.access", chunks[0].Bytes), chunkFile(t, "app.kubernetes", chunks[1].Bytes),
+	)
+	mostOpen := 0
+	run, err := local.Host{Path: rig.host, Args: args, OnEvent: func(e local.Event) bool {
+		if e.Word == "round" {
+			mostOpen = max(mostOpen, server.Counts().OpenConnections)
+		}
+		return true
+	}}.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLog(t, run)
+	flushes := rounds * repeat * len(chunks)
+	if end := run.End(); end.Int("ok") != instances*flushes || end.Int("skipped") != flushes || end.Int("error")+end.Int("retry") != 0 {
+		t.Fatalf("flushes: %v; log:\n%s", end.Fields, run.Stderr)
+	}
+	logLine(t, run, "[error]", "max_record_size", "11M")
+	wantTimes(t, server.Records(), slices.Concat(chunks[0].JSON, chunks[1].JSON), rounds*repeat*instances)
+
+	// A worker has a connection to each instance's endpoint, and a round leaves
+	// none behind. The next one may have begun when they are counted.
+	const perRound = instances * threads
+	if n := server.Counts().Connections; n > rounds*perRound || mostOpen > 2*perRound {
+		t.Errorf("%d connections, at most %d at a time, want %d a round", n, mostOpen, perRound)
+	}
+	t.Logf("at most %d connections open after a round", mostOpen)
+
+	states := run.All("round")
+	mean := func(field string, from, to int) float64 {
+		sum := 0
+		for _, s := range states[from:to] {
+			sum += s.Int(field)
+		}
+		return float64(sum) / float64(to-from)
+	}
+	for field, most := range map[string]float64{
+		// A Go runtime that is never idle may start a thread late, and a
+		// connection closes a moment after its instance.
+		"rss_kib": 1.05, "threads": 1.25, "fds": 1.25,
+	} {
+		second, last := mean(field, rounds/4, rounds/2), mean(field, 3*rounds/4, rounds)
+		t.Logf("%s: %.1f in the second quarter, %.1f in the last", field, second, last)
+		if last > second*most {
+			t.Errorf("%s grows from %.1f to %.1f", field, second, last)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/local"
+)
+
+// parts is how many records a chunk makes in the tests of this file.
+const parts = 6
+
+// flushSplit flushes a chunk of so many parts until it is delivered, and
+// returns what the endpoint took, part by part.
+func flushSplit(t *testing.T, fault func(n int) endpoint.Fault, options ...string) (counts endpoint.Counts, got [][]string, flushes []local.Event) {
+	t.Helper()
+	server := endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault { return fault(n) }})
+	defer server.Close()
+	f := faultAt(server.URL(), append(options, "max_record_size=1000", "request_timeout=2s")...)
+	run := runHost(t, rig.host, []string{"--retry", "100"}, f, chunkFile(t, faultTag, resumeChunk.Bytes))
+	wantOutcomes(t, run, 1, 0, 0)
+	checkLog(t, run)
+	for _, r := range server.Records() {
+		got = append(got, texts(t, []endpoint.Record{r}))
+	}
+	return server.Counts(), got, run.All("flush")
+}
+
+// faultAt is the words of an instance as TestFaults has it.
+func faultAt(url string, options ...string) []string { return fault{options: options}.instance(url) }
+
+var resumeChunk = texted(120, contents)
+
+func never(int) endpoint.Fault { return endpoint.OK }
+
+// TestResume: of a split chunk whose k-th part fails, the retry sends that part
+// and what comes after it, and nothing before.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	_, whole, _ := flushSplit(t, never)
+	if len(whole) != parts {
+		t.Fatalf("%d parts, want %d", len(whole), parts)
+	}
+	wantSame(t, "parts", slices.Concat(whole...), resumeChunk.JSON)
+	for name, failure := range map[string]endpoint.Fault{
+		"throttled": endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
+		"reset":     endpoint.ResetRead,
+		"hang":      endpoint.Hold(nil),
+	} {
+		for k := 1; k <= parts; k++ {
+			t.Run(fmt.Sprintf("%s at part %d", name, k), func(t *testing.T) {
+				t.Parallel()
+				counts, got, flushes := flushSplit(t, at(k, failure), "auto_retry_requests=false")
+				if counts.PutRecords != parts+1 || len(flushes) != 2 {
+					t.Errorf("%d PutRecords in %d flushes, want %d in 2", counts.PutRecords, len(flushes), parts+1)
+				}
+				wantSame(t, "parts", slices.Concat(got...), resumeChunk.JSON)
+			})
+		}
+	}
+	t.Run("each part fails twice", func(t *testing.T) {
+		t.Parallel()
+		counts, got, flushes := flushSplit(t, func(n int) endpoint.Fault {
+			if n%3 != 0 {
+				return endpoint.Status(503)
+			}
+			return endpoint.OK
+		})
+		if counts.PutRecords != 3*parts || len(flushes) != 2*parts+1 {
+			t.Errorf("%d PutRecords in %d flushes, want %d in %d", counts.PutRecords, len(flushes), 3*parts, 2*parts+1)
+		}
+		wantSame(t, "parts", slices.Concat(got...), resumeChunk.JSON)
+	})
+}
+
+// TestAnswerLostRepeatsOnePart: Kinesis took the k-th part and the plugin could
+// not know: that part comes twice, and nothing else does.
+func TestAnswerLostRepeatsOnePart(t *testing.T) {
+	t.Parallel()
+	for name, failure := range map[string]endpoint.Fault{
+		"reset":     endpoint.AnswerLost,
+		"cut":       endpoint.AnswerCut,
+		"no number": endpoint.NoNumber,
+		"hang":      endpoint.AnswerHeld,
+	} {
+		for _, auto := range []string{"true", "false"} {
+			for k := 1; k <= parts; k += 2 {
+				t.Run(fmt.Sprintf("%s at part %d, auto_retry_requests %s", name, k, auto), func(t *testing.T) {
+					t.Parallel()
+					counts, got, _ := flushSplit(t, at(k, failure), "auto_retry_requests="+auto)
+					if counts.PutRecords != parts+1 || counts.Accepted != parts+1 {
+						t.Fatalf("%d PutRecords, %d accepted, want %d", counts.PutRecords, counts.Accepted, parts+1)
+					}
+					wantSame(t, "the part that came twice", got[k], got[k-1])
+					wantSame(t, "parts", slices.Concat(slices.Delete(got, k, k+1)...), resumeChunk.JSON)
+				})
+			}
+		}
+	}
+}
+
+// at lets the n-th PutRecord fail.
+func at(n int, failure endpoint.Fault) func(int) endpoint.Fault {
+	return func(i int) endpoint.Fault {
+		if i == n {
+			return failure
+		}
+		return endpoint.OK
+	}
+}

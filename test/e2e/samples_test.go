@@ -1,0 +1,241 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/internal/option"
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/local"
+)
+
+// sample is a configuration that people copy: a file of conf/, or a block of
+// the README, which may be a part of a configuration.
+type sample struct {
+	name, format, text string
+}
+
+func samples(t *testing.T) []sample {
+	t.Helper()
+	root, err := local.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []sample
+	for _, name := range []string{"fluent-bit.conf", "fluent-bit.yaml"} {
+		all = append(all, sample{"conf/" + name, filepath.Ext(name), readFile(t, root, "conf", name)})
+	}
+	fence := regexp.MustCompile("(?ms)^```(ini|yaml)\n(.*?)^```$")
+	for i, block := range fence.FindAllStringSubmatch(readFile(t, root, "README.md"), -1) {
+		format := map[string]string{"ini": ".conf", "yaml": ".yaml"}[block[1]]
+		all = append(all, sample{fmt.Sprintf("README %d", i+1), format, block[2]})
+	}
+	if len(all) < 3 {
+		t.Fatal("README.md has no configurations")
+	}
+	return all
+}
+
+func readFile(t *testing.T, path ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(path...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+var outputName = regexp.MustCompile(`(?mi)^([ -]*)name(:? +)kinesis_agg$`)
+
+// here makes a sample work on this machine, in dir: with its paths, the
+// look-alike's region and address, and what a part of a configuration lacks.
+func (s sample) here(t *testing.T, dir string) string {
+	t.Helper()
+	root, err := local.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := strings.NewReplacer(
+		"/fluent-bit/lib/out_kinesis_agg.so", rig.plugin,
+		"/fluent-bit/", dir+"/",
+		"/var/log/app/", dir+"/",
+		"eu-central-1", local.Region,
+	)
+	plugins := paths.Replace(readFile(t, root, "conf", "plugins.conf"))
+	if err := os.WriteFile(filepath.Join(dir, "plugins.conf"), []byte(plugins), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text := outputName.ReplaceAllStringFunc(paths.Replace(s.text), func(line string) string {
+		m := outputName.FindStringSubmatch(line)
+		for _, option := range [][2]string{
+			{"endpoint", rig.kinesis.Endpoint}, {"sts_endpoint", rig.kinesis.Endpoint},
+			{"aws_key_id", local.AccessKeyID}, {"aws_sec_key", local.SecretAccessKey},
+		} {
+			line += "\n" + strings.ReplaceAll(m[1], "-", " ") + option[0] + m[2] + option[1]
+		}
+		return line
+	})
+	if s.format == ".conf" {
+		if !strings.Contains(text, "[SERVICE]") {
+			text = "[SERVICE]\n    plugins_file plugins.conf\n\n" + text
+		}
+		if !strings.Contains(text, "[INPUT]") {
+			text += "\n[INPUT]\n    name tail\n    path " + dir + "/none\n"
+		}
+	}
+	return text
+}
+
+// outputs are the options of each output kinesis_agg of a configuration.
+func outputs(text string) [][][2]string {
+	var all [][][2]string
+	for _, at := range outputName.FindAllStringIndex(text, -1) {
+		var options [][2]string
+		for line := range strings.Lines(text[at[0]:]) {
+			line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "- "))
+			if strings.HasPrefix(line, "#") || line == "" {
+				continue
+			}
+			key, value, found := strings.Cut(line, " ")
+			key = strings.ToLower(strings.TrimSuffix(key, ":"))
+			if !found || len(options) > 0 && key == "name" {
+				break // the next section
+			}
+			options = append(options, [2]string{key, strings.Trim(strings.TrimSpace(value), "'")})
+		}
+		all = append(all, options)
+	}
+	return all
+}
+
+// TestSamplesInTheHost: the plugin knows every option of every sample, and
+// takes its value.
+func TestSamplesInTheHost(t *testing.T) {
+	t.Parallel()
+	known := []string{"name", "match", "alias", "workers", "retry_limit", "storage.total_limit_size"}
+	engines := len(known)
+	for _, o := range option.Table() {
+		known = append(append(known, o.Name), o.Aliases...)
+	}
+	for _, s := range samples(t) {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			all := outputs(s.here(t, t.TempDir()))
+			if len(all) == 0 {
+				t.Fatal("it has no output kinesis_agg")
+			}
+			var args [][]string
+			for _, options := range all {
+				words := []string{"--instance"}
+				for _, o := range options {
+					if !slices.Contains(known, o[0]) {
+						t.Errorf("there is no option %s", o[0])
+					}
+					if !slices.Contains(known[:engines], o[0]) {
+						words = append(words, o[0]+"="+o[1])
+					}
+				}
+				args = append(args, words)
+			}
+			run := runHost(t, rig.host, args...)
+			for _, init := range run.All("init") {
+				if init.Fields["outcome"] != "OK" {
+					t.Errorf("it does not start:\n%s", run.Stderr)
+				}
+			}
+		})
+	}
+}
+
+// TestSamplesInFluentBit: every sample starts, without an error in the log. The
+// configurations of conf/ deliver, too.
+func TestSamplesInFluentBit(t *testing.T) {
+	t.Parallel()
+	path, err := local.FindFluentBit()
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, s := range samples(t) {
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			text := s.here(t, dir)
+			stream := newStream(t, 1)
+			text = regexp.MustCompile(`(?m)( stream:? +)logs$`).ReplaceAllString(text, "${1}"+stream)
+			file := filepath.Join(dir, "fluent-bit"+s.format)
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			if strings.HasPrefix(s.name, "conf/") {
+				lines := "one\ntwo\n"
+				if err := os.WriteFile(filepath.Join(dir, "app.log"), []byte(lines), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				for line := range strings.Lines(lines) {
+					want = append(want, chunk.JSON(chunk.M("log", strings.TrimSpace(line))))
+				}
+			}
+			engine, err := local.StartFluentBitWith(path, dir, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(engine.Kill)
+			started(t, engine)
+			if want != nil {
+				wantSame(t, "lines", shipped(t, engine, stream, len(want)), want)
+			} else if err := engine.Stop(); err != nil {
+				t.Error(err)
+			}
+			if strings.Contains(engine.Log(), "[error]") {
+				t.Errorf("errors in the log:\n%s", engine.Log())
+			}
+		})
+	}
+}
+
+// started waits until the engine has started all outputs.
+func started(t *testing.T, engine *local.FluentBit) {
+	t.Helper()
+	const afterOutputs = "stream processor started"
+	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+	defer cancel()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for !strings.Contains(engine.Log(), afterOutputs) {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("it does not start: %v\n%s", ctx.Err(), engine.Log())
+		case <-ticker.C:
+			if engine.Ended() {
+				t.Fatalf("it does not start\n%s", engine.Log())
+			}
+		}
+	}
+}
+
+// TestPoliciesAreJSON: so are the README's other blocks that people copy.
+func TestPoliciesAreJSON(t *testing.T) {
+	t.Parallel()
+	root, err := local.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?ms)^```json\n(.*?)^```$").FindAllStringSubmatch(readFile(t, root, "README.md"), -1)
+	if len(blocks) == 0 {
+		t.Fatal("README.md has no policies")
+	}
+	for i, block := range blocks {
+		if !json.Valid([]byte(block[1])) {
+			t.Errorf("block %d is not JSON:\n%s", i+1, block[1])
+		}
+	}
+}
