@@ -29,10 +29,10 @@ comma := ,
 # $(call need,COMMAND,HOW TO GET IT)
 need = @command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; exit 1; }
 
-.PHONY: help build $(PLUGIN) test demo bench check fuzz soak readme proto docker clean need-go need-cc need-node
+.PHONY: help build $(PLUGIN) test demo bench bench-engine check fuzz soak readme proto docker clean need-go need-cc need-node
 
 help: ## List the targets (default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: $(PLUGIN) $(HOST) ## Build the plugin and the ABI host into build/ (STRIP=1: smaller, without symbols)
 
@@ -59,22 +59,28 @@ demo: build $(READERS) ## Ship a sample log into a local Kinesis and read it bac
 bench: need-go ## Run the benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem $(PACKAGES)
 
-check: need-go need-cc ## Format, vet, staticcheck, race detector, short fuzzing (FUZZTIME, default 5s a target)
+bench-engine: $(PLUGIN) ## Measure Fluent Bit with the plugin beside null and kinesis_streams (needs Fluent Bit; ARGS)
+	@go build -o build/bench ./test/bench
+	@exec build/bench $(ARGS)
+
+check: need-go need-cc ## Format, vet, staticcheck, race detector, benchmarks once, short fuzzing (FUZZTIME, default 5s a target)
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); test -z "$$unformatted" || \
 		{ echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go test -race -count=1 $(PACKAGES)
+	go test -run '^$$' -bench . -benchtime 1x $(PACKAGES)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(or $(FUZZTIME),5s)
 
+# A target takes one processor, and as many run at a time as there are.
 fuzz: need-go need-cc ## Fuzz every fuzz target (FUZZTIME, default 60s each)
+	@mkdir -p build && rm -f build/fuzz-targets
 	@for package in $(PACKAGES); do \
 		targets=$$(go test -list '^Fuzz' $$package) || { echo "$$targets"; exit 1; }; \
-		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
-			echo "$$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(or $(FUZZTIME),60s) $$package || exit 1; \
-		done; \
-	done
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do echo $$package $$target; done; \
+	done >build/fuzz-targets
+	@xargs -a build/fuzz-targets -n 2 -P $$(nproc) sh -c 'echo "$$0 $$1" && \
+		go test -run "^$$" -fuzz "^$$1$$" -parallel 1 -fuzztime $(or $(FUZZTIME),60s) $$0'
 
 soak: build ## Flush chunks for minutes against an endpoint that fails at random, and count what arrived
 	@go build -o build/soak ./test/soak

@@ -908,12 +908,17 @@ static void run_job(struct plugin *p, const struct job *job)
 static int next_streamed(struct queue *q, struct chunk *c)
 {
     char tag[256];
+    int fields;
 
     memset(c, 0, sizeof(*c));
-    if (q->stream == NULL || fscanf(q->stream, "%d %255s %zu", &c->instance, tag, &c->size) == EOF) {
+    if (q->stream == NULL) {
         return 0;
     }
-    if (fgetc(q->stream) != '\n' || c->instance < 0 || c->instance >= options.instance_count) {
+    fields = fscanf(q->stream, "%d %255s %zu", &c->instance, tag, &c->size);
+    if (fields == EOF) {
+        return 0;
+    }
+    if (fields != 3 || fgetc(q->stream) != '\n' || c->instance < 0 || c->instance >= options.instance_count) {
         die(2, "--stream: chunk %d is not `I TAG LENGTH` and the bytes", q->streamed);
     }
     c->tag = need(strdup(tag));

@@ -144,7 +144,7 @@ func appendFloat(dst []byte, f float64, size int) []byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return append(dst, "null"...)
 	}
-	if f == math.Trunc(f) && math.Abs(f) < firstBeyondInt64 {
+	if f == math.Trunc(f) && f >= -firstBeyondInt64 && f < firstBeyondInt64 {
 		return strconv.AppendFloat(dst, f, 'f', 1, 64)
 	}
 	text := strconv.AppendFloat(nil, f, 'g', 16, 64)

@@ -50,6 +50,9 @@ func TestResume(t *testing.T) {
 		"hang":      endpoint.Hold(nil),
 	} {
 		for k := 1; k <= parts; k++ {
+			if name == "hang" && k != parts/2 {
+				continue // each takes a request_timeout
+			}
 			t.Run(fmt.Sprintf("%s at part %d", name, k), func(t *testing.T) {
 				t.Parallel()
 				counts, got, flushes := flushSplit(t, at(k, failure), "auto_retry_requests=false")
@@ -87,6 +90,9 @@ func TestAnswerLostRepeatsOnePart(t *testing.T) {
 	} {
 		for _, auto := range []string{"true", "false"} {
 			for k := 1; k <= parts; k += 2 {
+				if name == "hang" && k != parts/2 {
+					continue
+				}
 				t.Run(fmt.Sprintf("%s at part %d, auto_retry_requests %s", name, k, auto), func(t *testing.T) {
 					t.Parallel()
 					counts, got, _ := flushSplit(t, at(k, failure), "auto_retry_requests="+auto)
