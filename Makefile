@@ -3,6 +3,7 @@
 PLUGIN  := build/out_kinesis_agg.so
 HOST    := build/abihost
 READERS := test/readers/node_modules/.package-lock.json
+INTEROP := build/interop
 
 CC      ?= cc
 # STRIP=1 leaves out symbols and debug information.
@@ -29,7 +30,7 @@ comma := ,
 # $(call need,COMMAND,HOW TO GET IT)
 need = @command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; exit 1; }
 
-.PHONY: help build $(PLUGIN) test demo bench bench-engine check fuzz soak readme proto docker clean need-go need-cc need-node
+.PHONY: help build $(PLUGIN) test demo bench bench-engine check fuzz soak readme proto docker interop clean need-go need-cc need-node need-interop
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,8 +54,15 @@ test: $(PLUGIN) $(READERS) ## Run all tests; those that need Fluent Bit only if 
 	@OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 ./...
 
 demo: build $(READERS) ## Ship a sample log into a local Kinesis and read it back
-	@go build -o build/demo ./test/demo
+	@go build -o build/ ./test/demo ./cmd/kplcat
 	@exec build/demo
+
+interop: $(READERS) need-go need-cc need-interop ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
+	@cd test/interop/node && npm ci --ignore-scripts --no-audit --no-fund
+	@test -x $(INTEROP)/venv/bin/pip || python3 -m venv $(INTEROP)/venv
+	@$(INTEROP)/venv/bin/pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt
+	@cd test/interop/java && mvn --quiet --batch-mode compile
+	@OUT_KINESIS_AGG_INTEROP=$(CURDIR)/$(INTEROP) go test -count=1 -v ./test/interop
 
 bench: need-go ## Run the benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem $(PACKAGES)
@@ -80,7 +88,7 @@ fuzz: need-go need-cc ## Fuzz every fuzz target (FUZZTIME, default 60s each)
 		for target in $$(echo "$$targets" | grep '^Fuzz'); do echo $$package $$target; done; \
 	done >build/fuzz-targets
 	@xargs -a build/fuzz-targets -n 2 -P $$(nproc) sh -c 'echo "$$0 $$1" && \
-		go test -run "^$$" -fuzz "^$$1$$" -parallel 1 -fuzztime $(or $(FUZZTIME),60s) $$0'
+		go test -run "^$$" -fuzz "^$$1$$" -parallel 1 -fuzzminimizetime 2s -fuzztime $(or $(FUZZTIME),60s) $$0'
 
 soak: build ## Flush chunks for minutes against an endpoint that fails at random, and count what arrived
 	@go build -o build/soak ./test/soak
@@ -98,7 +106,7 @@ docker: ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE, FLUE
 		--build-arg FLUENT_BIT_VERSION=$(FLUENT_BIT_VERSION) -t $(IMAGE) .
 
 clean: ## Remove what the targets above made
-	@rm -rf build test/readers/node_modules
+	@rm -rf build test/readers/node_modules test/interop/node/node_modules
 
 need-go:
 	$(call need,go,install Go 1.26 from https://go.dev/dl)
@@ -109,3 +117,7 @@ need-cc:
 need-node:
 	$(call need,node,install Node.js 18 or later from https://nodejs.org)
 	$(call need,npm,it comes with Node.js or as the package npm)
+
+need-interop:
+	$(call need,mvn,install a JDK 17 or later and Apache Maven 3.8 or later)
+	$(call need,python3,install Python 3.10 or later with its module venv)

@@ -108,12 +108,14 @@ func head(b []byte, i int) (k kind, n uint64, next int) {
 	}
 	least := uint64(0)
 	switch l.kind {
+	case kindNil, kindBool, kindUint, kindFloat:
+		return l.kind, n, next
 	case kindReserved:
 		return 0, 0, broken
 	case kindInt:
 		// Sign-extend from the width that was read.
 		shift := 64 - 8*max(uint(l.width), 1)
-		n = uint64(int64(n<<shift) >> shift)
+		return kindInt, uint64(int64(n<<shift) >> shift), next
 	case kindStr, kindBin, kindArray:
 		least = n
 	case kindExt:

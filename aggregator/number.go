@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -11,16 +12,17 @@ func appendUint(dst []byte, n uint64) []byte {
 	if n >= 1e8 {
 		return strconv.AppendUint(dst, n, 10)
 	}
-	var text [wordBytes]byte
-	at := len(text)
-	for m := uint32(n); ; {
-		at--
-		text[at] = byte('0' + m%10)
-		if m /= 10; m == 0 {
-			break
-		}
+	digits := 1
+	for power := uint64(10); power <= n; power *= 10 {
+		digits++
 	}
-	return append(dst, text[at:]...)
+	dst = slices.Grow(dst, wordBytes)
+	text := dst[len(dst) : len(dst)+digits]
+	for m, i := uint32(n), digits-1; i >= 0; i-- {
+		text[i] = byte('0' + m%10)
+		m /= 10
+	}
+	return dst[:len(dst)+digits]
 }
 
 // appendFloat appends a double as JSON. The text is Fluent Bit's (`%.1f` for
