@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 const (
@@ -199,10 +200,10 @@ func (r *reader) patiently(ctx context.Context, call func() error) error {
 			r.progress.throttled()
 		case isRetryable(err) && failures < maxFailures:
 			if failures++; failures == 1 {
-				r.progress.warn("%v: trying again", err)
+				r.progress.warn("%v: trying again", callError{err})
 			}
 		default:
-			return err
+			return callError{err}
 		}
 		// Half of it by chance, so that shards do not come back all at once.
 		if err := sleep(ctx, wait/2+rand.N(wait/2)); err != nil {
@@ -210,6 +211,24 @@ func (r *reader) patiently(ctx context.Context, call func() error) error {
 		}
 		wait = min(2*wait, longestWait)
 	}
+}
+
+// callError says of an error of the SDK what a person wants to know: Kinesis's
+// word for it, or what was wrong with the connection.
+type callError struct{ err error }
+
+func (e callError) Unwrap() error { return e.err }
+
+func (e callError) Error() string {
+	var answer smithy.APIError
+	var unsent *smithyhttp.RequestSendError
+	switch {
+	case errors.As(e.err, &answer):
+		return answer.ErrorCode() + ": " + answer.ErrorMessage()
+	case errors.As(e.err, &unsent):
+		return unsent.Err.Error()
+	}
+	return e.err.Error()
 }
 
 func isThrottled(err error) bool {

@@ -1,22 +1,23 @@
 // Command demo shows the plugin's main job on this machine, without AWS: it
 // ships a log file through Fluent Bit and the plugin into a Kinesis look-alike,
-// reads the stream back, takes the aggregated records apart with the library
+// reads the stream back with kplcat, and, for a second opinion, with the library
 // that a Node.js consumer would use, and checks that every line came, once,
 // unchanged, and in order.
 //
-//	make build && (cd test/readers && npm ci)
-//	go run ./test/demo
+//	make demo
 //
 // Where there is no Fluent Bit, the ABI host of the tests flushes the chunks.
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -56,15 +57,16 @@ const (
 )
 
 type options struct {
-	plugin, host string
-	lines        int
-	out          io.Writer
+	plugin, host, kplcat string
+	lines                int
+	out                  io.Writer
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.plugin, "plugin", "build/out_kinesis_agg.so", "the built plugin")
 	flag.StringVar(&o.host, "abihost", "build/abihost", "the built ABI host, used where there is no Fluent Bit")
+	flag.StringVar(&o.kplcat, "kplcat", "build/kplcat", "the built kplcat")
 	flag.IntVar(&o.lines, "lines", 5000, "lines of the sample log")
 	flag.Parse()
 	o.out = os.Stdout
@@ -91,6 +93,12 @@ func run(ctx context.Context, o options) error {
 	}
 	if _, err := os.Stat(plugin); err != nil {
 		return fmt.Errorf("no plugin: %w: build it first, or name it with -plugin", err)
+	}
+	if o.kplcat, err = filepath.Abs(o.kplcat); err != nil {
+		return err
+	}
+	if _, err := os.Stat(o.kplcat); err != nil {
+		return fmt.Errorf("no kplcat: %w: build it first, or name it with -kplcat", err)
 	}
 	root, err := local.ModuleRoot()
 	if err != nil {
@@ -128,8 +136,11 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	took := time.Since(began)
-	if err := d.check(); err != nil {
-		return err
+	if err := d.check(d.users); err != nil {
+		return fmt.Errorf("aws-kinesis-agg: %w", err)
+	}
+	if err := d.readBack(ctx); err != nil {
+		return fmt.Errorf("kplcat: %w", err)
 	}
 	d.print(took)
 	return nil
@@ -143,7 +154,9 @@ type delivery struct {
 	corpus               chunk.Corpus
 
 	records []local.Record     // what is in the stream
-	users   []local.UserRecord // what is in those
+	users   []local.UserRecord // what is in those, as aws-kinesis-agg sees it
+	printed []string           // those, as kplcat prints them
+	stats   string             // kplcat's table
 }
 
 // ship sends the log and reads back until as many lines came as were sent.
@@ -265,15 +278,51 @@ func (d *delivery) receive(ctx context.Context, alive func() error) error {
 	return err
 }
 
+// readBack reads the stream with kplcat, and checks that, too.
+func (d *delivery) readBack(ctx context.Context) error {
+	lines, err := d.cat(ctx, "--json")
+	if err != nil {
+		return err
+	}
+	var users []local.UserRecord
+	for line := range strings.Lines(lines) {
+		var u struct {
+			Key         string
+			Sequence    string
+			SubSequence *int `json:"sub_sequence"`
+			Data        json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(line), &u); err != nil {
+			return err
+		}
+		users = append(users, local.UserRecord{PartitionKey: u.Key, SequenceNumber: u.Sequence, SubSequenceNumber: u.SubSequence, Data: u.Data})
+		d.printed = append(d.printed, string(u.Data))
+	}
+	if err := d.check(users); err != nil {
+		return err
+	}
+	d.stats, err = d.cat(ctx, "--stats")
+	return err
+}
+
+// cat is what kplcat prints of the stream.
+func (d *delivery) cat(ctx context.Context, flag string) (string, error) {
+	cmd := exec.CommandContext(ctx, d.kplcat, stream, flag, "--region", local.Region, "--endpoint", d.kinesis.Endpoint)
+	cmd.Env = append(local.Environ(), "AWS_ACCESS_KEY_ID="+local.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+local.SecretAccessKey)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	return string(out), err
+}
+
 // check compares what came with what was sent.
-func (d *delivery) check() error {
+func (d *delivery) check(users []local.UserRecord) error {
 	number := make(map[string]int, len(d.corpus.JSON)) // lines differ: they are numbered
 	for i, line := range d.corpus.JSON {
 		number[line] = i
 	}
 	seen := make([]bool, len(d.corpus.JSON))
 	sequence, last := "", -1
-	for _, u := range d.users {
+	for _, u := range users {
 		n, known := number[string(u.Data)]
 		switch {
 		case !known:
@@ -318,17 +367,16 @@ func (d *delivery) print(took time.Duration) {
 
 	fmt.Fprintf(d.out, "\n%d lines in, %d bytes of JSON\n", d.lines, d.corpus.JSONBytes())
 	fmt.Fprintf(d.out, "%d PutRecord calls, %d bytes, in %.1f s\n", aggregated.records, aggregated.bytes, took.Seconds())
-	for _, r := range d.records {
-		fmt.Fprintf(d.out, "  %s %9d bytes, partition key %s\n", r.Shard, len(r.Data), r.PartitionKey)
-	}
-	fmt.Fprintf(d.out, "%d lines out, taken apart by aws-kinesis-agg: each line once, unchanged, in order\n", len(d.users))
-	for _, u := range d.users[:min(linesShown, len(d.users))] {
-		text := string(u.Data)
+	fmt.Fprintf(d.out, "%d lines out, read by kplcat, and again by aws-kinesis-agg: each line once, unchanged, in order\n", len(d.printed))
+
+	fmt.Fprintf(d.out, "\n$ kplcat %s | head -n %d\n", stream, linesShown)
+	for _, text := range d.printed[:min(linesShown, len(d.printed))] {
 		if len(text) > lineShownBytes {
 			text = text[:lineShownBytes] + " ..."
 		}
-		fmt.Fprintf(d.out, "  %s\n", text)
+		fmt.Fprintln(d.out, text)
 	}
+	fmt.Fprintf(d.out, "\n$ kplcat %s --stats\n%s", stream, d.stats)
 
 	fmt.Fprintf(d.out, "\n%-34s %15s %15s\n", "", "aggregated", "one by one")
 	row := func(what string, a, b any) { fmt.Fprintf(d.out, "%-34s %15v %15v\n", what, a, b) }

@@ -9,16 +9,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"google.golang.org/protobuf/proto"
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
 	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/local"
 )
 
 // toolsVariable names the folder where `make interop` has built the readers and
@@ -53,6 +60,10 @@ var (
 	python = tool{name: "aws_kinesis_agg", firstHashKey: true}
 )
 
+// produce is the native KPL, and consume a KCL application: both talk to Kinesis
+// themselves.
+var produce, consume func(args ...string) *exec.Cmd
+
 func tools(t *testing.T) []tool {
 	t.Helper()
 	built := os.Getenv(toolsVariable)
@@ -63,10 +74,13 @@ func tools(t *testing.T) []tool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kcl.command = func(_, from, to string) *exec.Cmd {
-		return exec.Command("java", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
-			"-cp", filepath.Join(built, "java", "classes")+string(os.PathListSeparator)+strings.TrimSpace(string(classpath)), "Interop", from, to)
+	java := func(args ...string) *exec.Cmd {
+		return exec.Command("java", append([]string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
+			"-cp", filepath.Join(built, "java", "classes") + string(os.PathListSeparator) + strings.TrimSpace(string(classpath))}, args...)...)
 	}
+	kcl.command = func(_, from, to string) *exec.Cmd { return java("Interop", from, to) }
+	produce = func(args ...string) *exec.Cmd { return java(append([]string{"Produce"}, args...)...) }
+	consume = func(args ...string) *exec.Cmd { return java(append([]string{"Consume"}, args...)...) }
 	node.command = func(mode, from, to string) *exec.Cmd {
 		cmd := exec.Command("node", filepath.Join("node", "interop.js"), mode, from, to)
 		cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join("..", "readers", "node_modules"))
@@ -287,6 +301,91 @@ func TestWeReadOthers(t *testing.T) {
 				t.Fatalf("%s: aggregate %d: %v", writer.name, n, err)
 			}
 		}
+	}
+}
+
+// TestWeReadTheNativeKPL: what the KPL itself ships, through a local Kinesis.
+func TestWeReadTheNativeKPL(t *testing.T) {
+	tools(t)
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		t.Skip("it is run where most people run it")
+	}
+	k, err := local.StartKinesis(t.Context(), filepath.Join("..", "readers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Stop()
+	const stream = "native"
+	if err := k.CreateStream(t.Context(), stream, 3); err != nil {
+		t.Fatal(err)
+	}
+	g := newGenerator()
+	count := map[string]int{} // how often a user record is still to come
+	text := func(u User) string { return fmt.Sprintf("%q %q %q", u.Key, u.ExplicitHashKey, u.Data) }
+	var groups []Group
+	sent := 0
+	for range foreign / 20 {
+		var group Group
+		for range 40 {
+			u := User{Key: g.key(), Data: g.data()}
+			for len(utf16.Encode([]rune(u.Key))) > kpl.MaxPartitionKeyChars {
+				u.Key = g.key() // It counts as Java does.
+			}
+			if g.r.IntN(3) == 0 {
+				u.ExplicitHashKey = g.hashKey()
+			}
+			count[text(u)]++
+			sent++
+			group.Users = append(group.Users, u)
+		}
+		groups = append(groups, group)
+	}
+	file := filepath.Join(t.TempDir(), "groups")
+	if err := WriteGroups(file, groups); err != nil {
+		t.Fatal(err)
+	}
+	cmd := produce(file, stream, strconv.Itoa(k.TLSPort), t.TempDir())
+	cmd.Env = append(local.Environ(), "AWS_REGION="+local.Region,
+		"AWS_ACCESS_KEY_ID="+local.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+local.SecretAccessKey)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("KPL: %v\n%s", err, out)
+	}
+
+	shards, err := k.Client.ListShards(t.Context(), &kinesis.ListShardsInput{StreamName: aws.String(stream)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashKeys := map[string]*types.HashKeyRange{}
+	for _, s := range shards.Shards {
+		hashKeys[*s.ShardId] = s.HashKeyRange
+	}
+	records, err := k.ReadAll(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aggregated, users := 0, 0
+	for _, r := range records {
+		owner := hashKeys[r.Shard]
+		group, err := open(Record{r.PartitionKey, *owner.StartingHashKey, *owner.EndingHashKey, r.Data})
+		switch {
+		case errors.Is(err, kpl.ErrNotAggregated):
+			// The KPL does not aggregate one record alone, and does not tell
+			// its explicit hash key.
+			continue
+		case err != nil:
+			t.Fatalf("%s %s: %v", r.Shard, r.SequenceNumber, err)
+		}
+		aggregated++
+		for _, u := range group.Users {
+			if count[text(u)]--; count[text(u)] < 0 {
+				t.Fatalf("a user record that was not sent, or once too often: %.200s", text(u))
+			}
+			users++
+		}
+	}
+	t.Logf("%d user records in %d aggregates of %d Kinesis records", users, aggregated, len(records))
+	if plain := len(records) - aggregated; users+plain != sent+1 || plain > sent/10 { // and the first one, plain
+		t.Errorf("%d user records and %d plain ones of %d", users, plain, sent)
 	}
 }
 

@@ -30,7 +30,10 @@ const startDeadline = 60 * time.Second
 type Kinesis struct {
 	// Endpoint is its base URL, plain HTTP.
 	Endpoint string
-	Client   *kinesis.Client
+	// TLSPort is where it speaks TLS too, on 127.0.0.1, with a certificate that
+	// nobody trusts.
+	TLSPort int
+	Client  *kinesis.Client
 
 	process *process
 }
@@ -71,7 +74,7 @@ func startKinesis(ctx context.Context, readersDir string) (k *Kinesis, again boo
 	if err != nil {
 		return nil, false, err
 	}
-	k = &Kinesis{Endpoint: fmt.Sprintf("http://127.0.0.1:%d", plain), process: p}
+	k = &Kinesis{Endpoint: fmt.Sprintf("http://127.0.0.1:%d", plain), TLSPort: tls, process: p}
 	k.Client = kinesis.New(kinesis.Options{
 		Region:       Region,
 		BaseEndpoint: aws.String(k.Endpoint),

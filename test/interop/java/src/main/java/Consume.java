@@ -1,3 +1,5 @@
+import java.io.IOException;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
@@ -5,6 +7,13 @@ import java.util.Base64;
 import software.amazon.awssdk.http.nio.netty.NettyNioAsyncHttpClient;
 import software.amazon.awssdk.services.cloudwatch.CloudWatchAsyncClient;
 import software.amazon.awssdk.services.dynamodb.DynamoDbAsyncClient;
+import software.amazon.awssdk.services.dynamodb.model.AttributeDefinition;
+import software.amazon.awssdk.services.dynamodb.model.BillingMode;
+import software.amazon.awssdk.services.dynamodb.model.KeySchemaElement;
+import software.amazon.awssdk.services.dynamodb.model.KeyType;
+import software.amazon.awssdk.services.dynamodb.model.ProjectionType;
+import software.amazon.awssdk.services.dynamodb.model.ProvisionedThroughput;
+import software.amazon.awssdk.services.dynamodb.model.ScalarAttributeType;
 import software.amazon.awssdk.services.kinesis.KinesisAsyncClient;
 import software.amazon.kinesis.common.ConfigsBuilder;
 import software.amazon.kinesis.common.InitialPositionInStream;
@@ -23,12 +32,23 @@ import software.amazon.kinesis.retrieval.polling.PollingConfig;
 
 /**
  * A KCL application: Consume STREAM KINESIS DYNAMODB, the last two being base URLs. It prints a line a user record,
- * "SHARD SEQUENCE SUBSEQUENCE BASE64", until it is ended.
+ * "SHARD SEQUENCE SUBSEQUENCE BASE64", until its standard input ends.
  */
 public final class Consume {
     private static final PrintStream OUT = System.out;
+    private static final String TABLE = "interop";
 
     public static void main(String[] args) {
+        Thread end = new Thread(() -> {
+            try {
+                System.in.transferTo(OutputStream.nullOutputStream());
+            } catch (IOException e) {
+                // It has ended in another way.
+            }
+            Runtime.getRuntime().halt(0);
+        });
+        end.setDaemon(true);
+        end.start();
         String stream = args[0];
         KinesisAsyncClient kinesis = KinesisAsyncClient.builder()
                 .endpointOverride(URI.create(args[1]))
@@ -40,11 +60,12 @@ public final class Consume {
         CloudWatchAsyncClient cloudWatch = CloudWatchAsyncClient.builder()
                 .endpointOverride(URI.create(args[1]))
                 .build();
+        createLeaseTable(dynamo);
         ConfigsBuilder configs = new ConfigsBuilder(
                 new SingleStreamTracker(
                         stream,
                         InitialPositionInStreamExtended.newInitialPosition(InitialPositionInStream.TRIM_HORIZON)),
-                "interop",
+                TABLE,
                 kinesis,
                 dynamo,
                 cloudWatch,
@@ -55,7 +76,10 @@ public final class Consume {
                         configs.coordinatorConfig()
                                 .parentShardPollIntervalMillis(500)
                                 .shardConsumerDispatchPollIntervalMillis(200),
-                        configs.leaseManagementConfig().shardSyncIntervalMillis(1000),
+                        configs.leaseManagementConfig()
+                                .shardSyncIntervalMillis(1000)
+                                .failoverTimeMillis(1000)
+                                .billingMode(BillingMode.PROVISIONED),
                         configs.lifecycleConfig(),
                         configs.metricsConfig().metricsFactory(new NullMetricsFactory()),
                         configs.processorConfig(),
@@ -63,6 +87,30 @@ public final class Consume {
                                 .retrievalSpecificConfig(
                                         new PollingConfig(stream, kinesis).idleTimeBetweenReadsInMillis(200)))
                 .run();
+    }
+
+    /** Makes the table that KCL would make, with the index that KCL would add to it later. */
+    private static void createLeaseTable(DynamoDbAsyncClient dynamo) {
+        ProvisionedThroughput throughput =
+                ProvisionedThroughput.builder().readCapacityUnits(10L).writeCapacityUnits(10L).build();
+        dynamo.createTable(table -> table.tableName(TABLE)
+                        .attributeDefinitions(text("leaseKey"), text("leaseOwner"))
+                        .keySchema(key("leaseKey", KeyType.HASH))
+                        .globalSecondaryIndexes(index -> index.indexName("LeaseOwnerToLeaseKeyIndex")
+                                .keySchema(key("leaseOwner", KeyType.HASH), key("leaseKey", KeyType.RANGE))
+                                .projection(p -> p.projectionType(ProjectionType.KEYS_ONLY))
+                                .provisionedThroughput(throughput))
+                        .provisionedThroughput(throughput))
+                .join();
+        dynamo.waiter().waitUntilTableExists(table -> table.tableName(TABLE)).join();
+    }
+
+    private static AttributeDefinition text(String name) {
+        return AttributeDefinition.builder().attributeName(name).attributeType(ScalarAttributeType.S).build();
+    }
+
+    private static KeySchemaElement key(String name, KeyType type) {
+        return KeySchemaElement.builder().attributeName(name).keyType(type).build();
     }
 
     private static final class Processor implements ShardRecordProcessor {

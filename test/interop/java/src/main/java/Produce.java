@@ -16,7 +16,7 @@ import software.amazon.kinesis.producer.UserRecordResult;
 
 /**
  * Sends user records with the native KPL: Produce GROUPS STREAM PORT TEMPDIR. It aggregates as it likes, so that
- * groups are not kept together. PORT is that of a local Kinesis with TLS.
+ * groups are not kept together, and a record "1" comes before them. PORT is that of a local Kinesis with TLS.
  */
 public final class Produce {
     public static void main(String[] args) throws Exception {
@@ -33,6 +33,9 @@ public final class Produce {
                 .setMetricsLevel("none")
                 .setTempDirectory(args[3])
                 .setCredentialsProvider(EnvironmentVariableCredentialsProvider.create()));
+        // What comes before it knows the shards, it does not aggregate.
+        producer.addUserRecord(args[1], "first", ByteBuffer.wrap(new byte[] {'1'})).get(60, TimeUnit.SECONDS);
+        TimeUnit.SECONDS.sleep(3);
         List<Future<UserRecordResult>> results = new ArrayList<>();
         try (DataInputStream in = new DataInputStream(new BufferedInputStream(Files.newInputStream(Path.of(args[0]))))) {
             while (in.available() > 0) {

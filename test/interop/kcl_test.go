@@ -1,0 +1,174 @@
+package interop
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/local"
+)
+
+const (
+	linesPerChunk = 250
+	chunksPerShip = 8
+	kclDeadline   = 5 * time.Minute
+)
+
+// TestAKCLApplicationReadsWhatThePluginShips: KCL's scheduler, with leases in a
+// DynamoDB look-alike, delivers every line of a log once and in order, before
+// and after a shard is split.
+func TestAKCLApplicationReadsWhatThePluginShips(t *testing.T) {
+	tools(t)
+	ctx, cancel := context.WithTimeout(t.Context(), kclDeadline)
+	defer cancel()
+	root, err := local.ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	plugin, err := local.BuildPlugin(ctx, root, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := local.BuildHost(ctx, root, dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := local.StartKinesis(ctx, filepath.Join("..", "readers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Stop()
+	const stream = "application"
+	if err := k.CreateStream(ctx, stream, 2); err != nil {
+		t.Fatal(err)
+	}
+	corpus := chunk.AccessLog(seed, 2*chunksPerShip*linesPerChunk)
+	ship := func(first int) {
+		args := []string{"--expect-ok", plugin, "--instance", "stream=" + stream, "region=" + local.Region, "endpoint=" + k.Endpoint,
+			"aws_key_id=" + local.AccessKeyID, "aws_sec_key=" + local.SecretAccessKey}
+		for n := first; n < first+chunksPerShip; n++ {
+			from := 0
+			if n > 0 {
+				from = corpus.Ends[n*linesPerChunk-1]
+			}
+			file := filepath.Join(dir, strconv.Itoa(n))
+			if err := os.WriteFile(file, corpus.Bytes[from:corpus.Ends[(n+1)*linesPerChunk-1]], 0o644); err != nil {
+				t.Fatal(err)
+			}
+			args = append(args, "--chunk", "app="+file)
+		}
+		if run, err := local.RunHost(ctx, host, nil, args...); err != nil || run.ExitCode != 0 {
+			t.Fatalf("the plugin: %v\n%s", err, run.Stderr)
+		}
+	}
+	ship(0)
+
+	lines := startKCL(ctx, t, stream, k.Endpoint, startDynamo(ctx, t))
+	number := map[string]int{}
+	for i, text := range corpus.JSON {
+		number[text] = i
+	}
+	seen := map[int]bool{}
+	last := map[string]int{} // of a Kinesis record
+	read := func(until int) {
+		for len(seen) < until {
+			var line string
+			select {
+			case line = <-lines: // "" where KCL has ended
+			case <-ctx.Done():
+				t.Fatalf("%d of %d lines came within %s", len(seen), until, kclDeadline)
+			}
+			words := strings.Fields(line) // shard, sequence, sub-sequence, data
+			if len(words) != 4 {
+				t.Fatalf("KCL says %q and has delivered %d of %d lines", line, len(seen), until)
+			}
+			data, err := base64.StdEncoding.DecodeString(words[3])
+			n, known := number[string(data)]
+			switch sub := strconv.Itoa(last[words[1]]); {
+			case err != nil || !known:
+				t.Fatalf("a line that was not sent: %s", line)
+			case seen[n]:
+				t.Fatalf("line %d came twice", n)
+			case words[2] != sub:
+				t.Fatalf("line %d is number %s of its record, want %s", n, words[2], sub)
+			}
+			seen[n] = true
+			last[words[1]]++
+		}
+	}
+	read(chunksPerShip * linesPerChunk)
+	_, err = k.Client.SplitShard(ctx, &kinesis.SplitShardInput{StreamName: aws.String(stream),
+		ShardToSplit: aws.String("shardId-000000000000"), NewStartingHashKey: aws.String("85070591730234615865843651857942052864")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ship(chunksPerShip)
+	read(len(corpus.JSON))
+}
+
+// startDynamo starts dynalite and returns its URL.
+func startDynamo(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	lines := start(ctx, t, exec.Command("node", filepath.Join("node", "dynamo.js")))
+	select {
+	case port := <-lines:
+		return "http://127.0.0.1:" + port
+	case <-ctx.Done():
+		t.Fatal("dynalite does not start")
+		return ""
+	}
+}
+
+// startKCL starts the application and returns what it prints.
+func startKCL(ctx context.Context, t *testing.T, stream, kinesisURL, dynamoURL string) <-chan string {
+	t.Helper()
+	cmd := consume(stream, kinesisURL, dynamoURL)
+	cmd.Env = append(local.Environ(), "AWS_REGION="+local.Region,
+		"AWS_ACCESS_KEY_ID="+local.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+local.SecretAccessKey)
+	return start(ctx, t, cmd)
+}
+
+// start starts a command that ends when its standard input does, however this
+// process ends, and returns the lines that it prints.
+func start(ctx context.Context, t *testing.T, cmd *exec.Cmd) <-chan string {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			select {
+			case lines <- s.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return lines
+}
