@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/local"
+)
+
+// TestCredentialsAndProxy: who signs a request, and which way it goes, for each
+// option that decides about it.
+func TestCredentialsAndProxy(t *testing.T) {
+	t.Parallel()
+	shared := filepath.Join(t.TempDir(), "credentials")
+	keys := "[%]\naws_access_key_id = AKID-%\naws_secret_access_key = secret\n"
+	files := strings.ReplaceAll(keys, "%", "default") + strings.ReplaceAll(keys, "%", "logs")
+	if err := os.WriteFile(shared, []byte(files), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const role = "arn:aws:iam::123456789012:role/logs"
+	static := []string{"aws_key_id=AKID-option", "aws_sec_key=secret"}
+
+	for _, test := range []struct {
+		name    string
+		options []string
+		env     []string
+		signer  string
+		role    endpoint.RoleRequest // what STS is asked for, if anything
+	}{
+		{"aws_key_id", static, nil, "AKID-option", endpoint.RoleRequest{}},
+		{"the environment", nil, []string{"AWS_ACCESS_KEY_ID=AKID-env", "AWS_SECRET_ACCESS_KEY=secret"}, "AKID-env", endpoint.RoleRequest{}},
+		{"credentials_path", []string{"credentials_path=" + shared}, nil, "AKID-default", endpoint.RoleRequest{}},
+		{"credentials_path and profile", []string{"credentials_path=" + shared, "profile=logs"}, nil, "AKID-logs", endpoint.RoleRequest{}},
+		{"profile", []string{"profile=logs"}, []string{"AWS_SHARED_CREDENTIALS_FILE=" + shared}, "AKID-logs", endpoint.RoleRequest{}},
+		{"role_arn", append(slices.Clone(static), "role_arn="+role), nil, endpoint.RoleKeyID(1),
+			endpoint.RoleRequest{RoleARN: role, SessionName: "fluent-bit"}},
+		{"external_id and role_session_name", append(slices.Clone(static), "role_arn="+role, "external_id=e-42", "role_session_name=web"), nil,
+			endpoint.RoleKeyID(1), endpoint.RoleRequest{RoleARN: role, SessionName: "web", ExternalID: "e-42"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := endpoint.Start(endpoint.Options{})
+			defer server.Close()
+			options := append([]string{"--instance", "stream=logs", "region=" + local.Region,
+				"endpoint=" + server.URL(), "sts_endpoint=" + server.URL()}, test.options...)
+			sendOne(t, test.env, options)
+
+			requests := server.Requests()
+			if len(requests) != 1 {
+				t.Fatalf("%d requests, want one", len(requests))
+			}
+			if got, _, _ := requests[0].Signer(); got != test.signer {
+				t.Errorf("signed by %s, want %s", got, test.signer)
+			}
+			var got endpoint.RoleRequest
+			if roles := server.RoleRequests(); len(roles) > 0 {
+				got = roles[0]
+			}
+			if got.RoleARN != test.role.RoleARN || got.SessionName != test.role.SessionName || got.ExternalID != test.role.ExternalID {
+				t.Errorf("STS is asked for %q, session %q, external id %q", got.RoleARN, got.SessionName, got.ExternalID)
+			}
+		})
+	}
+
+	t.Run("http_proxy", func(t *testing.T) {
+		t.Parallel()
+		proxy := endpoint.Start(endpoint.Options{})
+		defer proxy.Close()
+		sendOne(t, nil, append([]string{"--instance", "stream=logs", "region=" + local.Region,
+			"endpoint=http://kinesis.test", "http_proxy=" + proxy.URL()}, static...))
+		if requests := proxy.Requests(); len(requests) != 1 || requests[0].Host != "kinesis.test" {
+			t.Errorf("the proxy got %v", requests)
+		}
+	})
+}
+
+// sendOne flushes a chunk, and expects it to be delivered at once.
+func sendOne(t *testing.T, env, instance []string) {
+	t.Helper()
+	args := slices.Concat([]string{rig.plugin}, instance, chunkFile(t, "app.log", chunk.AccessLog(1, 3).Bytes))
+	run, err := local.RunHost(t.Context(), rig.host, env, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantOutcomes(t, run, 1, 0, 0)
+	if strings.Contains(run.Stderr, "secret") {
+		t.Errorf("a secret is in the log:\n%s", run.Stderr)
+	}
+}
