@@ -15,15 +15,7 @@ type kinesisRecord struct{ Data []byte }
 // received stands for such records: an aggregated one, a plain one, and one that
 // was damaged.
 func received() []kinesisRecord {
-	b := kpl.AppendHead(nil, "web-1")
-	for _, data := range []string{`{"log":"one"}`, `{"log":"two"}`} {
-		open := len(b)
-		b = kpl.OpenRecord(b, len(data))
-		at := len(b)
-		b = append(b, data...)
-		b = kpl.CloseRecord(b, open, at)
-	}
-	b = kpl.Seal(b)
+	b := build("web-1", 0, []byte(`{"log":"one"}`), []byte(`{"log":"two"}`))
 	damaged := bytes.Clone(b)
 	damaged[20] ^= 1
 	return []kinesisRecord{{b}, {[]byte(`{"log":"plain"}`)}, {damaged}}

@@ -193,15 +193,8 @@ func FuzzSealOpen(f *testing.F) {
 }
 
 func ExampleOpen() {
-	b := kpl.AppendHead(nil, "key")
-	for _, data := range []string{`{"log":"one"}`, `{"log":"two"}`} {
-		open := len(b)
-		b = kpl.OpenRecord(b, len(data))
-		at := len(b)
-		b = append(b, data...)
-		b = kpl.CloseRecord(b, open, at)
-	}
-	aggregate, err := kpl.Open(kpl.Seal(b))
+	record := build("key", 0, []byte(`{"log":"one"}`), []byte(`{"log":"two"}`))
+	aggregate, err := kpl.Open(record)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -80,7 +80,7 @@ func TestMain(m *testing.M) {
 func look(t *testing.T) (*local.Kinesis, func(ctx context.Context, args ...string) *exec.Cmd) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("it starts a server")
+		t.Skip("it starts a server: run it without -short")
 	}
 	s, err := startLocal()
 	if errors.Is(err, errNotInstalled) {

@@ -160,11 +160,7 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 	// No ExplicitHashKey: the shard has to be the one that consumers work out
 	// from the partition key, or KCL drops the whole aggregate.
 	in := &kinesis.PutRecordInput{PartitionKey: &partitionKey, Data: data}
-	if isARN(stream) {
-		in.StreamARN = &stream
-	} else {
-		in.StreamName = &stream
-	}
+	in.StreamName, in.StreamARN = streamID(stream)
 	r := requests.Get().(*request)
 	defer requests.Put(r)
 	r.encode(s.format, stream, partitionKey, data)
@@ -207,11 +203,7 @@ func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
 	in := &kinesis.DescribeStreamSummaryInput{}
-	if isARN(stream) {
-		in.StreamARN = &stream
-	} else {
-		in.StreamName = &stream
-	}
+	in.StreamName, in.StreamARN = streamID(stream)
 	out, err := s.client.DescribeStreamSummary(ctx, in)
 	if err != nil {
 		return Stream{}, s.failed("describe "+stream, err)

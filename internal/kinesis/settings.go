@@ -66,6 +66,14 @@ var (
 
 func isARN(stream string) bool { return strings.HasPrefix(stream, "arn:") }
 
+// streamID is the stream, either as a name or as an ARN.
+func streamID(stream string) (name, arn *string) {
+	if isARN(stream) {
+		return nil, &stream
+	}
+	return &stream, nil
+}
+
 // check refuses what no request could carry, before anything is opened.
 func (s Settings) check() error {
 	if err := s.checkStream(); err != nil {

@@ -43,16 +43,16 @@ func (f *flush) run() Outcome {
 			f.sayOversize()
 		}
 		if part.Aggregate != nil {
-			err := f.put(key, part.Aggregate)
+			v, err := f.put(key, part.Aggregate)
 			switch {
 			case err == nil:
 				f.parts++
 				f.metrics.records("", part.Records)
 				f.metrics.chunkBytes("", part.Next-from)
 				f.metrics.aggregateBytes("", len(part.Aggregate))
-			case !f.tooLarge(err, len(key)+len(part.Aggregate)):
+			case !tooLarge(v, len(key)+len(part.Aggregate)):
 				f.progress.note(id, f.tag, f.chunk, from)
-				f.sayFailure(err)
+				f.sayFailure(v, err)
 				return Retry
 			case f.drop:
 				return f.giveUp(fmt.Sprintf("is refused by the stream (%v)", err))
@@ -79,23 +79,25 @@ func (f *flush) run() Outcome {
 
 // tooLarge reports whether the stream takes smaller records only. A refusal that
 // says so of a record that every stream takes means something else.
-func (f *flush) tooLarge(err error, recordBytes int) bool {
-	return recordBytes > kpl.DefaultMaxRecordBytes && kinesis.Judge(err).Outcome == kinesis.TooLarge
+func tooLarge(v kinesis.Verdict, recordBytes int) bool {
+	return recordBytes > kpl.DefaultMaxRecordBytes && v.Outcome == kinesis.TooLarge
 }
 
-func (f *flush) put(key string, aggregate []byte) error {
+// put sends one record. The verdict is that on the error, if there is one.
+func (f *flush) put(key string, aggregate []byte) (kinesis.Verdict, error) {
 	began := time.Now()
 	_, err := f.sender.PutRecord(f.ctx, f.stream, key, aggregate)
 	f.metrics.seconds(time.Since(began).Seconds())
 	if err != nil {
-		f.metrics.failures(kinesis.Judge(err).Cause, 1)
-		return err
+		v := kinesis.Judge(err)
+		f.metrics.failures(v.Cause, 1)
+		return v, err
 	}
 	f.metrics.putRecords("", 1)
 	for _, line := range f.troubles.worked() {
 		f.log(engine.Info, line)
 	}
-	return nil
+	return kinesis.Verdict{}, nil
 }
 
 // lower makes the records smaller, since the stream refused one that is larger
@@ -121,8 +123,7 @@ func (f *flush) sayOversize() {
 }
 
 // sayFailure logs why the chunk has to be retried, unless that is known.
-func (f *flush) sayFailure(err error) {
-	v := kinesis.Judge(err)
+func (f *flush) sayFailure(v kinesis.Verdict, err error) {
 	text := err.Error()
 	if v.Advice != "" {
 		text += ": " + v.Advice

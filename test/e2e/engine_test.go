@@ -40,16 +40,7 @@ func output(match, stream string, more ...string) string {
 // startEngine starts Fluent Bit for a test.
 func startEngine(t *testing.T, pipeline string) *local.FluentBit {
 	t.Helper()
-	path, err := local.FindFluentBit()
-	if err != nil {
-		t.Skip(err)
-	}
-	engine, err := local.StartFluentBit(path, t.TempDir(), rig.plugin, pipeline)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(engine.Kill)
-	return engine
+	return startEngineIn(t, t.TempDir(), pipeline)
 }
 
 // arrived waits until n user records are in the stream.
