@@ -11,119 +11,200 @@ import (
 	"out_kinesis_agg/kpl"
 )
 
-// flush is one chunk on its way.
-type flush struct {
-	*Instance
-	ctx    context.Context
-	tag    string
-	stream string
-	chunk  []byte
-	limit  aggregator.Limit
-	filler *aggregator.Aggregator
+// minPartBytes is the size below which a part that exceeded the time limit is not
+// made smaller: what takes longer than request_timeout at this size is an endpoint
+// that does not respond, not a slow connection.
+const minPartBytes = 16 << 10
 
-	parts      int  // that Kinesis has, those of earlier flushes counted as one
-	unreadable bool // some of the chunk
+// flush is one attempt to deliver one chunk. A chunk that fits into one record is
+// one part; a larger one is several, sent one after another.
+type flush struct {
+	in       *Instance
+	ctx      context.Context
+	deadline time.Time // of ctx, by the instance's clock
+	tag      string
+	stream   string
+	chunk    []byte
+	agg      *aggregator.Aggregator
+
+	at           position // how far the chunk is delivered, earlier flushes included
+	resumed      bool     // by an earlier flush, Kinesis accepted a part
+	accepted     int      // parts that Kinesis accepted in this flush
+	bytesPerTime float64  // of the part that was accepted last, per nanosecond
+	unreadable   bool     // some of the chunk
 }
 
-// run sends the chunk in as few records as it fits into, one after another, from
-// where an earlier flush of the same chunk came to.
+// run delivers the chunk from the position that an earlier flush reached.
 func (f *flush) run() Outcome {
-	f.filler.SetTag(f.tag)
-	from, id := f.progress.resume(f.tag, f.chunk)
-	if from > 0 {
-		f.parts = 1
-	}
-	for from < len(f.chunk) {
-		key := f.keys.next(f.tag)
-		part := f.filler.Fill(f.chunk, from, key, f.limit)
-		if part.Next < len(f.chunk) || part.TooLarge.Count > 0 {
-			if f.drop {
-				return f.giveUp(fmt.Sprintf("fits into no record of %d bytes", f.limit.Bytes))
-			}
-			f.sayOversize()
+	f.at = f.in.progress.take(f.tag, f.chunk)
+	f.resumed = f.at.offset > 0
+	outcome := Retry
+	// Deferred, so that a panic does not lose the position.
+	defer func() {
+		if outcome == Retry {
+			f.in.progress.put(f.tag, f.chunk, f.at)
+		}
+	}()
+	outcome = f.deliver()
+	return outcome
+}
+
+func (f *flush) deliver() Outcome {
+	for f.at.offset < len(f.chunk) {
+		if f.timeRunsOut() {
+			return Retry
+		}
+		key := f.in.keys.next(f.tag)
+		part := f.agg.Fill(f.chunk, f.at.offset, key, f.limit())
+		if f.in.drop && (part.Next < len(f.chunk) || part.TooLarge.Count > 0) {
+			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", f.limit().Bytes))
 		}
 		if part.Aggregate != nil {
-			v, err := f.put(key, part.Aggregate)
+			f.logSplit()
+			began := f.in.now()
+			v, err := f.put(key, part)
+			recordBytes := len(key) + len(part.Aggregate)
 			switch {
 			case err == nil:
-				f.parts++
-				f.metrics.records("", part.Records)
-				f.metrics.chunkBytes("", part.Next-from)
-				f.metrics.aggregateBytes("", len(part.Aggregate))
-			case !tooLarge(v, len(key)+len(part.Aggregate)):
-				f.progress.note(id, f.tag, f.chunk, from)
-				f.sayFailure(v, err)
+				f.acceptedPart(recordBytes, f.in.now().Sub(began))
+			case !tooLarge(v, recordBytes):
+				f.shrink(v, part.Records, recordBytes)
+				f.logFailure(v, err)
 				return Retry
-			case f.drop:
+			case f.in.drop:
 				return f.giveUp(fmt.Sprintf("is refused by the stream (%v)", err))
 			case part.Records > 1:
-				f.lower(err)
+				f.lowerLimit(err)
 				continue
 			default:
-				part.TooLarge = aggregator.Loss{Count: 1, Offset: from, Bytes: part.Next - from}
+				part.TooLarge = aggregator.Loss{Count: 1, Offset: f.at.offset, Bytes: part.Next - f.at.offset}
 			}
 		}
-		// Not before, since a retry would come upon the same losses again.
-		f.sayLosses(part)
-		from = part.Next
+		// Only now, because a retry reads the same losses again.
+		f.logLosses(part)
+		f.at.offset = part.Next
 	}
-	f.progress.forget(id)
-	if f.parts > 1 {
-		f.metrics.splitChunks("", 1)
+	if f.accepted > 1 || f.accepted == 1 && f.resumed {
+		f.in.metrics.splitChunks("", 1)
 	}
-	if f.unreadable && f.parts == 0 {
-		return f.giveUp("has no record that can be read")
+	if f.unreadable && f.accepted == 0 && !f.resumed {
+		return f.giveUp("contains no readable record")
 	}
 	return Delivered
 }
 
-// tooLarge reports whether the stream takes smaller records only. A refusal that
-// says so of a record that every stream takes means something else.
+// limit bounds the next record.
+func (f *flush) limit() aggregator.Limit {
+	bytes := int(f.in.limitBytes.Load())
+	if f.at.maxPartBytes > 0 {
+		bytes = min(bytes, f.at.maxPartBytes)
+	}
+	return aggregator.Limit{Bytes: bytes, Alone: f.in.maxBytes}
+}
+
+// tooLarge reports whether the stream only accepts smaller records. A refusal for
+// the size of a record that every stream accepts means something else.
 func tooLarge(v kinesis.Verdict, recordBytes int) bool {
 	return recordBytes > kpl.DefaultMaxRecordBytes && v.Outcome == kinesis.TooLarge
 }
 
-// put sends one record. The verdict is that on the error, if there is one.
-func (f *flush) put(key string, aggregate []byte) (kinesis.Verdict, error) {
+// put sends one part. The verdict is that on the error, if there is one.
+func (f *flush) put(key string, part aggregator.Part) (kinesis.Verdict, error) {
 	began := time.Now()
-	_, err := f.sender.PutRecord(f.ctx, f.stream, key, aggregate)
-	f.metrics.seconds(time.Since(began).Seconds())
+	receipt, err := f.in.sender.PutRecord(f.ctx, f.stream, key, part.Aggregate)
+	took := time.Since(began)
+	f.in.metrics.seconds(took.Seconds())
 	if err != nil {
 		v := kinesis.Judge(err)
-		f.metrics.failures(v.Cause, 1)
+		f.in.metrics.failures(v.Cause, 1)
 		return v, err
 	}
-	f.metrics.putRecords("", 1)
-	for _, line := range f.troubles.worked() {
-		f.log(engine.Info, line)
+	f.in.metrics.putRecords("", 1)
+	f.in.metrics.records("", part.Records)
+	f.in.metrics.chunkBytes("", part.Next-f.at.offset)
+	f.in.metrics.aggregateBytes("", len(part.Aggregate))
+	f.in.firstDelivery.Do(func() {
+		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, user records: %d, bytes: %d, time: %d ms",
+			f.stream, receipt.ShardID, part.Records, len(part.Aggregate), took.Milliseconds()))
+	})
+	for _, line := range f.in.failures.succeeded(f.stream, kinesis.Causes()) {
+		f.in.log(engine.Info, line)
 	}
 	return kinesis.Verdict{}, nil
 }
 
-// lower makes the records smaller, since the stream refused one that is larger
-// than what every stream takes. How much more it takes, it does not tell.
-func (f *flush) lower(err error) {
-	f.limit.Bytes = kpl.DefaultMaxRecordBytes
-	if f.limitBytes.Swap(kpl.DefaultMaxRecordBytes) > kpl.DefaultMaxRecordBytes {
-		f.log(engine.Error, fmt.Sprintf("the stream takes less than max_record_size, and gets records of up to %d bytes until the next start: raise the stream with UpdateMaxRecordSize, or lower max_record_size: %v",
+// acceptedPart measures how fast the chunk goes, and lifts the bound of a chunk
+// that exceeded the time limit before as soon as there is time to spare.
+func (f *flush) acceptedPart(recordBytes int, took time.Duration) {
+	f.accepted++
+	f.bytesPerTime = float64(recordBytes) / float64(max(took, 1))
+	if f.at.maxPartBytes == 0 || took > f.deadline.Sub(f.in.now())/4 {
+		return
+	}
+	if f.at.maxPartBytes *= 2; f.at.maxPartBytes >= f.in.maxBytes {
+		f.at.maxPartBytes = 0
+	}
+}
+
+// timeRunsOut reports whether the next part of a chunk that exceeded the time
+// limit before would probably do so again. Kinesis may accept a record whose
+// response comes too late, and then the retry repeats it, so that it is better
+// left to a flush with more time.
+func (f *flush) timeRunsOut() bool {
+	if f.at.maxPartBytes == 0 || f.accepted == 0 {
+		return false
+	}
+	// msgpack is about as large as the JSON it becomes.
+	next := min(f.at.maxPartBytes, len(f.chunk)-f.at.offset)
+	if float64(next) <= f.bytesPerTime*float64(f.deadline.Sub(f.in.now())) {
+		return false
+	}
+	f.logRetry(engine.Warn, kinesis.CauseTimeout, fmt.Sprintf("request_timeout of %s is too short for all of it: %d bytes are delivered, the rest follows with the retry",
+		f.in.timeout, f.at.offset))
+	return true
+}
+
+// shrink makes the parts of the chunk smaller if this one exceeded the time limit
+// and had all of it. With oversize_chunk drop, a chunk is one record or none.
+func (f *flush) shrink(v kinesis.Verdict, records, recordBytes int) {
+	if v.Cause == kinesis.CauseTimeout && f.accepted == 0 && records > 1 && !f.in.drop {
+		f.at.maxPartBytes = max(recordBytes/2, minPartBytes)
+	}
+}
+
+// lowerLimit makes the records of the instance smaller, since the stream refused
+// one that is larger than what every stream accepts. Its own limit is unknown.
+func (f *flush) lowerLimit(err error) {
+	if f.in.limitBytes.Swap(kpl.DefaultMaxRecordBytes) > kpl.DefaultMaxRecordBytes {
+		f.in.log(engine.Error, fmt.Sprintf("the stream's record limit is below max_record_size; records have at most %d bytes until restart: raise the stream's limit with UpdateMaxRecordSize, or lower max_record_size: %v",
 			kpl.DefaultMaxRecordBytes, err))
 	}
 }
 
+// chunkText names the chunk in a log line.
+func (f *flush) chunkText() string {
+	return fmt.Sprintf("chunk of tag %s, %d bytes,", f.tag, len(f.chunk))
+}
+
 func (f *flush) giveUp(why string) Outcome {
-	f.log(engine.Error, fmt.Sprintf("chunk of tag %s, %d bytes, %s and is not sent", f.tag, len(f.chunk), why))
+	f.in.log(engine.Error, fmt.Sprintf("%s %s and is not sent", f.chunkText(), why))
 	return Undeliverable
 }
 
-func (f *flush) sayOversize() {
-	f.oversize.Do(func() {
-		f.log(engine.Warn, fmt.Sprintf("chunk of tag %s, %d bytes, is more than a record of %d bytes and is sent as several; for one PutRecord a chunk raise the stream with UpdateMaxRecordSize and then max_record_size",
-			f.tag, len(f.chunk), f.limit.Bytes))
+// logSplit logs, once for an instance, that a chunk needs more than one record:
+// when the second one is ready to be sent.
+func (f *flush) logSplit() {
+	if f.at.offset == 0 || f.accepted == 0 && !f.resumed || f.at.maxPartBytes > 0 {
+		return
+	}
+	f.in.split.Do(func() {
+		f.in.log(engine.Warn, fmt.Sprintf("%s does not fit into one record of %d bytes and is sent as several; for one PutRecord a chunk, raise the stream's limit with UpdateMaxRecordSize and then max_record_size",
+			f.chunkText(), f.limit().Bytes))
 	})
 }
 
-// sayFailure logs why the chunk has to be retried, unless that is known.
-func (f *flush) sayFailure(v kinesis.Verdict, err error) {
+// logFailure logs why the chunk has to be retried, unless the log has it already.
+func (f *flush) logFailure(v kinesis.Verdict, err error) {
 	text := err.Error()
 	if v.Advice != "" {
 		text += ": " + v.Advice
@@ -132,23 +213,26 @@ func (f *flush) sayFailure(v kinesis.Verdict, err error) {
 	if v.Outcome != kinesis.Retry {
 		level = engine.Error
 	}
-	if line := f.troubles.failed(v.Cause, text); line != "" {
-		f.log(level, fmt.Sprintf("chunk of tag %s, %d bytes, is to be retried: %s", f.tag, len(f.chunk), line))
+	f.logRetry(level, v.Cause, text)
+}
+
+func (f *flush) logRetry(level engine.Level, cause, text string) {
+	if line := f.in.failures.failed(failure{f.stream, cause}, text); line != "" {
+		f.in.log(level, fmt.Sprintf("%s will be retried: %s", f.chunkText(), line))
 	}
 }
 
-// sayLosses logs what of the chunk could not be sent, by kind, and not more than
-// once a minute.
-func (f *flush) sayLosses(p aggregator.Part) {
+// logLosses logs what of the chunk is not sent, by kind, at most once a minute.
+func (f *flush) logLosses(p aggregator.Part) {
 	for _, l := range losses(p) {
 		if l.Count == 0 {
 			continue
 		}
-		f.metrics.dropped(l.reason, l.Count)
+		f.in.metrics.dropped(l.reason, l.Count)
 		f.unreadable = f.unreadable || l.unreadable
-		if line := f.losses.failed(l.reason, fmt.Sprintf("lost from a chunk of tag %s, %d bytes: %s: %d from byte offset %d on, %d bytes",
-			f.tag, len(f.chunk), l.what, l.Count, l.Offset, l.Bytes)); line != "" {
-			f.log(engine.Error, line)
+		if line := f.in.losses.failed(failure{cause: l.reason}, fmt.Sprintf("lost from a %s %s: %d from byte offset %d, %d bytes",
+			f.chunkText(), l.what, l.Count, l.Offset, l.Bytes)); line != "" {
+			f.in.log(engine.Error, line)
 		}
 	}
 }

@@ -63,11 +63,11 @@ type loss struct {
 // losses lists what a part has lost, each kind with its count, which can be 0.
 func losses(p aggregator.Part) []loss {
 	return []loss{
-		{p.Unreadable, "unreadable", "the rest of the chunk is no msgpack, or breaks off", true},
-		{p.NotEvents, "not_an_event", "values that are no log events", true},
-		{p.TooDeep, "too_deep", "records that are nested too deep", true},
-		{p.TooLarge, "too_large", "records too large for a record of the stream", false},
-		{p.NoLogKey, "no_log_key", "records without the key that log_key names", false},
+		{p.Unreadable, "unreadable", "the rest of the chunk, which is truncated or not msgpack", true},
+		{p.NotEvents, "not_an_event", "values that are not log events", true},
+		{p.TooDeep, "too_deep", "records that are nested too deeply", true},
+		{p.TooLarge, "too_large", "records that are too large for a record of the stream", false},
+		{p.NoLogKey, "no_log_key", "records without the key in log_key", false},
 	}
 }
 

@@ -49,6 +49,7 @@ type Instance struct {
 	drop     bool // chunks larger than a record
 	maxBytes int  // of a record, as configured
 	timeout  time.Duration
+	now      func() time.Time
 	keys     partitionKeys
 	meter    Meter
 	metrics  metrics
@@ -56,10 +57,11 @@ type Instance struct {
 	// limitBytes is maxBytes until the stream proves to take less.
 	limitBytes atomic.Int64
 
-	troubles troubles // of delivery, by cause
-	losses   troubles // by kind
-	oversize sync.Once
-	threads  sync.Once
+	failures      logThrottle // of delivery, by stream and cause
+	losses        logThrottle // by kind
+	firstDelivery sync.Once
+	split         sync.Once
+	threads       sync.Once
 	// aggregators is a pool, so that there are as many as flushes at a time.
 	aggregators sync.Pool
 
@@ -120,9 +122,10 @@ func newInstance(p setup, s sender, log Log, meter Meter) *Instance {
 		keys:        p.keys,
 		meter:       meter,
 		metrics:     newMetrics(meter),
+		now:         time.Now,
 		progress:    progress{now: time.Now},
-		troubles:    troubles{now: time.Now},
-		losses:      troubles{now: time.Now},
+		failures:    logThrottle{now: time.Now},
+		losses:      logThrottle{now: time.Now},
 		aggregators: sync.Pool{New: func() any { return p.newAggregator() }},
 	}
 	in.limitBytes.Store(int64(p.MaxRecordBytes))
@@ -179,7 +182,7 @@ func (in *Instance) begin() bool {
 // WithoutWorkers takes note that a flush runs on the engine's own thread.
 func (in *Instance) WithoutWorkers() {
 	in.threads.Do(func() {
-		in.log(engine.Warn, "flushes run on the engine's own thread and stop all inputs while they last: set workers to 1 or more")
+		in.log(engine.Warn, "flushes run on the engine thread and block all inputs: set workers to 1 or more")
 	})
 }
 
@@ -195,18 +198,19 @@ func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 	ctx, cancel := context.WithTimeout(context.Background(), in.timeout)
 	defer cancel()
 	f := flush{
-		Instance: in,
+		in:       in,
 		ctx:      ctx,
+		deadline: in.now().Add(in.timeout),
 		tag:      tag,
 		stream:   in.streams.of(tag),
 		chunk:    chunk,
-		limit:    aggregator.Limit{Bytes: int(in.limitBytes.Load()), Alone: in.maxBytes},
-		filler:   in.aggregators.Get().(*aggregator.Aggregator),
+		agg:      in.aggregators.Get().(*aggregator.Aggregator),
 	}
+	f.agg.SetTag(tag)
 	outcome := f.run()
 	in.metrics.chunks(outcome.String(), 1)
 	// Not after a panic, which may have left it in the middle of something.
-	in.aggregators.Put(f.filler)
+	in.aggregators.Put(f.agg)
 	return outcome
 }
 

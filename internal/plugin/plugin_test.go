@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
@@ -25,7 +26,7 @@ func (f *fakeSender) PutRecord(_ context.Context, stream, key string, data []byt
 	if stream != "logs" {
 		return kinesis.Receipt{}, fmt.Errorf("stream %q", stream)
 	}
-	return kinesis.Receipt{SequenceNumber: "1"}, f.put(key, data)
+	return kinesis.Receipt{ShardID: "shardId-000000000000", SequenceNumber: "1"}, f.put(key, data)
 }
 
 func (f *fakeSender) Close() { f.closed = true }
@@ -50,14 +51,18 @@ func (l *logged) take() []string {
 	return lines
 }
 
-// start makes an instance over a fake Kinesis. options are names and values.
+// start makes an instance over a fake Kinesis with the stream logs. options are
+// names and values.
 func start(t *testing.T, put func(key string, data []byte) error, options ...string) (*Instance, *logged) {
 	t.Helper()
-	set := map[string]string{"stream": "logs"}
-	for i := 0; i < len(options); i += 2 {
-		set[options[i]] = options[i+1]
-	}
-	c, _, err := option.Parse(func(name string) string { return set[name] })
+	return startOver(t, &fakeSender{put: put}, append([]string{"stream", "logs"}, options...)...)
+}
+
+// startOver is start without a stream. Its log lacks the line about the first
+// delivery.
+func startOver(t *testing.T, s sender, options ...string) (*Instance, *logged) {
+	t.Helper()
+	c, _, err := option.Parse(getter(options))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +71,21 @@ func start(t *testing.T, put func(key string, data []byte) error, options ...str
 		t.Fatal(err)
 	}
 	var l logged
-	return newInstance(p, &fakeSender{put: put}, l.log, uncounted{}), &l
+	in := newInstance(p, s, l.log, uncounted{})
+	in.firstDelivery.Do(func() {})
+	return in, &l
+}
+
+// getter returns the value of an option out of names and values.
+func getter(options []string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(options); i += 2 {
+			if options[i] == name {
+				return options[i+1]
+			}
+		}
+		return ""
+	}
 }
 
 // wantLog checks that there is one log line and that it has all of these texts.
@@ -327,3 +346,81 @@ func TestRegistry(t *testing.T) {
 		t.Error("not all are removed")
 	}
 }
+
+// syncSink accepts two of three records, from any number of goroutines, and counts
+// the copies of each user record.
+type syncSink struct {
+	mu  sync.Mutex
+	n   int
+	got map[string]int
+}
+
+func (s *syncSink) PutRecord(_ context.Context, _, _ string, data []byte) (kinesis.Receipt, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.n++; s.n%3 == 0 {
+		return kinesis.Receipt{}, errors.New("throttled")
+	}
+	a, err := kpl.Open(data)
+	if err != nil {
+		return kinesis.Receipt{}, err
+	}
+	for _, r := range a.All() {
+		s.got[string(r.Data)]++
+	}
+	return kinesis.Receipt{SequenceNumber: "1"}, nil
+}
+
+func (*syncSink) Close() {}
+
+func TestInstance_FirstDelivery(t *testing.T) {
+	c := chunk.AccessLog(1, 3)
+	in, l := start(t, func(string, []byte) error { return nil })
+	in.firstDelivery = sync.Once{}
+	for range 2 {
+		if got := in.Flush("app.log", c.Bytes); got != Delivered {
+			t.Fatalf("outcome %v", got)
+		}
+	}
+	wantLog(t, l, "info: ", "stream logs", "shardId-000000000000", "user records: 3", " ms")
+}
+
+// One stream is missing, another one is healthy: the chunk of the first one is
+// stuck, and the log must not claim that its records are delivered.
+func TestInstance_NoFalseAllClear(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	missing := true
+	in, l := startOver(t, streamFunc(func(stream string) error {
+		if stream == "missing" && missing {
+			return errors.New("not found")
+		}
+		return nil
+	}), "stream", "$TAG")
+	in.failures.now = func() time.Time { return at }
+	c := chunk.AccessLog(1, 3)
+	flush := func(tag string, want Outcome) {
+		t.Helper()
+		if got := in.Flush(tag, c.Bytes); got != want {
+			t.Fatalf("tag %s: outcome %v, want %v", tag, got, want)
+		}
+	}
+	flush("missing", Retry)
+	wantLog(t, l, "warn: ", "not found")
+	at = at.Add(10 * logInterval)
+	flush("healthy", Delivered)
+	if lines := l.take(); lines != nil {
+		t.Errorf("log %q while the chunk is stuck", lines)
+	}
+	missing = false
+	flush("missing", Delivered)
+	wantLog(t, l, "info: ", "stream missing accepts records again")
+}
+
+// streamFunc is a Kinesis whose streams respond with the function's error.
+type streamFunc func(stream string) error
+
+func (f streamFunc) PutRecord(_ context.Context, stream, _ string, _ []byte) (kinesis.Receipt, error) {
+	return kinesis.Receipt{SequenceNumber: "1"}, f(stream)
+}
+
+func (streamFunc) Close() {}

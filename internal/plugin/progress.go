@@ -1,41 +1,65 @@
 package plugin
 
 import (
+	"container/list"
 	"hash/maphash"
 	"sync"
 	"time"
 )
 
-// The bounds of progress. A note has some 60 bytes, and an engine that keeps
-// retrying has no more chunks waiting than these; its backoff ends at half an
-// hour by default (scheduler.cap, 2000 s).
+// The bounds of progress. A note takes about 200 bytes with its places in the
+// list and in the map, so this many take about 16 MB: more than an engine whose
+// storage.total_limit_size is 100 GB can hold in chunks of 2 MB. The age is far
+// above the engine's longest backoff, scheduler.cap, which is 2,000 s by default.
 const (
-	maxNotes   = 4096
+	maxNotes   = 80_000
 	maxNoteAge = 6 * time.Hour
 )
 
-// progress remembers how much of a chunk Kinesis has when a flush of it fails in
-// the middle, so that the retry sends only the rest. It knows a chunk by a hash
-// of its bytes, and forgets the oldest ones first; a chunk that is forgotten is
-// sent from its beginning. It is safe for concurrent use.
+// progress remembers how much of a chunk Kinesis accepted when a flush of it
+// fails in the middle, so that the retry sends only the rest.
+//
+// The engine passes no identity of a chunk, only its bytes, and several chunks
+// with the same tag and bytes can wait for a retry at once. The notes are
+// therefore a multiset: a flush takes one note of its chunk's content when it
+// starts, and puts one back when it fails. Which of the identical chunks a note
+// came from does not matter, because their records are the same: every note is
+// used once, and so every part is sent once for each chunk that contains it.
+//
+// A note that is dropped, because of its age or because there are too many, costs
+// a repetition: its chunk is sent from its beginning. The zero value with a clock
+// is empty. It is safe for concurrent use; take and put are O(1) beside the hash
+// of the chunk.
 type progress struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	notes map[chunkID]note
+	mu      sync.Mutex
+	byAge   list.List // of note, the oldest first
+	byChunk map[chunkID][]*list.Element
 }
 
+// chunkID identifies a chunk by its content.
 type chunkID struct {
 	hash  uint64
 	bytes int
 }
 
-type note struct {
-	offset int // of the first event that is not sent
-	made   time.Time
+// position is how far a chunk is delivered, and how to continue.
+type position struct {
+	// offset is that of the first event which Kinesis has not accepted.
+	offset int
+	// maxPartBytes bounds the next records of the chunk, because larger ones
+	// exceeded the time limit. 0 is no bound.
+	maxPartBytes int
 }
 
-// hashSeed is as long-lived as the notes: it ends with the process.
+type note struct {
+	position
+	id   chunkID
+	made int64 // nanoseconds, Unix time
+}
+
+// hashSeed lives as long as the notes: until the process ends.
 var hashSeed = maphash.MakeSeed()
 
 func identify(tag string, chunk []byte) chunkID {
@@ -47,62 +71,67 @@ func identify(tag string, chunk []byte) chunkID {
 	return chunkID{h.Sum64(), len(chunk)}
 }
 
-// resume returns the offset from which on a chunk is to be sent, and an
-// identity for forget and note. That costs a hash of the chunk, so while there
-// are no notes at all the identity is left out.
-func (p *progress) resume(tag string, chunk []byte) (int, chunkID) {
-	p.mu.Lock()
-	none := len(p.notes) == 0
-	p.mu.Unlock()
-	if none {
-		return 0, chunkID{}
+// take returns the position at which to continue with a chunk, and removes the
+// note that it comes from. It is the zero position where there is no note. The
+// caller puts the position back if the chunk has to be retried.
+func (p *progress) take(tag string, chunk []byte) position {
+	if p.empty() {
+		return position{} // The usual case does not pay for the hash.
 	}
 	id := identify(tag, chunk)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n, ok := p.notes[id]
-	if !ok || p.now().Sub(n.made) > maxNoteAge {
-		return 0, id
+	if notes := p.byChunk[id]; len(notes) > 0 {
+		return p.remove(notes[0]).position
 	}
-	return n.offset, id
+	return position{}
 }
 
-// note remembers that what stands before offset is sent.
-func (p *progress) note(id chunkID, tag string, chunk []byte, offset int) {
-	if offset == 0 {
+// empty reports whether there is no note, after dropping the old ones.
+func (p *progress) empty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropOld()
+	return p.byAge.Len() == 0
+}
+
+// put stores the position of a chunk that has to be retried. The zero position
+// needs no note.
+func (p *progress) put(tag string, chunk []byte, at position) {
+	if at == (position{}) {
 		return
 	}
-	if id == (chunkID{}) {
-		id = identify(tag, chunk)
-	}
+	id := identify(tag, chunk)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.notes == nil {
-		p.notes = map[chunkID]note{}
+	p.dropOld()
+	if p.byAge.Len() == maxNotes {
+		p.remove(p.byAge.Front())
 	}
-	p.notes[id] = note{offset, p.now()}
-	p.trim()
+	if p.byChunk == nil {
+		p.byChunk = map[chunkID][]*list.Element{}
+	}
+	n := note{position: at, id: id, made: p.now().UnixNano()}
+	p.byChunk[id] = append(p.byChunk[id], p.byAge.PushBack(n))
 }
 
-// trim drops the notes that are too old, and the oldest if there are too many.
-func (p *progress) trim() {
-	var oldest chunkID
-	var made time.Time
-	for id, n := range p.notes {
-		if p.now().Sub(n.made) > maxNoteAge {
-			delete(p.notes, id)
-		} else if made.IsZero() || n.made.Before(made) {
-			oldest, made = id, n.made
+// dropOld removes the notes that are older than maxNoteAge.
+func (p *progress) dropOld() {
+	for e := p.byAge.Front(); e != nil; e = p.byAge.Front() {
+		if p.now().UnixNano()-e.Value.(note).made <= int64(maxNoteAge) {
+			return
 		}
-	}
-	if len(p.notes) > maxNotes {
-		delete(p.notes, oldest)
+		p.remove(e)
 	}
 }
 
-// forget drops the note of a chunk that is done.
-func (p *progress) forget(id chunkID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.notes, id)
+// remove deletes a note that is the oldest of its chunk, as the oldest of all is.
+func (p *progress) remove(e *list.Element) note {
+	n := p.byAge.Remove(e).(note)
+	if rest := p.byChunk[n.id][1:]; len(rest) > 0 {
+		p.byChunk[n.id] = rest
+	} else {
+		delete(p.byChunk, n.id)
+	}
+	return n
 }

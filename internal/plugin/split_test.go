@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/smithy-go"
 
@@ -118,7 +117,7 @@ func TestTheRetryOfASplitChunkSendsOnlyTheRest(t *testing.T) {
 		if !slices.Equal(s.records(), want) || s.requests != parts+2 {
 			t.Errorf("part %d of %d fails: %d requests, %d records", k, parts, s.requests, len(s.records()))
 		}
-		if n := len(in.progress.notes); n != 0 {
+		if n := in.progress.byAge.Len(); n != 0 {
 			t.Errorf("%d notes are left of chunks that are done", n)
 		}
 	}
@@ -262,37 +261,10 @@ func TestLossesOfPartsThatWereSentAreLogged(t *testing.T) {
 		t.Fatal("not delivered with one retry")
 	}
 	lines := strings.Join(l.take(), "\n")
-	if strings.Count(lines, "no log events: 1 from") != 1 || strings.Count(lines, "no msgpack") != 1 {
+	if strings.Count(lines, "not log events: 1 from") != 1 || strings.Count(lines, "not msgpack") != 1 {
 		t.Errorf("log: %s", lines)
 	}
 	if !slices.Equal(s.records(), c.JSON) {
 		t.Errorf("%d records", len(s.records()))
-	}
-}
-
-func TestProgressIsBounded(t *testing.T) {
-	now := time.Unix(0, 0)
-	p := progress{now: func() time.Time { return now }}
-	name := func(i int) []byte { return fmt.Appendf(nil, "chunk %d", i) }
-	for i := range maxNotes + 10 {
-		now = now.Add(time.Second)
-		p.note(chunkID{}, "tag", name(i), 1+i)
-	}
-	if len(p.notes) != maxNotes {
-		t.Errorf("%d notes", len(p.notes))
-	}
-	if from, _ := p.resume("tag", name(9)); from != 0 {
-		t.Errorf("an old chunk resumes at %d", from)
-	}
-	if from, _ := p.resume("tag", name(10)); from != 11 {
-		t.Errorf("a chunk resumes at %d", from)
-	}
-	now = now.Add(maxNoteAge)
-	if from, _ := p.resume("tag", name(20)); from != 0 {
-		t.Errorf("a chunk of %s ago resumes at %d", maxNoteAge, from)
-	}
-	p.note(chunkID{}, "tag", name(0), 5)
-	if len(p.notes) != 2 { // the one just made, and the one made last before
-		t.Errorf("%d notes after %s", len(p.notes), maxNoteAge)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"out_kinesis_agg/internal/kinesis"
-	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunk"
 	"out_kinesis_agg/test/endpoint"
@@ -60,31 +59,6 @@ func (s streamSender) PutRecord(_ context.Context, stream, _ string, data []byte
 }
 
 func (s streamSender) Close() {}
-
-// startOver makes an instance over a fake Kinesis with nothing set but options,
-// names and values.
-func startOver(t *testing.T, s sender, options ...string) (*Instance, *logged) {
-	t.Helper()
-	c, _, err := option.Parse(getter(options))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := prepare(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var l logged
-	return newInstance(p, s, l.log, uncounted{}), &l
-}
-
-func getter(options []string) func(string) string {
-	return func(name string) string {
-		if at := slices.Index(options, name); at >= 0 {
-			return options[at+1]
-		}
-		return ""
-	}
-}
 
 func TestEachTagHasItsStream(t *testing.T) {
 	sent := streamSender{}
