@@ -26,7 +26,7 @@ var largest = Limit{kpl.LargestMaxRecordBytes, kpl.LargestMaxRecordBytes}
 func open(t testing.TB, aggregate []byte, key string) []string {
 	t.Helper()
 	if !kpl.IsAggregated(aggregate) {
-		t.Fatalf("no aggregated record: % x", aggregate[:min(len(aggregate), 16)])
+		t.Fatalf("not an aggregated record: % x", aggregate[:min(len(aggregate), 16)])
 	}
 	var m kplproto.AggregatedRecord
 	if err := proto.Unmarshal(aggregate[len(kpl.Magic):len(aggregate)-kpl.DigestBytes], &m); err != nil {
@@ -48,23 +48,23 @@ func open(t testing.TB, aggregate []byte, key string) []string {
 	return records
 }
 
-// fillAll fills one aggregated record with a whole chunk and returns its user
+// buildAll fills one aggregated record with a whole chunk and returns its user
 // records.
-func fillAll(t testing.TB, data []byte) ([]string, Part) {
+func buildAll(t testing.TB, data []byte) ([]string, Result) {
 	t.Helper()
-	p := New().Fill(data, 0, testKey, largest)
+	p := New().Build(data, 0, testKey, largest)
 	if p.Next != len(data) {
 		t.Fatalf("stopped at %d of %d", p.Next, len(data))
 	}
 	if p.Aggregate == nil {
-		if p.Records != 0 {
-			t.Fatalf("%d records in no aggregate", p.Records)
+		if p.UserRecords != 0 {
+			t.Fatalf("%d records without an aggregate", p.UserRecords)
 		}
 		return nil, p
 	}
 	records := open(t, p.Aggregate, testKey)
-	if len(records) != p.Records {
-		t.Fatalf("%d records, counted %d", len(records), p.Records)
+	if len(records) != p.UserRecords {
+		t.Fatalf("%d records, counted %d", len(records), p.UserRecords)
 	}
 	return records, p
 }
@@ -91,18 +91,18 @@ func corpora(n int) map[string]chunk.Corpus {
 	}
 }
 
-func TestEveryRecordComesBackInOrder(t *testing.T) {
+func TestBuild_KeepsRecordsInOrder(t *testing.T) {
 	for name, c := range corpora(500) {
 		for format, data := range map[string][]byte{"events": c.Bytes, "legacy": c.LegacyBytes()} {
 			t.Run(name+" "+format, func(t *testing.T) {
-				got, _ := fillAll(t, data)
+				got, _ := buildAll(t, data)
 				same(t, got, c.JSON)
 			})
 		}
 	}
 }
 
-func TestEventFormats(t *testing.T) {
+func TestBuild_EventFormats(t *testing.T) {
 	body := chunk.M("a", 1)
 	ts := chunk.EventTime{Sec: 1700000000, Nsec: 5}
 	var tests = []struct {
@@ -119,61 +119,61 @@ func TestEventFormats(t *testing.T) {
 		{"small timestamp", chunk.New().Legacy(7, body)},
 		{"float timestamp", chunk.New().Event(1700000000.25, body)},
 		{"single timestamp", chunk.New().Legacy(float32(1.5), body)},
-		{"year 2106 is no group", chunk.New().Event(chunk.EventTime{Sec: 0xffffffff, Nsec: 1}, body)},
+		{"year 2106 is not a group", chunk.New().Event(chunk.EventTime{Sec: 0xffffffff, Nsec: 1}, body)},
 		{"wide arrays and map", chunk.New().Value(chunk.Wide{Value: []any{
 			chunk.Wide{Value: []any{ts, chunk.Wide{Value: chunk.M(), Bytes: 4}}, Bytes: 4},
 			chunk.Wide{Value: body, Bytes: 2}}, Bytes: 2})},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, p := fillAll(t, test.c.Bytes())
+			got, p := buildAll(t, test.c.Bytes())
 			same(t, got, []string{`{"a":1}`})
-			if p.NotEvents.Count+p.Unreadable.Count+p.Markers != 0 {
+			if p.NotEvents.Count+p.Unreadable.Count != 0 {
 				t.Errorf("%+v", p)
 			}
 		})
 	}
 }
 
-func TestGroupMarkersAreNoRecords(t *testing.T) {
+func TestBuild_SkipsGroupMarkers(t *testing.T) {
 	c := chunk.New().
 		GroupOpen(chunk.M("schema", "otlp"), chunk.M("resource", chunk.M("service.name", "a"))).
 		Event(chunk.EventTime{Sec: 1}, chunk.M("n", 1)).
 		GroupClose().
 		Event(chunk.EventTime{Sec: 2}, chunk.M("n", 2))
-	got, p := fillAll(t, c.Bytes())
+	got, p := buildAll(t, c.Bytes())
 	same(t, got, []string{`{"n":1}`, `{"n":2}`})
-	if p.Markers != 2 {
-		t.Errorf("%d markers, want 2", p.Markers)
+	if p.NotEvents.Count != 0 {
+		t.Errorf("%+v", p)
 	}
 
-	got, p = fillAll(t, chunk.New().GroupOpen(nil, nil).GroupClose().Bytes())
-	if got != nil || p.Aggregate != nil || p.Markers != 2 || p.Unreadable.Count != 0 {
+	got, p = buildAll(t, chunk.New().GroupOpen(nil, nil).GroupClose().Bytes())
+	if got != nil || p.Aggregate != nil || p.NotEvents.Count != 0 || p.Unreadable.Count != 0 {
 		t.Errorf("a chunk of markers: %+v", p)
 	}
 }
 
-func TestEmptyChunkHasNothingToSend(t *testing.T) {
-	if got, p := fillAll(t, nil); got != nil || p.Unreadable.Count != 0 {
+func TestBuild_EmptyChunk(t *testing.T) {
+	if got, p := buildAll(t, nil); got != nil || p.Unreadable.Count != 0 {
 		t.Errorf("%q %+v", got, p)
 	}
 }
 
-func TestValuesThatAreNoEventsArePassedOver(t *testing.T) {
+func TestBuild_SkipsNonEvents(t *testing.T) {
 	ts, body := chunk.EventTime{Sec: 1}, chunk.M("n", 1)
 	for name, stray := range map[string]any{
-		"integer":            7,
-		"string":             "[1,{}]",
-		"empty array":        []any{},
-		"array of three":     []any{ts, body, body},
-		"body is an array":   []any{ts, []any{1}},
-		"metadata is a text": []any{[]any{ts, "m"}, body},
-		"header of three":    []any{[]any{ts, body, 1}, body},
-		"negative timestamp": []any{-3, body},
-		"ext of other type":  []any{chunk.Ext{Type: 1, Data: make([]byte, 8)}, body},
-		"ext of other size":  []any{chunk.Ext{Type: 0, Data: make([]byte, 4)}, body},
-		"no timestamp":       []any{nil, body},
-		"map":                body,
+		"integer":              7,
+		"string":               "[1,{}]",
+		"empty array":          []any{},
+		"array of three":       []any{ts, body, body},
+		"body is an array":     []any{ts, []any{1}},
+		"metadata is a string": []any{[]any{ts, "m"}, body},
+		"header of three":      []any{[]any{ts, body, 1}, body},
+		"negative timestamp":   []any{-3, body},
+		"ext of other type":    []any{chunk.Ext{Type: 1, Data: make([]byte, 8)}, body},
+		"ext of other size":    []any{chunk.Ext{Type: 0, Data: make([]byte, 4)}, body},
+		"no timestamp":         []any{nil, body},
+		"map":                  body,
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := chunk.New().Event(ts, body)
@@ -181,7 +181,7 @@ func TestValuesThatAreNoEventsArePassedOver(t *testing.T) {
 			c.Value(stray)
 			size := len(c.Bytes()) - from
 			c.Event(ts, chunk.M("n", 2))
-			got, p := fillAll(t, c.Bytes())
+			got, p := buildAll(t, c.Bytes())
 			same(t, got, []string{`{"n":1}`, `{"n":2}`})
 			if want := (Loss{Count: 1, Offset: from, Bytes: size}); p.NotEvents != want {
 				t.Errorf("%+v, want %+v", p.NotEvents, want)
@@ -199,11 +199,11 @@ func wholeRecords(c chunk.Corpus, offset int) int {
 	return n
 }
 
-func TestChunkCutAtEveryByte(t *testing.T) {
+func TestBuild_ChunkCutAtEachByte(t *testing.T) {
 	for name, c := range corpora(4) {
 		t.Run(name, func(t *testing.T) {
 			for cut := range c.Bytes {
-				got, p := fillAll(t, bytes.Clone(c.Bytes[:cut]))
+				got, p := buildAll(t, bytes.Clone(c.Bytes[:cut]))
 				whole := wholeRecords(c, cut)
 				same(t, got, c.JSON[:whole])
 				at := 0
@@ -222,17 +222,17 @@ func TestChunkCutAtEveryByte(t *testing.T) {
 	}
 }
 
-func TestEveryByteFlipped(t *testing.T) {
+func TestBuild_EachByteFlipped(t *testing.T) {
 	for name, c := range corpora(3) {
 		t.Run(name, func(t *testing.T) {
 			for at := range c.Bytes {
 				for _, mask := range []byte{0x01, 0x80, 0xff} {
 					data := bytes.Clone(c.Bytes)
 					data[at] ^= mask
-					got, _ := fillAll(t, data)
+					got, _ := buildAll(t, data)
 					before := wholeRecords(c, at)
 					if len(got) < before {
-						t.Fatalf("byte %d ^ %#x: %d records, %d stand before it", at, mask, len(got), before)
+						t.Fatalf("byte %d ^ %#x: %d records, want at least the %d before it", at, mask, len(got), before)
 					}
 					same(t, got[:before], c.JSON[:before])
 					for _, r := range got {
@@ -246,7 +246,7 @@ func TestEveryByteFlipped(t *testing.T) {
 	}
 }
 
-func TestLengthsThatAreNotThere(t *testing.T) {
+func TestBuild_LengthsBeyondTheChunk(t *testing.T) {
 	for name, head := range map[string][]byte{
 		"str32":   {0xdb, 0xff, 0xff, 0xff, 0xff},
 		"bin32":   {0xc6, 0xff, 0xff, 0xff, 0xff},
@@ -259,7 +259,7 @@ func TestLengthsThatAreNotThere(t *testing.T) {
 			from := len(good.Bytes())
 			bad := append(bytes.Clone(good.Bytes()), 0x92, 0x92, 0xd7, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x80, 0x81, 0xa1, 'k')
 			bad = append(append(bad, head...), "only a little"...)
-			got, p := fillAll(t, bad)
+			got, p := buildAll(t, bad)
 			same(t, got, []string{`{"n":1}`})
 			if want := (Loss{1, from, len(bad) - from}); p.Unreadable != want {
 				t.Errorf("unreadable %+v, want %+v", p.Unreadable, want)
@@ -268,9 +268,9 @@ func TestLengthsThatAreNotThere(t *testing.T) {
 	}
 }
 
-// A chunk in which each level promises as many members as there are bytes left
-// must not make scratch space for all of them.
-func TestNestedPromisesTakeNoMemory(t *testing.T) {
+// A chunk in which each level declares as many members as there are bytes left must
+// not allocate scratch space for all of them.
+func TestBuild_DeclaredCountsTakeNoMemory(t *testing.T) {
 	const levels, filler = 90, 1 << 20
 	data := []byte{0x92, 0x01}
 	for range levels {
@@ -278,8 +278,8 @@ func TestNestedPromisesTakeNoMemory(t *testing.T) {
 	}
 	data = append(data, make([]byte, filler)...)
 	a := New()
-	a.Fill(data, 0, testKey, largest)
-	if got := cap(a.json.members.table) * 4; got > 4*filler {
+	a.Build(data, 0, testKey, largest)
+	if got := cap(a.json.repeats.table) * 4; got > 4*filler {
 		t.Errorf("%d bytes of hash table for a chunk of %d", got, len(data))
 	}
 }
@@ -292,7 +292,7 @@ func nest(levels int, wrap func(any) any) any {
 	return v
 }
 
-func TestNestingIsBounded(t *testing.T) {
+func TestBuild_NestingIsBounded(t *testing.T) {
 	inMap := func(v any) any { return chunk.M("k", v) }
 	inArray := func(v any) any { return []any{v} }
 	inKey := func(v any) any { return chunk.Map{{Key: v, Value: 1}} }
@@ -313,7 +313,7 @@ func TestNestingIsBounded(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := chunk.New().Event(1, chunk.M("n", 1)).Event(1, test.body).Event(1, chunk.M("n", 2))
-			got, p := fillAll(t, c.Bytes())
+			got, p := buildAll(t, c.Bytes())
 			wantSent, wantDeep := 3, 0
 			if !test.sent {
 				wantSent, wantDeep = 2, 1
@@ -322,24 +322,24 @@ func TestNestingIsBounded(t *testing.T) {
 				t.Errorf("%d sent, %+v", len(got), p)
 			}
 			if got[len(got)-1] != `{"n":2}` {
-				t.Errorf("the record behind it is %s", got[len(got)-1])
+				t.Errorf("the record after it is %s", got[len(got)-1])
 			}
 		})
 	}
 }
 
-func TestLargeValues(t *testing.T) {
+func TestBuild_LargeValues(t *testing.T) {
 	var many chunk.Map
 	for i := range 100_000 {
 		many = append(many, chunk.Pair{Key: fmt.Sprintf("key-%d", i), Value: i})
 	}
 	long := strings.Repeat("0123456789abcde\n", 900*1024/16)
 	c := chunk.NewCorpus(many, chunk.M("log", long), chunk.M("n", 1))
-	got, _ := fillAll(t, c.Bytes)
+	got, _ := buildAll(t, c.Bytes)
 	same(t, got, c.JSON)
 }
 
-func TestRepeatedKeys(t *testing.T) {
+func TestBuild_RepeatedKeys(t *testing.T) {
 	many := func(n int) (m chunk.Map) {
 		for i := range 3 * n {
 			m = append(m, chunk.Pair{Key: fmt.Sprint("k", i%n), Value: i})
@@ -359,40 +359,40 @@ func TestRepeatedKeys(t *testing.T) {
 		chunk.M("a", 1, "b", 2, "a", 3),
 		chunk.M("a", 1, "b", 2, "b", 3, "c", 4, "a", 5, "d", 6),
 		chunk.M("a", chunk.M("x", 1, "x", 2), "b", []any{chunk.M("y", 1, "y", chunk.M("z", 1, "z", 2))}, "a", chunk.M("x", 3)),
-		many(3), many(maxShapeKeys / 3), many(maxShapeKeys/3 + 1), many(maxShapeKeys), many(5000),
+		many(3), many(maxCachedKeys / 3), many(maxCachedKeys/3 + 1), many(maxCachedKeys), many(5000),
 		chunk.M("outer", many(200), "x", 1, "outer", many(300), "x", many(70)),
 		alike(50), alike(20_000), append(alike(500), alike(500)...),
 	}
 	c := chunk.NewCorpus(bodies...)
-	got, _ := fillAll(t, c.Bytes)
+	got, _ := buildAll(t, c.Bytes)
 	same(t, got, c.JSON)
 	same(t, got[:3], []string{`{"a":2}`, `{"b":2,"a":3}`, `{"b":3,"c":4,"a":5,"d":6}`})
 }
 
-func TestSizeIsExact(t *testing.T) {
+func TestBuild_SizeIsExact(t *testing.T) {
 	c := chunk.AccessLog(3, 20)
-	whole := New().Fill(c.Bytes, 0, testKey, largest)
+	whole := New().Build(c.Bytes, 0, testKey, largest)
 	exact := len(whole.Aggregate) + len(testKey)
 
-	p := New().Fill(c.Bytes, 0, testKey, Limit{exact, exact})
+	p := New().Build(c.Bytes, 0, testKey, Limit{exact, exact})
 	if p.Next != len(c.Bytes) || len(p.Aggregate)+len(testKey) != exact {
 		t.Errorf("limit %d: stopped at %d of %d", exact, p.Next, len(c.Bytes))
 	}
-	p = New().Fill(c.Bytes, 0, testKey, Limit{exact - 1, exact - 1})
-	if p.Records != 19 || p.Next != c.Ends[18] {
-		t.Errorf("limit %d: %d records, next %d", exact-1, p.Records, p.Next)
+	p = New().Build(c.Bytes, 0, testKey, Limit{exact - 1, exact - 1})
+	if p.UserRecords != 19 || p.Next != c.Ends[18] {
+		t.Errorf("limit %d: %d records, next %d", exact-1, p.UserRecords, p.Next)
 	}
 	same(t, open(t, p.Aggregate, testKey), c.JSON[:19])
 }
 
-func TestPartsJoinToTheWhole(t *testing.T) {
+func TestBuild_PartsJoinToTheChunk(t *testing.T) {
 	for name, c := range corpora(300) {
 		t.Run(name, func(t *testing.T) {
 			for _, limit := range []int{10_000, 33_333} {
 				a := New()
 				var got []string
 				for from := 0; from < len(c.Bytes); {
-					p := a.Fill(c.Bytes, from, testKey, Limit{limit, limit})
+					p := a.Build(c.Bytes, from, testKey, Limit{limit, limit})
 					if p.Aggregate == nil || p.TooLarge.Count > 0 || len(p.Aggregate)+len(testKey) > limit {
 						t.Fatalf("limit %d at %d: %d bytes, %+v", limit, from, len(p.Aggregate), p.TooLarge)
 					}
@@ -405,7 +405,7 @@ func TestPartsJoinToTheWhole(t *testing.T) {
 	}
 }
 
-func TestRecordTooLargeOnItsOwnIsLeftOut(t *testing.T) {
+func TestBuild_SkipsTooLargeRecord(t *testing.T) {
 	const limit = 2000
 	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
 	// The longest text for which {"log":"..."} fits into an aggregate of its own.
@@ -415,27 +415,27 @@ func TestRecordTooLargeOnItsOwnIsLeftOut(t *testing.T) {
 	}
 	c := chunk.NewCorpus(chunk.M("n", 1), at(longest+1), chunk.M("n", 2), at(longest), chunk.M("n", 3))
 	a := New()
-	first := a.Fill(c.Bytes, 0, testKey, Limit{limit, limit})
+	first := a.Build(c.Bytes, 0, testKey, Limit{limit, limit})
 	same(t, open(t, first.Aggregate, testKey), []string{c.JSON[0], c.JSON[2]})
 	if want := (Loss{1, c.Ends[0], c.Ends[1] - c.Ends[0]}); first.TooLarge != want {
 		t.Errorf("%+v, want %+v", first.TooLarge, want)
 	}
-	second := a.Fill(c.Bytes, first.Next, testKey, Limit{limit, limit})
+	second := a.Build(c.Bytes, first.Next, testKey, Limit{limit, limit})
 	if len(second.Aggregate)+len(testKey) != limit {
 		t.Errorf("the longest record makes %d bytes, want %d", len(second.Aggregate)+len(testKey), limit)
 	}
 	same(t, open(t, second.Aggregate, testKey), c.JSON[3:4])
-	third := a.Fill(c.Bytes, second.Next, testKey, Limit{limit, limit})
+	third := a.Build(c.Bytes, second.Next, testKey, Limit{limit, limit})
 	same(t, open(t, third.Aggregate, testKey), c.JSON[4:])
 }
 
-func TestRecordLargerThanTheOthersGoesAlone(t *testing.T) {
+func TestBuild_SingleRecordAboveRecordMax(t *testing.T) {
 	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
 	c := chunk.NewCorpus(at(100), at(100), at(1500), at(100), at(5000), at(100))
-	limit := Limit{Bytes: 1000, Alone: 2000}
+	limit := Limit{RecordMax: 1000, SingleRecordMax: 2000}
 	a := New()
 	for from, want := 0, [][]string{c.JSON[0:2], c.JSON[2:3], {c.JSON[3], c.JSON[5]}}; from < len(c.Bytes); want = want[1:] {
-		p := a.Fill(c.Bytes, from, testKey, limit)
+		p := a.Build(c.Bytes, from, testKey, limit)
 		same(t, open(t, p.Aggregate, testKey), want[0])
 		if from = p.Next; from == len(c.Bytes) && (len(want) != 1 || p.TooLarge.Count != 1) {
 			t.Errorf("%d parts left, %+v", len(want)-1, p.TooLarge)
@@ -443,11 +443,11 @@ func TestRecordLargerThanTheOthersGoesAlone(t *testing.T) {
 	}
 }
 
-func TestSteadyStateDoesNotAllocate(t *testing.T) {
+func TestBuild_DoesNotAllocate(t *testing.T) {
 	for name, c := range corpora(1000) {
 		t.Run(name, func(t *testing.T) {
 			a := New()
-			allocs := testing.AllocsPerRun(5, func() { a.Fill(c.Bytes, 0, testKey, largest) })
+			allocs := testing.AllocsPerRun(5, func() { a.Build(c.Bytes, 0, testKey, largest) })
 			if allocs != 0 {
 				t.Errorf("%v allocations for a chunk of %d records", allocs, len(c.JSON))
 			}
@@ -455,10 +455,10 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkFill counts bytes of the chunk. Beside each corpus stand, in the same
-// unit, the MD5 of its aggregated record, which is part of Fill, and the floor:
-// that MD5, and the SHA-256 and the base64 that a request needs after Fill.
-func BenchmarkFill(b *testing.B) {
+// BenchmarkBuild counts bytes of the chunk. For comparison, in the same unit: the
+// MD5 of the aggregated record, which is part of Build, and the floor, which is
+// that MD5 and the SHA-256 and base64 that a request needs after Build.
+func BenchmarkBuild(b *testing.B) {
 	for _, test := range []struct {
 		name string
 		c    chunk.Corpus
@@ -471,26 +471,26 @@ func BenchmarkFill(b *testing.B) {
 		c := test.c
 		b.Run(test.name, func(b *testing.B) {
 			a := New()
-			p := a.Fill(c.Bytes, 0, testKey, largest)
-			if p.Records != len(c.JSON) {
-				b.Fatalf("%d records of %d", p.Records, len(c.JSON))
+			p := a.Build(c.Bytes, 0, testKey, largest)
+			if p.UserRecords != len(c.JSON) {
+				b.Fatalf("%d records of %d", p.UserRecords, len(c.JSON))
 			}
 			b.SetBytes(int64(len(c.Bytes)))
 			b.ReportAllocs()
 			for b.Loop() {
-				a.Fill(c.Bytes, 0, testKey, largest)
+				a.Build(c.Bytes, 0, testKey, largest)
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.Records), "ns/record")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.UserRecords), "ns/record")
 		})
 		b.Run(test.name+"/MD5", func(b *testing.B) {
-			p := New().Fill(c.Bytes, 0, testKey, largest)
+			p := New().Build(c.Bytes, 0, testKey, largest)
 			b.SetBytes(int64(len(c.Bytes)))
 			for b.Loop() {
 				md5.Sum(p.Aggregate)
 			}
 		})
 		b.Run(test.name+"/floor", func(b *testing.B) {
-			p := New().Fill(c.Bytes, 0, testKey, largest)
+			p := New().Build(c.Bytes, 0, testKey, largest)
 			var text []byte
 			b.SetBytes(int64(len(c.Bytes)))
 			for b.Loop() {

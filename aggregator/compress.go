@@ -12,7 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Compression is how a user record is compressed.
+// Compression is the format that user records are compressed in.
 type Compression string
 
 // The values of Compression.
@@ -24,37 +24,41 @@ const (
 	Snappy       Compression = "snappy" // the block format, without framing
 )
 
-// MostLevel is the highest level of compression; the lowest is 1.
-func (c Compression) MostLevel() int {
+// MaxLevel is the highest compression level; the lowest is 1. It is 0 for
+// Uncompressed.
+func (c Compression) MaxLevel() int {
 	switch c {
 	case Gzip, Zlib:
 		return flate.BestCompression
 	case Zstd:
-		return 22 // zstd's own; the library has four speeds for them
+		return 22 // zstd's own levels, which the library maps to four speeds
 	case Snappy:
 		return 3
 	}
 	return 0
 }
 
-// compressor compresses one record after another.
+// compressor compresses user records one after another. It is not safe for
+// concurrent use.
 type compressor interface {
-	// compress appends what record becomes to dst.
+	// compress appends the compressed record to dst.
 	compress(dst, record []byte) []byte
 }
 
-// newCompressor returns nil for Uncompressed. Level 0 is the library's default.
+// newCompressor returns nil for Uncompressed, which has no levels. Level 0 is the
+// library's default.
 func newCompressor(c Compression, level int) (compressor, error) {
-	if level < 0 || level > c.MostLevel() {
-		return nil, fmt.Errorf("level %d of %q is not from 1 to %d", level, c, c.MostLevel())
+	if c == Uncompressed {
+		return nil, nil
+	}
+	if level < 0 || level > c.MaxLevel() {
+		return nil, fmt.Errorf("level %d of %q is not within 1 to %d", level, c, c.MaxLevel())
 	}
 	deflate := level
 	if level == 0 {
 		deflate = flate.DefaultCompression
 	}
 	switch c {
-	case Uncompressed:
-		return nil, nil
 	case Gzip:
 		w, err := gzip.NewWriterLevel(io.Discard, deflate)
 		return &streamed{writer: w}, err
@@ -68,7 +72,7 @@ func newCompressor(c Compression, level int) (compressor, error) {
 			zstd.WithEncoderConcurrency(1), // of this compressor; there is one for each worker
 			zstd.WithEncoderCRC(false),     // the aggregated record has a checksum
 			zstd.WithLowerEncoderMem(true),
-			zstd.WithZeroFrames(true), // an empty record is a frame too
+			zstd.WithZeroFrames(true), // an empty record is a frame as well
 		}
 		if level > 0 {
 			options = append(options, zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(level)))
@@ -76,7 +80,7 @@ func newCompressor(c Compression, level int) (compressor, error) {
 		e, err := zstd.NewWriter(nil, options...)
 		return frames{e}, err
 	}
-	return nil, fmt.Errorf("there is no %q", c)
+	return nil, fmt.Errorf("unknown format %q", c)
 }
 
 // streamed is for gzip and zlib.

@@ -6,11 +6,14 @@ import "encoding/binary"
 type eventClass uint8
 
 const (
-	isRecord eventClass = iota
-	// isMarker opens or closes a group of records and is no record itself.
-	isMarker
-	// isOther is well-formed msgpack, but no log event.
-	isOther
+	// recordEvent is a log record.
+	recordEvent eventClass = iota
+	// markerEvent opens or closes a group of records and is not a record itself.
+	markerEvent
+	// notEvent is a complete msgpack value, but not a log event.
+	notEvent
+	// malformedEvent is truncated or not msgpack.
+	malformedEvent
 )
 
 // Seconds of the timestamps that mark groups, as the OpenTelemetry input writes
@@ -21,40 +24,46 @@ const (
 	groupCloses = 0xfffffffe
 )
 
-// event reads what leads up to the body of the log event at chunk[i]:
-// [[timestamp, metadata], body] since Fluent Bit 2.1, [timestamp, body] before.
-// body is the position of the body's map. Where the value is no record, body is
-// the position behind the whole value, or broken.
-func event(chunk []byte, i int) (class eventClass, body int) {
-	if usual(chunk, i) {
-		return isRecord, i + usualBytes
+// readEvent reads the head of the log event at chunk[i]: [[timestamp, metadata],
+// body] since Fluent Bit 2.1, [timestamp, body] before. next is the offset of the
+// body, a map, of a record, and the offset after the value for the other classes.
+// It is not set for malformedEvent.
+func readEvent(chunk []byte, i int) (class eventClass, next int) {
+	if isCommonEvent(chunk, i) {
+		return recordEvent, i + commonHeadBytes
 	}
-	class, body = eventHead(chunk, i)
-	if class == isRecord {
-		return isRecord, body
+	class, body := readHead(chunk, i)
+	if class == recordEvent {
+		return recordEvent, body
 	}
-	return class, skip(chunk, i)
+	next, ok := skip(chunk, i)
+	if !ok {
+		return malformedEvent, 0
+	}
+	return class, next
 }
 
-// usualBytes is the size of what nearly every event begins with: an array of
-// two, of which the first is an array of a timestamp and an empty map.
-const usualBytes = 2 + 10 + 1
+// commonHeadBytes is the size of the head of nearly every event: an array of two,
+// of which the first is an array of a timestamp and an empty map.
+const commonHeadBytes = 2 + 10 + 1
 
-// usual reports whether the event at chunk[i] is a record that begins so, with a
-// small map behind it. It spares the general reader nothing but time.
-func usual(chunk []byte, i int) bool {
-	if len(chunk)-i <= usualBytes {
+// isCommonEvent reports whether the event at chunk[i] is a record with that head
+// and a small map. readHead reads such an event too, in more time.
+func isCommonEvent(chunk []byte, i int) bool {
+	if len(chunk)-i <= commonHeadBytes {
 		return false
 	}
-	h := chunk[i : i+usualBytes+1]
+	h := chunk[i : i+commonHeadBytes+1]
 	return binary.BigEndian.Uint32(h) == 0x9292d700 && binary.BigEndian.Uint32(h[4:]) < groupCloses &&
 		h[12] == 0x80 && h[13]&0xf0 == 0x80
 }
 
-func eventHead(chunk []byte, i int) (eventClass, int) {
+// readHead returns the class of the value at chunk[i], and the offset of the body
+// of a record. It returns notEvent for malformed values as well.
+func readHead(chunk []byte, i int) (eventClass, int) {
 	k, n, p := head(chunk, i)
 	if k != kindArray || n != 2 {
-		return isOther, broken
+		return notEvent, 0
 	}
 	k, n, inner := head(chunk, p)
 	withMetadata := k == kindArray && n == 2
@@ -62,34 +71,35 @@ func eventHead(chunk []byte, i int) (eventClass, int) {
 		p = inner
 	}
 	class, p := timestamp(chunk, p)
-	if class == isOther {
-		return isOther, broken
+	if class == notEvent {
+		return notEvent, 0
 	}
 	if withMetadata {
-		if k, _, next := head(chunk, p); next < 0 || k != kindMap {
-			return isOther, broken
+		if k, _, _ := head(chunk, p); k != kindMap {
+			return notEvent, 0
 		}
-		if p = skip(chunk, p); p < 0 {
-			return isOther, broken
+		var ok bool
+		if p, ok = skip(chunk, p); !ok {
+			return notEvent, 0
 		}
 	}
-	if k, _, next := head(chunk, p); next < 0 || k != kindMap {
-		return isOther, broken
+	if k, _, _ := head(chunk, p); k != kindMap {
+		return notEvent, 0
 	}
 	return class, p
 }
 
 // timestamp reads an event's timestamp: ext type 0 of 8 bytes (seconds and
-// nanoseconds, big-endian), an integer that is not negative, or a float. It
-// returns isOther where there is none.
-func timestamp(chunk []byte, i int) (eventClass, int) {
+// nanoseconds, big-endian), a non-negative integer, or a float. It returns
+// notEvent if the value is not a timestamp.
+func timestamp(chunk []byte, i int) (class eventClass, next int) {
 	k, n, p := head(chunk, i)
 	switch k {
 	case kindUint, kindFloat:
-		return isRecord, p
+		return recordEvent, p
 	case kindInt:
 		if int64(n) >= 0 {
-			return isRecord, p
+			return recordEvent, p
 		}
 	case kindExt:
 		if n != 8 || chunk[p] != 0 {
@@ -98,9 +108,9 @@ func timestamp(chunk []byte, i int) (eventClass, int) {
 		seconds := binary.BigEndian.Uint32(chunk[p+1:])
 		nanos := binary.BigEndian.Uint32(chunk[p+5:])
 		if (seconds == groupOpens || seconds == groupCloses) && nanos == 0 {
-			return isMarker, p + 9
+			return markerEvent, p + 9
 		}
-		return isRecord, p + 9
+		return recordEvent, p + 9
 	}
-	return isOther, broken
+	return notEvent, 0
 }

@@ -120,36 +120,36 @@ func tooNested(v any, depth, keyDepth int) bool {
 func eventBody(v any) (class eventClass, body chunk.Map) {
 	event, ok := v.([]any)
 	if !ok || len(event) != 2 {
-		return isOther, nil
+		return notEvent, nil
 	}
 	stamp := event[0]
 	if head, ok := stamp.([]any); ok {
 		if len(head) != 2 {
-			return isOther, nil
+			return notEvent, nil
 		}
 		if _, ok := head[1].(chunk.Map); !ok {
-			return isOther, nil
+			return notEvent, nil
 		}
 		stamp = head[0]
 	}
 	body, ok = event[1].(chunk.Map)
 	if !ok {
-		return isOther, nil
+		return notEvent, nil
 	}
 	switch stamp := stamp.(type) {
 	case chunk.EventTime:
 		if stamp.Nsec == 0 && (stamp.Sec == groupOpens || stamp.Sec == groupCloses) {
-			return isMarker, nil
+			return markerEvent, nil
 		}
 	case int64:
 		if stamp < 0 {
-			return isOther, nil
+			return notEvent, nil
 		}
 	case uint64, float32, float64:
 	default:
-		return isOther, nil
+		return notEvent, nil
 	}
-	return isRecord, body
+	return recordEvent, body
 }
 
 // means reports whether JSON text, as encoding/json reads it, says what the
@@ -269,21 +269,21 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var w jsonWriter
-		text, next := w.value([]byte("before"), b, 0, 0)
+		text, next, st := w.value([]byte("before"), b, 0, 0)
 		v, end, err := decode(b, 0)
 		switch {
-		case next == tooDeep:
+		case st == statusTooDeep:
 			if err == nil && !tooNested(v, 0, 0) {
 				t.Fatal("not too deep")
 			}
 			return
-		case next == broken:
+		case st != statusOK:
 			if err == nil && !tooNested(v, 0, 0) {
-				t.Fatalf("not broken: %v", v)
+				t.Fatalf("not malformed: %v", v)
 			}
 			return
 		case err != nil:
-			t.Fatalf("%s of what is broken: %v", text, err)
+			t.Fatalf("%s of a malformed value: %v", text, err)
 		case next != end:
 			t.Fatalf("ends at %d, want %d", next, end)
 		case tooNested(v, 0, 0):
@@ -307,16 +307,16 @@ func FuzzJSON(f *testing.F) {
 		}
 		// What the writer remembers of a value must not show.
 		for range 2 {
-			if again, next := w.value(nil, b, 0, 0); !bytes.Equal(again, text) || next != end {
+			if again, next, _ := w.value(nil, b, 0, 0); !bytes.Equal(again, text) || next != end {
 				t.Fatalf("once more: %s, want %s", again, text)
 			}
 		}
 	})
 }
 
-// FuzzFill: any bytes are read, whatever of them are records is in the
+// FuzzBuild: any bytes are read, whatever of them are records is in the
 // aggregates, all others are accounted for, and parts join to the whole.
-func FuzzFill(f *testing.F) {
+func FuzzBuild(f *testing.F) {
 	for _, c := range corpora(3) {
 		f.Add(c.Bytes, uint16(300))
 		f.Add(c.LegacyBytes(), uint16(0))
@@ -329,7 +329,7 @@ func FuzzFill(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, room uint16) {
 		// What a plain reading finds in the chunk.
 		var want []string
-		var markers, others, deep, readable int
+		var others, deep, readable int
 		for readable < len(data) {
 			v, next, err := decode(data, readable)
 			if err != nil {
@@ -337,9 +337,8 @@ func FuzzFill(f *testing.F) {
 			}
 			readable = next
 			switch class, body := eventBody(v); {
-			case class == isMarker:
-				markers++
-			case class == isOther:
+			case class == markerEvent:
+			case class == notEvent:
 				others++
 			case tooNested(body, 0, 0):
 				deep++
@@ -350,15 +349,15 @@ func FuzzFill(f *testing.F) {
 
 		a := New()
 		for range 2 { // the second time with what the first one left behind
-			p := a.Fill(data, 0, testKey, Limit{math.MaxInt, math.MaxInt})
+			p := a.Build(data, 0, testKey, Limit{math.MaxInt, math.MaxInt})
 			var got []string
 			if p.Aggregate != nil {
 				got = open(t, p.Aggregate, testKey)
 			}
 			same(t, got, want)
-			if p.Next != len(data) || p.Records != len(want) || p.Markers != markers || p.NotEvents.Count != others ||
+			if p.Next != len(data) || p.UserRecords != len(want) || p.NotEvents.Count != others ||
 				p.TooDeep.Count != deep || p.TooLarge.Count != 0 {
-				t.Fatalf("%+v, want %d records, %d markers, %d others, %d too deep", p, len(want), markers, others, deep)
+				t.Fatalf("%+v, want %d records, %d others, %d too deep", p, len(want), others, deep)
 			}
 			if lost := p.Unreadable; lost.Bytes != len(data)-readable || lost.Count > 0 && lost.Offset != readable {
 				t.Fatalf("unreadable %+v, want from %d of %d", lost, readable, len(data))
@@ -366,34 +365,33 @@ func FuzzFill(f *testing.F) {
 		}
 
 		// In parts, and some records too large for any.
-		limit := Limit{Bytes: 100 + int(room)}
-		limit.Alone = limit.Bytes + int(room)/2
+		limit := Limit{RecordMax: 100 + int(room)}
+		limit.SingleRecordMax = limit.RecordMax + int(room)/2
 		around := kpl.HeadBytes(testKey) + kpl.DigestBytes + len(testKey)
 		var fitting []string
 		large := 0
 		for _, text := range want {
-			if around+kpl.RecordBytes(len(text)) > limit.Alone {
+			if around+kpl.RecordBytes(len(text)) > limit.SingleRecordMax {
 				large++
 			} else {
 				fitting = append(fitting, text)
 			}
 		}
 		var got []string
-		var sum Part
+		var sum Result
 		for from := 0; from < len(data); {
-			p := a.Fill(data, from, testKey, limit)
+			p := a.Build(data, from, testKey, limit)
 			if p.Next <= from {
 				t.Fatalf("no progress at %d of %d", from, len(data))
 			}
 			if p.Aggregate != nil {
 				size := len(p.Aggregate) + len(testKey)
-				if size > limit.Bytes && p.Records > 1 || size > limit.Alone {
-					t.Fatalf("%d records of %d bytes, limit %+v", p.Records, size, limit)
+				if size > limit.RecordMax && p.UserRecords > 1 || size > limit.SingleRecordMax {
+					t.Fatalf("%d records of %d bytes, limit %+v", p.UserRecords, size, limit)
 				}
 				got = append(got, open(t, p.Aggregate, testKey)...)
 			}
-			sum.Records += p.Records
-			sum.Markers += p.Markers
+			sum.UserRecords += p.UserRecords
 			sum.NotEvents.Count += p.NotEvents.Count
 			sum.TooDeep.Count += p.TooDeep.Count
 			sum.TooLarge.Count += p.TooLarge.Count
@@ -401,10 +399,10 @@ func FuzzFill(f *testing.F) {
 			from = p.Next
 		}
 		same(t, got, fitting)
-		if sum.Records != len(fitting) || sum.Markers != markers || sum.NotEvents.Count != others || sum.TooDeep.Count != deep ||
+		if sum.UserRecords != len(fitting) || sum.NotEvents.Count != others || sum.TooDeep.Count != deep ||
 			sum.TooLarge.Count != large || sum.Unreadable.Bytes != len(data)-readable {
-			t.Fatalf("parts come to %+v, want %d records, %d markers, %d others, %d too deep, %d too large",
-				sum, len(fitting), markers, others, deep, large)
+			t.Fatalf("parts come to %+v, want %d records, %d others, %d too deep, %d too large",
+				sum, len(fitting), others, deep, large)
 		}
 	})
 }
@@ -420,8 +418,8 @@ func FuzzSizes(f *testing.F) {
 			return
 		}
 		key := strings.Repeat("k", 1+int(keyBytes))
-		limit := Limit{Bytes: int(room)}
-		limit.Alone = limit.Bytes + int(alone)
+		limit := Limit{RecordMax: int(room)}
+		limit.SingleRecordMax = limit.RecordMax + int(alone)
 		c := chunk.New()
 		var texts []string
 		for i := 0; i+1 < len(sizes); i += 2 {
@@ -432,7 +430,7 @@ func FuzzSizes(f *testing.F) {
 		ends := append([]int{0}, c.Ends()...)
 		a := New()
 		for from := 0; from < len(c.Bytes()); {
-			p := a.Fill(c.Bytes(), from, key, limit)
+			p := a.Build(c.Bytes(), from, key, limit)
 			first, next := slices.Index(ends, from), slices.Index(ends, p.Next)
 			if next <= first {
 				t.Fatalf("from %d to %d", from, p.Next)
@@ -441,30 +439,30 @@ func FuzzSizes(f *testing.F) {
 			var held []string
 			dropped := 0
 			for _, text := range texts[first:next] {
-				if measured(key, text) > limit.Alone {
+				if measured(key, text) > limit.SingleRecordMax {
 					dropped++
 				} else {
 					held = append(held, text)
 				}
 			}
-			if dropped != p.TooLarge.Count || len(held) != p.Records {
-				t.Fatalf("%d records and %d too large, want %d and %d", p.Records, p.TooLarge.Count, len(held), dropped)
+			if dropped != p.TooLarge.Count || len(held) != p.UserRecords {
+				t.Fatalf("%d records and %d too large, want %d and %d", p.UserRecords, p.TooLarge.Count, len(held), dropped)
 			}
 			if p.Aggregate != nil {
 				size := len(p.Aggregate) + len(key)
 				if want := measured(key, held...); size != want {
 					t.Fatalf("%d bytes, the generated code makes %d", size, want)
 				}
-				if size > limit.Bytes && len(held) > 1 {
+				if size > limit.RecordMax && len(held) > 1 {
 					t.Fatalf("%d records of %d bytes, limit %+v", len(held), size, limit)
 				}
 			}
 			// The next that is not too large did not fit.
 			for _, text := range texts[next:] {
-				if measured(key, text) > limit.Alone {
+				if measured(key, text) > limit.SingleRecordMax {
 					continue
 				}
-				if size := measured(key, append(slices.Clone(held), text)...); size <= limit.Bytes {
+				if size := measured(key, append(slices.Clone(held), text)...); size <= limit.RecordMax {
 					t.Fatalf("another one would have fit into %d, limit %+v", size, limit)
 				}
 				break

@@ -11,7 +11,7 @@ import (
 
 // The texts come from Fluent Bit's own kinesis_streams output with
 // json.escape_unicode off, except where that is no JSON or loses information.
-func TestJSONText(t *testing.T) {
+func TestJSON_Text(t *testing.T) {
 	raw := func(b ...byte) chunk.Raw { return b }
 	for _, test := range []struct {
 		name string
@@ -86,8 +86,8 @@ func TestJSONText(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var w jsonWriter
 			b := chunk.AppendValue(nil, test.v)
-			got, next := w.value([]byte("before"), b, 0, 0)
-			if want := "before" + test.want; string(got) != want || next != len(b) {
+			got, next, st := w.value([]byte("before"), b, 0, 0)
+			if want := "before" + test.want; string(got) != want || next != len(b) || st != statusOK {
 				t.Errorf("got %s and position %d, want %s and %d", got, next, want, len(b))
 			}
 		})
@@ -95,7 +95,7 @@ func TestJSONText(t *testing.T) {
 }
 
 // Each byte at each place of a word, with each kind of neighbour.
-func TestStringsOfEveryByteAndLength(t *testing.T) {
+func TestJSON_StringsOfEachByteAndLength(t *testing.T) {
 	for c := range 256 {
 		for length := 1; length < 20; length++ {
 			for at := range length {
@@ -113,7 +113,7 @@ func TestStringsOfEveryByteAndLength(t *testing.T) {
 
 // Every decimal of up to four digits, at each place of the point, and doubles
 // next to it.
-func TestDecimals(t *testing.T) {
+func TestJSON_Decimals(t *testing.T) {
 	for digits := range 10_000 {
 		for point := 0; point <= 12; point++ {
 			v, err := strconv.ParseFloat(strconv.Itoa(digits)+"e-"+strconv.Itoa(point), 64)

@@ -2,25 +2,35 @@ package aggregator
 
 import "encoding/binary"
 
-// maxDepth bounds how deep maps and arrays may nest in a record, the record's
-// own map counted as 1. Source: the contract of this plugin; Fluent Bit's own
-// parsers stay far below it.
+// maxDepth bounds the nesting of maps and arrays in a record; the record's own map
+// counts as 1. Fluent Bit's own parsers stay far below this number.
 const maxDepth = 100
 
-// A position in a chunk is an int offset; a function that reads returns the
-// position behind what it read, or one of these.
+// status says how reading or writing a value ended. A position in a chunk is an
+// int offset; functions that read return the offset after what they read, which
+// is only valid with statusOK.
+type status uint8
+
 const (
-	// broken: the bytes end inside of a value or are not msgpack (0xc1).
-	broken = -1
-	// tooDeep: well formed so far, but nested deeper than we follow.
-	tooDeep = -2
+	statusOK status = iota
+	// statusMalformed: the bytes are truncated or not msgpack.
+	statusMalformed
+	// statusTooDeep: the value is nested deeper than maxDepth.
+	statusTooDeep
+	// statusNoLogKey: the record has no value for Transform.LogKey.
+	statusNoLogKey
+	// statusRepeatedKey: a map has a key twice, or keys that cannot be cached. It
+	// never leaves jsonWriter.
+	statusRepeatedKey
 )
 
 // kind groups the lead bytes of msgpack by what follows them.
 type kind uint8
 
 const (
-	kindReserved kind = iota // 0xc1, never used by msgpack
+	// kindMalformed is the lead byte 0xc1, which msgpack never uses, and any value
+	// that is truncated.
+	kindMalformed kind = iota
 	kindNil
 	kindBool
 	kindUint
@@ -38,7 +48,7 @@ const (
 // count that the lead byte holds.
 type lead struct {
 	kind  kind
-	width uint8 // bytes of the number behind the lead byte: 0, 1, 2, 4 or 8
+	width uint8 // bytes of the number after the lead byte: 0, 1, 2, 4 or 8
 	fixed uint8 // where width is 0: length, count, or 1 for true
 }
 
@@ -81,18 +91,18 @@ func makeLeads() (t [256]lead) {
 // head reads the head of the value at b[i]: its kind and the number in it, which
 // is the value itself (nil, bool, int, the bits of a float), the length of the
 // payload (str, bin, ext without its type byte), or the count of members (array,
-// map). next is the position behind the head, or broken. What a head promises is
-// checked against what is left of b: a payload is there, and members have at
-// least a byte each.
+// map). next is the offset after the head. The lengths and counts are checked
+// against what is left of b: a payload is complete, and members have at least a
+// byte each. If not, the kind is kindMalformed.
 func head(b []byte, i int) (k kind, n uint64, next int) {
 	if i >= len(b) {
-		return 0, 0, broken
+		return kindMalformed, 0, 0
 	}
 	l := leads[b[i]]
 	n, next = uint64(l.fixed), i+1
 	if l.width != 0 {
 		if len(b)-next < int(l.width) {
-			return 0, 0, broken
+			return kindMalformed, 0, 0
 		}
 		switch l.width {
 		case 1:
@@ -106,31 +116,31 @@ func head(b []byte, i int) (k kind, n uint64, next int) {
 		}
 		next += int(l.width)
 	}
-	least := uint64(0)
+	minBytes := uint64(0)
 	switch l.kind {
 	case kindNil, kindBool, kindUint, kindFloat:
 		return l.kind, n, next
-	case kindReserved:
-		return 0, 0, broken
+	case kindMalformed:
+		return kindMalformed, 0, 0
 	case kindInt:
 		// Sign-extend from the width that was read.
 		shift := 64 - 8*max(uint(l.width), 1)
 		return kindInt, uint64(int64(n<<shift) >> shift), next
 	case kindStr, kindBin, kindArray:
-		least = n
+		minBytes = n
 	case kindExt:
-		least = n + 1
+		minBytes = n + 1
 	case kindMap:
-		least = 2 * n
+		minBytes = 2 * n
 	}
-	if least > uint64(len(b)-next) {
-		return 0, 0, broken
+	if minBytes > uint64(len(b)-next) {
+		return kindMalformed, 0, 0
 	}
 	return l.kind, n, next
 }
 
-// shortString returns the end of the string of up to 31 bytes behind the one lead
-// byte b[i], or 0 if there is none, or not all of it.
+// shortString returns the end of the string of up to 31 bytes at b[i], or 0 if
+// there is no such string, or it is truncated.
 func shortString(b []byte, i int) int {
 	if i < len(b) && b[i]&0xe0 == 0xa0 {
 		if end := i + 1 + int(b[i]&0x1f); end <= len(b) {
@@ -140,17 +150,16 @@ func shortString(b []byte, i int) int {
 	return 0
 }
 
-// skip returns the position behind the value at b[i], however deep it nests, or
-// broken. It counts the values that are still to come instead of recursing, so
-// no nesting exhausts the stack.
-func skip(b []byte, i int) int {
+// skip returns the offset after the value at b[i], however deep it is nested. It
+// counts the remaining values instead of recursing, so that no nesting exhausts
+// the stack. ok is false if the value is malformed.
+func skip(b []byte, i int) (next int, ok bool) {
 	for due := uint64(1); due > 0; due-- {
-		k, n, next := head(b, i)
-		if next < 0 {
-			return broken
-		}
-		i = next
+		k, n, p := head(b, i)
+		i = p
 		switch k {
+		case kindMalformed:
+			return 0, false
 		case kindStr, kindBin:
 			i += int(n)
 		case kindExt:
@@ -161,5 +170,5 @@ func skip(b []byte, i int) int {
 			due += 2 * n
 		}
 	}
-	return i
+	return i, true
 }

@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// appendUint appends what logs count with, numbers of up to eight digits,
-// without the general formatter.
+// appendUint appends n. Numbers of up to eight digits, which are most of those in
+// logs, do not go through the general formatter.
 func appendUint(dst []byte, n uint64) []byte {
 	if n >= 1e8 {
 		return strconv.AppendUint(dst, n, 10)
@@ -28,7 +28,7 @@ func appendUint(dst []byte, n uint64) []byte {
 // appendFloat appends a double as JSON. The text is Fluent Bit's (`%.1f` for
 // whole numbers that fit into 64 bits, else `%.16g`) where that reads back as
 // the same number, else the shortest text that does. NaN and infinities, which
-// JSON does not have, are null.
+// JSON lacks, are null.
 func appendFloat(dst []byte, f float64) []byte {
 	if dst, done := appendWholeOrNull(dst, f); done {
 		return dst
@@ -55,16 +55,15 @@ func appendFloat(dst []byte, f float64) []byte {
 	return dst
 }
 
-// maxDecimals is how many digits behind the point appendShortDecimal tries.
+// maxDecimals is the number of digits after the point that appendShortDecimal tries.
 const maxDecimals = 6
 
-// powersOfTen are as far as appendShortDecimal needs them; up to 1e22 they are
-// exact.
+// powersOfTen are those that appendShortDecimal needs; they are exact up to 1e22.
 var powersOfTen = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
 	1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19}
 
-// appendShortDecimal appends the doubles that logs are full of, such as 0.25 or
-// 1234.567, without the general formatter. f is not a whole number.
+// appendShortDecimal appends doubles such as 0.25 or 1234.567, which are common in
+// logs, without the general formatter. f is not a whole number.
 func appendShortDecimal(dst []byte, f float64) ([]byte, bool) {
 	a := math.Abs(f)
 	if !(a >= 1e-4 && a < 1e8) {
@@ -76,10 +75,10 @@ func appendShortDecimal(dst []byte, f float64) ([]byte, bool) {
 		if float64(whole)/power != a {
 			continue
 		}
-		// whole/power reads back as f: both are exact, and a quotient is the
-		// double nearest to the true one. `%.16g` has the same digits if no
-		// other number of 16 digits is nearer to f: if f is less than half of
-		// one in the 16th digit away. A bit less, since the product is rounded.
+		// whole/power reads back as f: both are exact, and the quotient is the
+		// double nearest to the true one. `%.16g` has the same digits if no other
+		// number of 16 digits is nearer to f, that is, if f is less than half a unit
+		// of the 16th digit away; 0.4999, because the product is rounded.
 		first := -decimals // the exponent of ten of the first digit
 		for uint64(powersOfTen[first+decimals+1]) <= whole {
 			first++
@@ -95,7 +94,7 @@ func appendShortDecimal(dst []byte, f float64) ([]byte, bool) {
 		dst = appendUint(dst, whole/unit)
 		point := len(dst)
 		dst = appendUint(dst, unit+whole%unit)
-		dst[point] = '.' // in the place of the leading 1
+		dst[point] = '.' // replaces the leading 1
 		return dst, true
 	}
 	return dst, false
@@ -124,9 +123,10 @@ func appendFloat32(dst []byte, f float32) []byte {
 	return appendG16(dst, float64(f))
 }
 
-// appendWholeOrNull handles the doubles that need no digits behind the point:
+// appendWholeOrNull handles the doubles that need no digits after the point:
 // whole numbers in the range of int64, NaN and infinities. A whole number
-// beyond is left to `%.16g`, as the engine's test for one is a cast to int64.
+// outside is left to `%.16g`, because the engine tests for one with a cast to
+// int64.
 func appendWholeOrNull(dst []byte, f float64) ([]byte, bool) {
 	if f >= -1<<63 && f < 1<<63 {
 		whole := int64(f)

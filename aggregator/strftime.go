@@ -12,22 +12,22 @@ import (
 )
 
 // The seconds that strftime can show with a year of four digits: 1 to 9999. A
-// timestamp beyond, which is none, is shown as the nearest of these.
+// timestamp outside of that range is shown as its nearest end.
 const (
 	firstSecond = -62135596800
 	lastSecond  = 253402300799
 )
 
-// CheckTimeFormat returns an error where there is no such format. It is
-// strftime's, with %s for the Unix time, and below the second %L or %3N for
-// milliseconds, %f or %6N for microseconds, %N or %9N for nanoseconds.
+// CheckTimeFormat returns an error if format is invalid. The conversions are
+// strftime's, with %s for the Unix time, and for fractions of a second %L or %3N
+// (milliseconds), %f or %6N (microseconds), %N or %9N (nanoseconds).
 func CheckTimeFormat(format string) error {
 	_, err := newClock(format)
 	return err
 }
 
-// moment reads the timestamp at chunk[i], which is known to be one.
-func moment(chunk []byte, i int) (seconds int64, nanos uint32) {
+// timeOf reads the timestamp at chunk[i], which is valid.
+func timeOf(chunk []byte, i int) (seconds int64, nanos uint32) {
 	k, n, p := head(chunk, i)
 	switch k {
 	case kindExt:
@@ -51,27 +51,27 @@ func moment(chunk []byte, i int) (seconds int64, nanos uint32) {
 	}
 }
 
-// clock writes times as JSON strings. It formats a second once and then, for as
-// long as the second is the same, only the digits below it.
+// clock writes times as JSON strings. It formats each second once, and while the
+// second stays the same only its fraction.
 type clock struct {
 	format []timePiece
 	second int64
-	text   []byte // of the second, with room for the fractions
+	text   []byte // of the second, with zeros for its fractions
 	spaces []fraction
 }
 
-// timePiece is a literal text, a conversion of strftime, or a fraction of a
-// second of so many digits.
+// timePiece is a literal, a conversion of strftime, or a fraction of a second with
+// a number of digits.
 type timePiece struct {
 	literal    string
 	conversion *strftime.Strftime
 	digits     int
 }
 
-// fraction is where in the text the digits of a fraction of a second stand.
+// fraction is the offset in the text of the digits of a fraction of a second.
 type fraction struct{ at, digits int }
 
-// fractions are the conversions that strftime does not have.
+// fractions are the conversions that strftime lacks.
 var fractions = []struct {
 	conversion string
 	digits     int
@@ -79,14 +79,14 @@ var fractions = []struct {
 	{"%L", 3}, {"%3N", 3}, {"%f", 6}, {"%6N", 6}, {"%N", 9}, {"%9N", 9},
 }
 
-// unixTime is %s, which the library leaves out unless asked.
+// unixTime is %s, which is not in the library's default set.
 var unixTime = strftime.WithSpecification('s', strftime.AppendFunc(func(b []byte, t time.Time) []byte {
 	return strconv.AppendInt(b, t.Unix(), 10)
 }))
 
-// newClock reads a format. Each conversion stands for itself: the library joins
-// neighbours into one layout of the time package, in which some texts mean
-// something else.
+// newClock parses a format. Each conversion is passed to the library alone, because
+// it joins neighbours into one layout of the time package, in which literals can
+// have a meaning.
 func newClock(format string) (*clock, error) {
 	c := &clock{second: math.MinInt64}
 	for format != "" {
@@ -109,7 +109,7 @@ func newClock(format string) (*clock, error) {
 			}
 			var err error
 			if piece.conversion, err = strftime.New(format[:bytes], unixTime); err != nil {
-				return nil, fmt.Errorf("strftime has no %q", format[:bytes])
+				return nil, fmt.Errorf("strftime has no conversion %q", format[:bytes])
 			}
 		}
 		c.format = append(c.format, piece)
@@ -159,7 +159,7 @@ func (c *clock) set(seconds int64) {
 	c.text = append(text, '"')
 }
 
-// escapeFrom makes text[at:] what it is within a JSON string.
+// escapeFrom escapes text[at:] for a JSON string.
 func escapeFrom(text []byte, at int) []byte {
 	end := len(text)
 	text = appendString(text, text, at, end)

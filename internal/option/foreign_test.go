@@ -105,7 +105,7 @@ func TestShapingOptionsThatAreNotAllowed(t *testing.T) {
 		options []string
 		want    []string
 	}{
-		{[]string{"time_key_format", "%Y-%Q"}, []string{`option time_key_format: "%Y-%Q" is not allowed`, `strftime has no "%Q"`, "%Y-%m-%d"}},
+		{[]string{"time_key_format", "%Y-%Q"}, []string{`option time_key_format: "%Y-%Q" is not allowed`, `strftime has no conversion "%Q"`, "%Y-%m-%d"}},
 		{[]string{"time_format", "100%"}, []string{"option time_format", `"%"`}},
 		{[]string{"include_time_key", "1"}, []string{`option include_time_key: "1"`, "true, on or yes"}},
 		{[]string{"include_tag_key", "x"}, []string{`option include_tag_key: "x"`, "true, on or yes"}},

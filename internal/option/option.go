@@ -148,9 +148,9 @@ func (c *Config) options() []Option {
 		{Name: "compression", Default: Uncompressed,
 			value: word(&c.Compression, Uncompressed, string(aggregator.Gzip), string(aggregator.Zlib), string(aggregator.Zstd), string(aggregator.Snappy)),
 			Help:  "Compress each user record on its own; `snappy` is the block format."},
-		{Name: "compression_level", value: number(&c.CompressionLevel, 1, aggregator.Zstd.MostLevel()),
+		{Name: "compression_level", value: number(&c.CompressionLevel, 1, aggregator.Zstd.MaxLevel()),
 			Help: fmt.Sprintf("1 is fastest; `gzip` and `zlib` go to %d, `zstd` to %d, `snappy` to %d. Default: the library's.",
-				aggregator.Gzip.MostLevel(), aggregator.Zstd.MostLevel(), aggregator.Snappy.MostLevel())},
+				aggregator.Gzip.MaxLevel(), aggregator.Zstd.MaxLevel(), aggregator.Snappy.MaxLevel())},
 		{Name: "max_record_size", Default: fmt.Sprint(kpl.DefaultMaxRecordBytes),
 			value: size(&c.MaxRecordBytes, 1000, kpl.LargestMaxRecordBytes),
 			Help:  "Largest record, partition key included; not above the stream's own limit."},
@@ -228,7 +228,7 @@ func (c *Config) check() (warnings []string, errs []error) {
 			warnings = append(warnings, fmt.Sprintf("option %s has no effect: data_keys does not list %q", o.name, o.key))
 		}
 	}
-	switch most := aggregator.Compression(c.Compression).MostLevel(); {
+	switch most := aggregator.Compression(c.Compression).MaxLevel(); {
 	case c.CompressionLevel == 0:
 	case most == 0:
 		bad("compression_level: it is set and compression is not: write gzip, zlib, zstd or snappy there, or remove compression_level")

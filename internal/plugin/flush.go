@@ -55,9 +55,9 @@ func (f *flush) deliver() Outcome {
 			return Retry
 		}
 		key := f.in.keys.next(f.tag)
-		part := f.agg.Fill(f.chunk, f.at.offset, key, f.limit())
+		part := f.agg.Build(f.chunk, f.at.offset, key, f.limit())
 		if f.in.drop && (part.Next < len(f.chunk) || part.TooLarge.Count > 0) {
-			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", f.limit().Bytes))
+			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", f.limit().RecordMax))
 		}
 		if part.Aggregate != nil {
 			f.logSplit()
@@ -68,12 +68,12 @@ func (f *flush) deliver() Outcome {
 			case err == nil:
 				f.acceptedPart(recordBytes, f.in.now().Sub(began))
 			case !tooLarge(v, recordBytes):
-				f.shrink(v, part.Records, recordBytes)
+				f.shrink(v, part.LogRecords, recordBytes)
 				f.logFailure(v, err)
 				return Retry
 			case f.in.drop:
 				return f.giveUp(fmt.Sprintf("is refused by the stream (%v)", err))
-			case part.Records > 1:
+			case part.LogRecords > 1:
 				f.lowerLimit(err)
 				continue
 			default:
@@ -95,11 +95,11 @@ func (f *flush) deliver() Outcome {
 
 // limit bounds the next record.
 func (f *flush) limit() aggregator.Limit {
-	bytes := int(f.in.limitBytes.Load())
+	recordMax := int(f.in.limitBytes.Load())
 	if f.at.maxPartBytes > 0 {
-		bytes = min(bytes, f.at.maxPartBytes)
+		recordMax = min(recordMax, f.at.maxPartBytes)
 	}
-	return aggregator.Limit{Bytes: bytes, Alone: f.in.maxBytes}
+	return aggregator.Limit{RecordMax: recordMax, SingleRecordMax: f.in.maxBytes}
 }
 
 // tooLarge reports whether the stream only accepts smaller records. A refusal for
@@ -109,7 +109,7 @@ func tooLarge(v kinesis.Verdict, recordBytes int) bool {
 }
 
 // put sends one part. The verdict is that on the error, if there is one.
-func (f *flush) put(key string, part aggregator.Part) (kinesis.Verdict, error) {
+func (f *flush) put(key string, part aggregator.Result) (kinesis.Verdict, error) {
 	began := time.Now()
 	receipt, err := f.in.sender.PutRecord(f.ctx, f.stream, key, part.Aggregate)
 	took := time.Since(began)
@@ -120,12 +120,12 @@ func (f *flush) put(key string, part aggregator.Part) (kinesis.Verdict, error) {
 		return v, err
 	}
 	f.in.metrics.putRecords("", 1)
-	f.in.metrics.records("", part.Records)
+	f.in.metrics.records("", part.UserRecords)
 	f.in.metrics.chunkBytes("", part.Next-f.at.offset)
 	f.in.metrics.aggregateBytes("", len(part.Aggregate))
 	f.in.firstDelivery.Do(func() {
 		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, user records: %d, bytes: %d, time: %d ms",
-			f.stream, receipt.ShardID, part.Records, len(part.Aggregate), took.Milliseconds()))
+			f.stream, receipt.ShardID, part.UserRecords, len(part.Aggregate), took.Milliseconds()))
 	})
 	for _, line := range f.in.failures.succeeded(f.stream, kinesis.Causes()) {
 		f.in.log(engine.Info, line)
@@ -199,7 +199,7 @@ func (f *flush) logSplit() {
 	}
 	f.in.split.Do(func() {
 		f.in.log(engine.Warn, fmt.Sprintf("%s does not fit into one record of %d bytes and is sent as several; for one PutRecord a chunk, raise the stream's limit with UpdateMaxRecordSize and then max_record_size",
-			f.chunkText(), f.limit().Bytes))
+			f.chunkText(), f.limit().RecordMax))
 	})
 }
 
@@ -223,7 +223,7 @@ func (f *flush) logRetry(level engine.Level, cause, text string) {
 }
 
 // logLosses logs what of the chunk is not sent, by kind, at most once a minute.
-func (f *flush) logLosses(p aggregator.Part) {
+func (f *flush) logLosses(p aggregator.Result) {
 	for _, l := range losses(p) {
 		if l.Count == 0 {
 			continue

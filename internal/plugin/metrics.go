@@ -61,7 +61,7 @@ type loss struct {
 }
 
 // losses lists what a part has lost, each kind with its count, which can be 0.
-func losses(p aggregator.Part) []loss {
+func losses(p aggregator.Result) []loss {
 	return []loss{
 		{p.Unreadable, "unreadable", "the rest of the chunk, which is truncated or not msgpack", true},
 		{p.NotEvents, "not_an_event", "values that are not log events", true},
@@ -73,7 +73,7 @@ func losses(p aggregator.Part) []loss {
 
 func lossReasons() []string {
 	var reasons []string
-	for _, l := range losses(aggregator.Part{}) {
+	for _, l := range losses(aggregator.Result{}) {
 		reasons = append(reasons, l.reason)
 	}
 	return reasons

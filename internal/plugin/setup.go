@@ -21,7 +21,7 @@ type setup struct {
 func prepare(c option.Config) (setup, error) {
 	keys, badKey := parsePartitionKeys(c.FixedPartitionKey)
 	streams, badStream := parseStreamNames(c.Stream)
-	newAggregator, err := aggregator.Shaped(shaping(c))
+	newAggregator, err := aggregator.Factory(transform(c))
 	if err != nil {
 		// Not for want of checks in package option.
 		err = fmt.Errorf("options that shape records: %w", err)
@@ -29,8 +29,8 @@ func prepare(c option.Config) (setup, error) {
 	return setup{c, keys, streams, newAggregator}, errors.Join(badKey, badStream, err)
 }
 
-func shaping(c option.Config) aggregator.Shaping {
-	s := aggregator.Shaping{
+func transform(c option.Config) aggregator.Transform {
+	s := aggregator.Transform{
 		TimeKey:          c.TimeKey,
 		TimeFormat:       c.TimeKeyFormat,
 		TagKey:           c.TagKey,

@@ -434,13 +434,13 @@ func has(t *testing.T, shard [2]string, g Group) bool {
 // generator makes aggregates, the same in every run.
 type generator struct {
 	r      *rand.Rand
-	fill   *aggregator.Aggregator
+	agg    *aggregator.Aggregator
 	corpus []chunk.Corpus
 }
 
 func newGenerator() *generator {
 	return &generator{
-		r: rand.New(rand.NewPCG(seed, 0)), fill: aggregator.New(),
+		r: rand.New(rand.NewPCG(seed, 0)), agg: aggregator.New(),
 		corpus: []chunk.Corpus{chunk.AccessLog(seed, 8000), chunk.Kubernetes(seed, 4000), chunk.Numbers(seed, 2000)},
 	}
 }
@@ -474,10 +474,10 @@ func (g *generator) filled() ([]byte, Group) {
 }
 
 func (g *generator) aggregate(events []byte, key string, texts []string) ([]byte, Group) {
-	limit := aggregator.Limit{Bytes: kpl.DefaultMaxRecordBytes, Alone: kpl.DefaultMaxRecordBytes}
-	part := g.fill.Fill(events, 0, key, limit)
+	limit := aggregator.Limit{RecordMax: kpl.DefaultMaxRecordBytes, SingleRecordMax: kpl.DefaultMaxRecordBytes}
+	part := g.agg.Build(events, 0, key, limit)
 	var group Group
-	for _, text := range texts[:part.Records] {
+	for _, text := range texts[:part.UserRecords] {
 		group.Users = append(group.Users, User{Key: key, Data: []byte(text)})
 	}
 	return bytes.Clone(part.Aggregate), group

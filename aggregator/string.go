@@ -10,8 +10,8 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// plain[c] says that byte c stands for itself in a JSON string: printable ASCII
-// without quote and backslash. DEL is escaped, as the engine does.
+// plain[c] reports whether byte c needs no escape in a JSON string: printable ASCII
+// without quote and backslash. DEL is escaped, as in the engine.
 var plain = func() (t [256]bool) {
 	for c := 0x20; c < 0x7f; c++ {
 		t[c] = c != '"' && c != '\\'
@@ -19,18 +19,18 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
-// wordBytes is how many bytes the loops below look at and copy at a time.
+// wordBytes is the number of bytes that the loops below check and copy at a time.
 const wordBytes = 8
 
 // appendString appends b[from:to] as a JSON string with its quotes, in Fluent
 // Bit's rendering with json.escape_unicode off: control characters, quote,
 // backslash and DEL are escaped, valid UTF-8 stays as it is. Each byte that is
-// not part of valid UTF-8 becomes U+FFFD. b may alias the bytes of dst, and what
-// stands behind to in b has no influence.
+// not part of valid UTF-8 becomes U+FFFD. b may alias dst. The bytes of b after to
+// are read, but do not change the result.
 func appendString(dst, b []byte, from, to int) []byte {
-	// Most strings need no escape. They are checked and copied in the same loop,
-	// in whole words; the last word may run past the end of the string on both
-	// sides, into what the next append overwrites.
+	// Most strings need no escape. They are checked and copied in one loop, in
+	// whole words. The last word may extend past the end of the string, in b as
+	// well as in dst, where the next append overwrites it.
 	dst = slices.Grow(dst, to-from+len(`""`)+wordBytes)
 	out, o := dst[:cap(dst)], len(dst)
 	out[o] = '"'
@@ -55,8 +55,8 @@ func appendString(dst, b []byte, from, to int) []byte {
 	return out[:o+rest+1]
 }
 
-// appendRuns appends s as the rest of a JSON string with the closing quote:
-// runs of bytes that stand for themselves, and what is between them.
+// appendRuns appends s as the rest of a JSON string with the closing quote: runs of
+// bytes that need no escape, and the escapes between them.
 func appendRuns(dst, s []byte) []byte {
 	done := 0
 	for i := plainUntil(s, 0); i < len(s); i = plainUntil(s, i) {
@@ -78,8 +78,8 @@ func appendRuns(dst, s []byte) []byte {
 	return append(dst, '"')
 }
 
-// validUntil returns the position of the first byte of s at or behind i that is
-// ASCII or not part of valid UTF-8, or len(s).
+// validUntil returns the offset of the first byte of s from i on that is ASCII or
+// not part of valid UTF-8, or len(s).
 func validUntil(s []byte, i int) int {
 	for i < len(s) && s[i] >= utf8.RuneSelf {
 		r, n := utf8.DecodeRune(s[i:])
@@ -91,8 +91,8 @@ func validUntil(s []byte, i int) int {
 	return i
 }
 
-// plainUntil returns the position of the first byte of s at or behind i that is
-// not plain, or len(s).
+// plainUntil returns the offset of the first byte of s from i on that is not plain,
+// or len(s).
 func plainUntil(s []byte, i int) int {
 	for ; len(s)-i >= wordBytes; i += wordBytes {
 		if found := special(binary.LittleEndian.Uint64(s[i:])); found != 0 {
@@ -105,10 +105,9 @@ func plainUntil(s []byte, i int) int {
 	return i
 }
 
-// special has the high bit of a byte of w set where that byte is not plain: it
-// is below 0x20, '"', '\\', or above 0x7e. Borrows and carries run upwards from
-// such a byte only, so that the lowest bit set is right, and those above it may
-// be wrong.
+// special sets the high bit of each byte of w that is not plain: below 0x20, '"',
+// '\\', or above 0x7e. Borrows and carries go upwards from such a byte only, so
+// that the lowest bit set is right, and those above it may be wrong.
 func special(w uint64) uint64 {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	low := w - 0x20*ones
@@ -136,8 +135,8 @@ func appendEscape(dst []byte, c byte) []byte {
 	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }
 
-// appendBinary appends msgpack's bin: as a string where it is valid UTF-8, as
-// the engine does, else as base64.
+// appendBinary appends msgpack's bin: as a string if it is valid UTF-8, as the
+// engine does, otherwise as base64.
 func appendBinary(dst, b []byte) []byte {
 	if utf8.Valid(b) {
 		return appendString(dst, b, 0, len(b))

@@ -20,10 +20,10 @@ import (
 
 const testTag = `app."web".é`
 
-// shaped makes an Aggregator for chunks with testTag.
-func shaped(t testing.TB, s Shaping) *Aggregator {
+// transformed creates an Aggregator for chunks with testTag.
+func transformed(t testing.TB, s Transform) *Aggregator {
 	t.Helper()
-	create, err := Shaped(s)
+	create, err := Factory(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +32,11 @@ func shaped(t testing.TB, s Shaping) *Aggregator {
 	return a
 }
 
-// fillShaped fills one aggregated record with a whole chunk and returns its user
+// buildTransformed fills one aggregated record with a whole chunk and returns its user
 // records.
-func fillShaped(t testing.TB, s Shaping, data []byte) ([]string, Part) {
+func buildTransformed(t testing.TB, s Transform, data []byte) ([]string, Result) {
 	t.Helper()
-	p := shaped(t, s).Fill(data, 0, testKey, largest)
+	p := transformed(t, s).Build(data, 0, testKey, largest)
 	if p.Next != len(data) {
 		t.Fatalf("stopped at %d of %d", p.Next, len(data))
 	}
@@ -53,71 +53,71 @@ var testTime = chunk.EventTime{Sec: 1772366400, Nsec: 123456789}
 
 const testISO = "2026-03-01T12:00:00.123Z"
 
-func TestShapes(t *testing.T) {
+func TestTransform_Options(t *testing.T) {
 	m := chunk.M
 	dots := m("a.b", 1, "c", m("d.e", m("f.", 2), "g", []any{m(".h", 3)}), 1.5, 4)
 	for _, test := range []struct {
-		name  string
-		shape Shaping
-		body  chunk.Map
-		want  string
+		name      string
+		transform Transform
+		body      chunk.Map
+		want      string
 	}{
-		{"time", Shaping{TimeKey: "time", TimeFormat: isoMillis}, m("a", 1), `{"a":1,"time":"` + testISO + `"}`},
-		{"time in an empty record", Shaping{TimeKey: "time", TimeFormat: isoMillis}, m(), `{"time":"` + testISO + `"}`},
-		{"time in the place of another", Shaping{TimeKey: "a", TimeFormat: isoMillis}, m("a", 1, "b", 2), `{"b":2,"a":"` + testISO + `"}`},
-		{"time in the place of all there is", Shaping{TimeKey: "a", TimeFormat: isoMillis}, m("a", m("x", 1)), `{"a":"` + testISO + `"}`},
-		{"tag", Shaping{TagKey: "tag"}, m("a", 1), `{"a":1,"tag":"app.\"web\".é"}`},
-		{"tag under a key to escape", Shaping{TagKey: "the\ttag"}, m("the\ttag", 1), `{"the\ttag":"app.\"web\".é"}`},
-		{"time and tag", Shaping{TimeKey: "t", TimeFormat: "%s", TagKey: "tag"}, m("tag", 1, "t", 2), `{"t":"1772366400","tag":"app.\"web\".é"}`},
-		{"metadata", Shaping{MetadataKey: "meta"}, m("a", 1), `{"a":1,"meta":{"m":{"n":1}}}`},
-		{"keys in another type of string", Shaping{TagKey: "k"}, m([]byte("k"), 1, chunk.Wide{Value: "k", Bytes: 4}, 2), `{"k":"app.\"web\".é"}`},
+		{"time", Transform{TimeKey: "time", TimeFormat: isoMillis}, m("a", 1), `{"a":1,"time":"` + testISO + `"}`},
+		{"time in an empty record", Transform{TimeKey: "time", TimeFormat: isoMillis}, m(), `{"time":"` + testISO + `"}`},
+		{"time in the place of another", Transform{TimeKey: "a", TimeFormat: isoMillis}, m("a", 1, "b", 2), `{"b":2,"a":"` + testISO + `"}`},
+		{"time in the place of all there is", Transform{TimeKey: "a", TimeFormat: isoMillis}, m("a", m("x", 1)), `{"a":"` + testISO + `"}`},
+		{"tag", Transform{TagKey: "tag"}, m("a", 1), `{"a":1,"tag":"app.\"web\".é"}`},
+		{"tag under a key to escape", Transform{TagKey: "the\ttag"}, m("the\ttag", 1), `{"the\ttag":"app.\"web\".é"}`},
+		{"time and tag", Transform{TimeKey: "t", TimeFormat: "%s", TagKey: "tag"}, m("tag", 1, "t", 2), `{"t":"1772366400","tag":"app.\"web\".é"}`},
+		{"metadata", Transform{MetadataKey: "meta"}, m("a", 1), `{"a":1,"meta":{"m":{"n":1}}}`},
+		{"keys in another type of string", Transform{TagKey: "k"}, m([]byte("k"), 1, chunk.Wide{Value: "k", Bytes: 4}, 2), `{"k":"app.\"web\".é"}`},
 
-		{"data keys", Shaping{DataKeys: []string{"c", "a", "none"}}, m("a", 1, "b", 2, "c", m("b", 3)), `{"a":1,"c":{"b":3}}`},
-		{"no data key", Shaping{DataKeys: []string{"x"}}, m("a", 1, "b", 2), `{}`},
-		{"data keys twice", Shaping{DataKeys: []string{"a"}}, m("a", 1, "b", 2, "a", 3, "b", 4), `{"a":3}`},
-		{"data keys that are no strings", Shaping{DataKeys: []string{"7", "b"}}, m(7, 1, []byte("b"), 2), `{"b":2}`},
-		{"data keys with added ones", Shaping{DataKeys: []string{"a", "time"}, TimeKey: "time", TimeFormat: "%s", TagKey: "tag"},
+		{"data keys", Transform{DataKeys: []string{"c", "a", "none"}}, m("a", 1, "b", 2, "c", m("b", 3)), `{"a":1,"c":{"b":3}}`},
+		{"no data key", Transform{DataKeys: []string{"x"}}, m("a", 1, "b", 2), `{}`},
+		{"data keys twice", Transform{DataKeys: []string{"a"}}, m("a", 1, "b", 2, "a", 3, "b", 4), `{"a":3}`},
+		{"data keys that are no strings", Transform{DataKeys: []string{"7", "b"}}, m(7, 1, []byte("b"), 2), `{"b":2}`},
+		{"data keys with added ones", Transform{DataKeys: []string{"a", "time"}, TimeKey: "time", TimeFormat: "%s", TagKey: "tag"},
 			m("a", 1, "b", 2, "tag", 3), `{"a":1,"time":"1772366400"}`},
 
-		{"dots", Shaping{ReplaceDots: "_"}, dots, `{"a_b":1,"c":{"d_e":{"f_":2},"g":[{"_h":3}]},"1_5":4}`},
-		{"dots by more", Shaping{ReplaceDots: `<">`}, m("a.b.", ".."), `{"a<\">b<\">":".."}`},
-		{"dots that make keys equal", Shaping{ReplaceDots: "_"}, m("a.b", 1, "a_b", 2, "x", m("y.", 1, "y_", 2)), `{"a_b":2,"x":{"y_":2}}`},
-		{"dots in an added key", Shaping{ReplaceDots: "_", TagKey: "the.tag"}, m("the_tag", 1, "the.tag", 2), `{"the_tag":"app.\"web\".é"}`},
-		{"dots and data keys", Shaping{ReplaceDots: "_", DataKeys: []string{"a.b"}}, m("a.b", 1, "a_b", 2), `{"a_b":1}`},
+		{"dots", Transform{ReplaceDots: "_"}, dots, `{"a_b":1,"c":{"d_e":{"f_":2},"g":[{"_h":3}]},"1_5":4}`},
+		{"dots by more", Transform{ReplaceDots: `<">`}, m("a.b.", ".."), `{"a<\">b<\">":".."}`},
+		{"dots that make keys equal", Transform{ReplaceDots: "_"}, m("a.b", 1, "a_b", 2, "x", m("y.", 1, "y_", 2)), `{"a_b":2,"x":{"y_":2}}`},
+		{"dots in an added key", Transform{ReplaceDots: "_", TagKey: "the.tag"}, m("the_tag", 1, "the.tag", 2), `{"the_tag":"app.\"web\".é"}`},
+		{"dots and data keys", Transform{ReplaceDots: "_", DataKeys: []string{"a.b"}}, m("a.b", 1, "a_b", 2), `{"a_b":1}`},
 
-		{"newline", Shaping{AppendNewline: true}, m("a", 1), "{\"a\":1}\n"},
+		{"newline", Transform{AppendNewline: true}, m("a", 1), "{\"a\":1}\n"},
 
-		{"log", Shaping{LogKey: "log"}, m("a", 1, "log", "say \"é\"\n\x00\xff"), "say \"é\"\n\x00\xff"},
-		{"bin log", Shaping{LogKey: "log"}, m("log", []byte{0xff, 0}), "\xff\x00"},
-		{"empty log", Shaping{LogKey: "log"}, m("log", ""), ""},
-		{"log that is a map", Shaping{LogKey: "log"}, m("log", m("a", "\n")), `{"a":"\n"}`},
-		{"log that is a number", Shaping{LogKey: "log"}, m("log", 1.5), `1.5`},
-		{"log that is null", Shaping{LogKey: "log"}, m("log", nil), `null`},
-		{"nested log", Shaping{LogKey: "a->b->c"}, m("a", m("b", m("c", "deep")), "c", 1), `deep`},
-		{"last log", Shaping{LogKey: "log"}, m("log", "1", "x", 1, "log", "2"), `2`},
-		{"log and newline", Shaping{LogKey: "log", AppendNewline: true}, m("log", "text"), "text\n"},
-		{"log and dots", Shaping{LogKey: "a.b", ReplaceDots: "_"}, m("a.b", m("c.d", 1)), `{"c_d":1}`},
+		{"log", Transform{LogKey: "log"}, m("a", 1, "log", "say \"é\"\n\x00\xff"), "say \"é\"\n\x00\xff"},
+		{"bin log", Transform{LogKey: "log"}, m("log", []byte{0xff, 0}), "\xff\x00"},
+		{"empty log", Transform{LogKey: "log"}, m("log", ""), ""},
+		{"log that is a map", Transform{LogKey: "log"}, m("log", m("a", "\n")), `{"a":"\n"}`},
+		{"log that is a number", Transform{LogKey: "log"}, m("log", 1.5), `1.5`},
+		{"log that is null", Transform{LogKey: "log"}, m("log", nil), `null`},
+		{"nested log", Transform{LogKey: "a->b->c"}, m("a", m("b", m("c", "deep")), "c", 1), `deep`},
+		{"last log", Transform{LogKey: "log"}, m("log", "1", "x", 1, "log", "2"), `2`},
+		{"log and newline", Transform{LogKey: "log", AppendNewline: true}, m("log", "text"), "text\n"},
+		{"log and dots", Transform{LogKey: "a.b", ReplaceDots: "_"}, m("a.b", m("c.d", 1)), `{"c_d":1}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := chunk.New()
 			for range 3 { // the second comes from what is remembered of the first
 				c.EventMeta(testTime, chunk.M("m", chunk.M("n", 1)), test.body)
 			}
-			got, _ := fillShaped(t, test.shape, c.Bytes())
+			got, _ := buildTransformed(t, test.transform, c.Bytes())
 			same(t, got, slices.Repeat([]string{test.want}, 3))
 		})
 	}
 }
 
-func TestNoShapeIsNew(t *testing.T) {
-	create, err := Shaped(Shaping{TimeFormat: isoMillis, CompressionLevel: 3})
-	if err != nil || create().shaper != nil {
+func TestFactory_ZeroTransform(t *testing.T) {
+	create, err := Factory(Transform{TimeFormat: isoMillis, CompressionLevel: 3})
+	if err != nil || create().transform != nil {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestShapesThatCannotBe(t *testing.T) {
-	for _, s := range []Shaping{
+func TestFactory_InvalidTransforms(t *testing.T) {
+	for _, s := range []Transform{
 		{TimeKey: "t", TimeFormat: "%Q"},
 		{TimeKey: "t", TimeFormat: "%"},
 		{TimeKey: "t", TimeFormat: "%-"},
@@ -130,26 +130,26 @@ func TestShapesThatCannotBe(t *testing.T) {
 		{Compression: Snappy, CompressionLevel: 4},
 		{Compression: Zstd, CompressionLevel: -1},
 	} {
-		if _, err := Shaped(s); err == nil {
+		if _, err := Factory(s); err == nil {
 			t.Errorf("%+v: no error", s)
 		}
 	}
 }
 
-func TestRecordsWithoutLogKeyAreCounted(t *testing.T) {
+func TestTransform_CountsMissingLogKey(t *testing.T) {
 	c := chunk.New().Event(1, chunk.M("a", chunk.M("b", "1")))
 	from := len(c.Bytes())
 	c.Event(1, chunk.M("a", 1)).Event(1, chunk.M("b", "x")).Event(1, chunk.M())
 	lost := len(c.Bytes()) - from
 	c.Event(1, chunk.M("a", chunk.M("b", "2")))
-	got, p := fillShaped(t, Shaping{LogKey: "a->b"}, c.Bytes())
+	got, p := buildTransformed(t, Transform{LogKey: "a->b"}, c.Bytes())
 	same(t, got, []string{"1", "2"})
 	if want := (Loss{3, from, lost}); p.NoLogKey != want {
 		t.Errorf("%+v, want %+v", p.NoLogKey, want)
 	}
 }
 
-func TestTimes(t *testing.T) {
+func TestTransform_Times(t *testing.T) {
 	for _, test := range []struct {
 		stamp  any
 		format string
@@ -178,14 +178,14 @@ func TestTimes(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%v %s", test.stamp, test.format), func(t *testing.T) {
 			c := chunk.New().Event(test.stamp, chunk.M()).Legacy(test.stamp, chunk.M()).Event(test.stamp, chunk.M())
-			got, _ := fillShaped(t, Shaping{TimeKey: "t", TimeFormat: test.format}, c.Bytes())
+			got, _ := buildTransformed(t, Transform{TimeKey: "t", TimeFormat: test.format}, c.Bytes())
 			same(t, got, slices.Repeat([]string{`{"t":"` + test.want + `"}`}, 3))
 		})
 	}
 }
 
 // Each record has its own time, whatever second the one before it had.
-func TestTimesOfManySeconds(t *testing.T) {
+func TestTransform_TimesOfManySeconds(t *testing.T) {
 	c := chunk.New()
 	var want []string
 	for i := range uint32(200) {
@@ -193,11 +193,11 @@ func TestTimesOfManySeconds(t *testing.T) {
 		c.Event(at, chunk.M())
 		want = append(want, fmt.Sprintf(`{"t":"2026-03-01T12:00:%02d.%06d"}`, i*7%5, at.Nsec/1000))
 	}
-	got, _ := fillShaped(t, Shaping{TimeKey: "t", TimeFormat: "%Y-%m-%dT%H:%M:%S.%f"}, c.Bytes())
+	got, _ := buildTransformed(t, Transform{TimeKey: "t", TimeFormat: "%Y-%m-%dT%H:%M:%S.%f"}, c.Bytes())
 	same(t, got, want)
 }
 
-func TestMetadata(t *testing.T) {
+func TestTransform_Metadata(t *testing.T) {
 	m := chunk.M
 	c := chunk.New().
 		Event(1, m("n", 0)).
@@ -223,19 +223,19 @@ func TestMetadata(t *testing.T) {
 		`{"n":5,"meta":{"b":2}}`,
 		`{"n":6,"meta":{"legacy":true}}`,
 	}
-	s := Shaping{MetadataKey: "meta"}
-	got, p := fillShaped(t, s, c.Bytes())
+	s := Transform{MetadataKey: "meta"}
+	got, p := buildTransformed(t, s, c.Bytes())
 	same(t, got, want)
 	if p.NotEvents.Count != 1 {
 		t.Errorf("%+v", p)
 	}
 
 	// The same in parts of any size: each has to find its group again.
-	a := shaped(t, s)
+	a := transformed(t, s)
 	for limit := 230; limit < 600; limit += 30 {
 		var got []string
 		for from := 0; from < len(c.Bytes()); {
-			p := a.Fill(c.Bytes(), from, testKey, Limit{limit, 600})
+			p := a.Build(c.Bytes(), from, testKey, Limit{limit, 600})
 			if p.Aggregate != nil {
 				got = append(got, open(t, p.Aggregate, testKey)...)
 			}
@@ -245,8 +245,8 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
-// shapedJSON is what the independent writer makes of a body.
-func shapedJSON(s Shaping, body chunk.Map) string {
+// transformedJSON is what the independent writer makes of a body.
+func transformedJSON(s Transform, body chunk.Map) string {
 	var rename func(v any) any
 	rename = func(v any) any {
 		switch v := v.(type) {
@@ -287,8 +287,8 @@ func shapedJSON(s Shaping, body chunk.Map) string {
 	return text
 }
 
-// manyShapes are what the corpora are shaped to.
-var shapings = []Shaping{
+// transforms are what the corpora are shaped to.
+var shapings = []Transform{
 	{TagKey: "tag"},
 	{TagKey: "seq", AppendNewline: true},
 	{DataKeys: []string{"log", "kubernetes", "path", "n", "message"}},
@@ -297,13 +297,13 @@ var shapings = []Shaping{
 	{ReplaceDots: "::", TagKey: "time", DataKeys: []string{"seq", "time", "kubernetes", "n"}},
 }
 
-func TestShapedCorpora(t *testing.T) {
+func TestTransform_Corpora(t *testing.T) {
 	all := corpora(200)
 	var many []chunk.Map
 	for i := range 5 {
 		var wide chunk.Map
-		for k := range maxShapeKeys - 2 + i {
-			wide = append(wide, chunk.Pair{Key: fmt.Sprint("k.", k%(maxShapeKeys-1)), Value: i})
+		for k := range maxCachedKeys - 2 + i {
+			wide = append(wide, chunk.Pair{Key: fmt.Sprint("k.", k%(maxCachedKeys-1)), Value: i})
 		}
 		many = append(many, append(wide, chunk.M("tag", 1, "seq", 2, strings.Repeat("long.", 30), 3)...))
 	}
@@ -313,10 +313,10 @@ func TestShapedCorpora(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %+v", name, s), func(t *testing.T) {
 				var want []string
 				for _, body := range c.Bodies {
-					want = append(want, shapedJSON(s, body))
+					want = append(want, transformedJSON(s, body))
 				}
 				for _, data := range [][]byte{c.Bytes, c.LegacyBytes()} {
-					got, _ := fillShaped(t, s, data)
+					got, _ := buildTransformed(t, s, data)
 					same(t, got, want)
 				}
 			})
@@ -356,12 +356,12 @@ func decompress(t testing.TB, c Compression, record string) string {
 	return string(out)
 }
 
-func TestCompression(t *testing.T) {
+func TestTransform_Compression(t *testing.T) {
 	c := chunk.NewCorpus(append(chunk.Kubernetes(1, 20).Bodies, append(chunk.LongText(1, 20).Bodies, chunk.M())...)...)
 	for _, algorithm := range []Compression{Gzip, Zlib, Zstd, Snappy} {
-		for _, level := range []int{0, 1, algorithm.MostLevel()} {
+		for _, level := range []int{0, 1, algorithm.MaxLevel()} {
 			t.Run(fmt.Sprint(algorithm, level), func(t *testing.T) {
-				got, _ := fillShaped(t, Shaping{Compression: algorithm, CompressionLevel: level}, c.Bytes)
+				got, _ := buildTransformed(t, Transform{Compression: algorithm, CompressionLevel: level}, c.Bytes)
 				size := 0
 				for i := range got {
 					size += len(got[i])
@@ -375,7 +375,7 @@ func TestCompression(t *testing.T) {
 		}
 		t.Run(string(algorithm)+" with more", func(t *testing.T) {
 			c := chunk.New().Event(1, chunk.M("log", "")).Event(1, chunk.M()).Event(1, chunk.M("log", "x"))
-			got, p := fillShaped(t, Shaping{Compression: algorithm, LogKey: "log"}, c.Bytes())
+			got, p := buildTransformed(t, Transform{Compression: algorithm, LogKey: "log"}, c.Bytes())
 			if len(got) != 2 || decompress(t, algorithm, got[0]) != "" || decompress(t, algorithm, got[1]) != "x" || p.NoLogKey.Count != 1 {
 				t.Errorf("%q, %+v", got, p)
 			}
@@ -384,16 +384,16 @@ func TestCompression(t *testing.T) {
 }
 
 // What is compressed counts, where records are large.
-func TestCompressedRecordsAreLimitedBySizeOnTheWire(t *testing.T) {
+func TestTransform_LimitAfterCompression(t *testing.T) {
 	c := chunk.NewCorpus(chunk.M("log", strings.Repeat("x", 100_000)), chunk.M("n", 1))
-	p := shaped(t, Shaping{Compression: Gzip}).Fill(c.Bytes, 0, testKey, Limit{1000, 1000})
-	if p.Records != 2 || p.Next != len(c.Bytes) {
+	p := transformed(t, Transform{Compression: Gzip}).Build(c.Bytes, 0, testKey, Limit{1000, 1000})
+	if p.UserRecords != 2 || p.Next != len(c.Bytes) {
 		t.Errorf("%+v", p)
 	}
 }
 
-func TestShapingDoesNotAllocate(t *testing.T) {
-	every := append([]Shaping{
+func TestTransform_DoesNotAllocate(t *testing.T) {
+	every := append([]Transform{
 		{TimeKey: "time", TimeFormat: isoMillis},
 		{MetadataKey: "meta"},
 		{LogKey: "log"},
@@ -410,10 +410,10 @@ func TestShapingDoesNotAllocate(t *testing.T) {
 		}
 		for _, s := range every {
 			t.Run(fmt.Sprintf("%s %+v", name, s), func(t *testing.T) {
-				a := shaped(t, s)
+				a := transformed(t, s)
 				allocs := testing.AllocsPerRun(3, func() {
 					a.SetTag(testTag)
-					a.Fill(withGroups.Bytes(), 0, testKey, largest)
+					a.Build(withGroups.Bytes(), 0, testKey, largest)
 				})
 				if allocs != 0 {
 					t.Errorf("%v allocations for a chunk of %d records", allocs, len(c.JSON))
@@ -423,18 +423,18 @@ func TestShapingDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestShapedChunkCutAtEveryByte(t *testing.T) {
-	everything := Shaping{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag", MetadataKey: "meta", ReplaceDots: "_",
+func TestTransform_ChunkCutAtEachByte(t *testing.T) {
+	everything := Transform{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag", MetadataKey: "meta", ReplaceDots: "_",
 		DataKeys: []string{"log", "time", "tag", "meta", "kubernetes"}}
 	c := chunk.New().GroupOpen(chunk.M("a", 1), chunk.M("b", chunk.M("c", 2)))
 	for _, body := range chunk.Kubernetes(1, 2).Bodies {
 		c.EventMeta(testTime, chunk.M("x", "y"), body)
 	}
-	for _, s := range []Shaping{everything, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: Snappy}} {
-		a := shaped(t, s)
-		whole := open(t, a.Fill(c.Bytes(), 0, testKey, largest).Aggregate, testKey)
+	for _, s := range []Transform{everything, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: Snappy}} {
+		a := transformed(t, s)
+		whole := open(t, a.Build(c.Bytes(), 0, testKey, largest).Aggregate, testKey)
 		for cut := range c.Bytes() {
-			p := a.Fill(bytes.Clone(c.Bytes()[:cut]), 0, testKey, largest)
+			p := a.Build(bytes.Clone(c.Bytes()[:cut]), 0, testKey, largest)
 			var got []string
 			if p.Aggregate != nil {
 				got = open(t, p.Aggregate, testKey)
@@ -449,14 +449,14 @@ func TestShapedChunkCutAtEveryByte(t *testing.T) {
 	}
 }
 
-func FuzzShaped(f *testing.F) {
+func FuzzTransform(f *testing.F) {
 	for _, c := range corpora(2) {
 		f.Add(c.Bytes, uint8(3), 0)
 		f.Add(c.LegacyBytes(), uint8(0), 7)
 	}
 	f.Add(chunk.New().GroupOpen(chunk.M("a", 1), chunk.M("b", 2)).
 		EventMeta(math.Inf(1), chunk.M("c", 3), chunk.M("log", chunk.M("a.b", 4, "a.b", 5))).Bytes(), uint8(2), 0)
-	variants := []Shaping{
+	variants := []Transform{
 		{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag"},
 		{MetadataKey: "meta", TagKey: "log"},
 		{MetadataKey: "meta", TimeKey: "a.b", TimeFormat: "%c", ReplaceDots: "\"", DataKeys: []string{"log", "meta", "a.b"}},
@@ -470,8 +470,8 @@ func FuzzShaped(f *testing.F) {
 			return
 		}
 		s := variants[int(variant)%len(variants)]
-		a := shaped(t, s)
-		first := a.Fill(data, from, testKey, largest)
+		a := transformed(t, s)
+		first := a.Build(data, from, testKey, largest)
 		if first.Aggregate == nil {
 			return
 		}
@@ -488,38 +488,38 @@ func FuzzShaped(f *testing.F) {
 			}
 		}
 		// What is remembered of the first time changes nothing.
-		again := a.Fill(data, from, testKey, largest)
+		again := a.Build(data, from, testKey, largest)
 		same(t, open(t, again.Aggregate, testKey), records)
 	})
 }
 
-func BenchmarkFillShaped(b *testing.B) {
+func BenchmarkBuildTransform(b *testing.B) {
 	c := chunk.AccessLog(1, 6000)
 	k := chunk.Kubernetes(1, 2500)
 	for _, test := range []struct {
 		name string
-		s    Shaping
+		s    Transform
 		c    chunk.Corpus
 	}{
-		{"Time", Shaping{TimeKey: "time", TimeFormat: isoMillis}, c},
-		{"TimeTagNewline", Shaping{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag", AppendNewline: true}, c},
-		{"DataKeys", Shaping{DataKeys: []string{"seq", "path", "status"}}, c},
-		{"LogKey", Shaping{LogKey: "log"}, k},
-		{"ReplaceDots", Shaping{ReplaceDots: "_"}, k},
-		{"Metadata", Shaping{MetadataKey: "meta"}, c},
-		{"Gzip", Shaping{Compression: Gzip}, c},
-		{"Zstd", Shaping{Compression: Zstd}, c},
-		{"Snappy", Shaping{Compression: Snappy}, c},
+		{"Time", Transform{TimeKey: "time", TimeFormat: isoMillis}, c},
+		{"TimeTagNewline", Transform{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag", AppendNewline: true}, c},
+		{"DataKeys", Transform{DataKeys: []string{"seq", "path", "status"}}, c},
+		{"LogKey", Transform{LogKey: "log"}, k},
+		{"ReplaceDots", Transform{ReplaceDots: "_"}, k},
+		{"Metadata", Transform{MetadataKey: "meta"}, c},
+		{"Gzip", Transform{Compression: Gzip}, c},
+		{"Zstd", Transform{Compression: Zstd}, c},
+		{"Snappy", Transform{Compression: Snappy}, c},
 	} {
 		b.Run(test.name, func(b *testing.B) {
-			a := shaped(b, test.s)
-			p := a.Fill(test.c.Bytes, 0, testKey, largest)
+			a := transformed(b, test.s)
+			p := a.Build(test.c.Bytes, 0, testKey, largest)
 			b.SetBytes(int64(len(test.c.Bytes)))
 			b.ReportAllocs()
 			for b.Loop() {
-				a.Fill(test.c.Bytes, 0, testKey, largest)
+				a.Build(test.c.Bytes, 0, testKey, largest)
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.Records), "ns/record")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.UserRecords), "ns/record")
 		})
 	}
 }

@@ -1,0 +1,303 @@
+package aggregator
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/test/chunk"
+)
+
+// built is all that Build makes of a chunk.
+type built struct {
+	lines   []string // of all batches, without newlines
+	batches []string // decompressed user records
+	parts   int      // aggregated records
+	sum     Result
+}
+
+// buildBatches builds a chunk to its end and checks sizes and counts.
+func buildBatches(t testing.TB, a *Aggregator, c Compression, data []byte, limit Limit) built {
+	t.Helper()
+	var all built
+	for from := 0; from < len(data); {
+		r := a.Build(data, from, testKey, limit)
+		if r.Next <= from {
+			t.Fatalf("no progress at %d of %d", from, len(data))
+		}
+		from = r.Next
+		all.sum.NotEvents.Count += r.NotEvents.Count
+		all.sum.TooDeep.Count += r.TooDeep.Count
+		all.sum.TooLarge.Count += r.TooLarge.Count
+		all.sum.NoLogKey.Count += r.NoLogKey.Count
+		all.sum.Unreadable.Bytes += r.Unreadable.Bytes
+		if r.Aggregate == nil {
+			if r.UserRecords+r.LogRecords+r.PlainBytes != 0 {
+				t.Fatalf("counts without an aggregated record: %+v", r)
+			}
+			continue
+		}
+		all.parts++
+		var lines, plain int
+		records := open(t, r.Aggregate, testKey)
+		for _, record := range records {
+			text := record
+			if c != Uncompressed {
+				text = decompress(t, c, record)
+			}
+			all.batches = append(all.batches, text)
+			body, ended := strings.CutSuffix(text, "\n")
+			if !ended {
+				t.Fatalf("the last line of a batch has no newline: %.100q", text)
+			}
+			split := strings.Split(body, "\n")
+			all.lines = append(all.lines, split...)
+			lines += len(split)
+			plain += len(text)
+		}
+		if r.UserRecords != len(records) || r.LogRecords != lines || r.PlainBytes != plain {
+			t.Fatalf("counted %d user records, %d log records, %d bytes; want %d, %d, %d",
+				r.UserRecords, r.LogRecords, r.PlainBytes, len(records), lines, plain)
+		}
+		size := len(r.Aggregate) + len(testKey)
+		if size > limit.RecordMax && lines > 1 || size > limit.SingleRecordMax {
+			t.Fatalf("%d log records in %d bytes, limit %+v", lines, size, limit)
+		}
+	}
+	return all
+}
+
+var allCompressions = []Compression{Uncompressed, Gzip, Zlib, Zstd, Snappy}
+
+func TestBatch_LinesInOrder(t *testing.T) {
+	for name, c := range corpora(100) {
+		for _, compression := range allCompressions {
+			for _, batchBytes := range []int{1, 700, 5_000, 1 << 30} {
+				for _, recordMax := range []int{4_000, 20_000, 1 << 20} {
+					t.Run(fmt.Sprint(name, compression, batchBytes, recordMax), func(t *testing.T) {
+						a := transformed(t, Transform{BatchBytes: batchBytes, Compression: compression})
+						all := buildBatches(t, a, compression, c.Bytes, Limit{recordMax, 1 << 20})
+						same(t, all.lines, c.JSON)
+						for _, b := range all.batches {
+							if len(b) > batchBytes && strings.Count(b, "\n") > 1 {
+								t.Fatalf("a batch of %d bytes, want at most %d", len(b), batchBytes)
+							}
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// Without a limit in the way, a batch is closed only by the record that exceeds it.
+func TestBatch_IsFull(t *testing.T) {
+	c := chunk.AccessLog(1, 500)
+	const batchBytes = 3_000
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: batchBytes}), Uncompressed, c.Bytes, largest)
+	next := 0
+	for i, b := range all.batches {
+		next += strings.Count(b, "\n")
+		if i+1 < len(all.batches) && len(b)+len(c.JSON[next])+1 <= batchBytes {
+			t.Errorf("batch %d of %d bytes has room for the next record", i, len(b))
+		}
+	}
+	if all.parts != 1 {
+		t.Errorf("%d parts", all.parts)
+	}
+}
+
+// Without compression, batches fill a record to its limit as single records do.
+func TestBatch_UncompressedFillsRecord(t *testing.T) {
+	c := chunk.AccessLog(1, 1000)
+	limit := Limit{100_000, 100_000}
+	single := buildBatches(t, transformed(t, Transform{AppendNewline: true}), Uncompressed, c.Bytes, limit)
+	batches := buildBatches(t, transformed(t, Transform{BatchBytes: 30_000}), Uncompressed, c.Bytes, limit)
+	if batches.parts > single.parts {
+		t.Errorf("%d parts with batches, %d without", batches.parts, single.parts)
+	}
+}
+
+func TestBatch_LargeRecordAlone(t *testing.T) {
+	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
+	c := chunk.NewCorpus(at(1), at(2), at(500), at(3), at(4))
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: 100}), Uncompressed, c.Bytes, largest)
+	want := []string{c.JSON[0] + "\n" + c.JSON[1] + "\n", c.JSON[2] + "\n", c.JSON[3] + "\n" + c.JSON[4] + "\n"}
+	same(t, all.batches, want)
+}
+
+func TestBatch_TransformsEachRecord(t *testing.T) {
+	c := chunk.New().Event(testTime, chunk.M("n", 1)).Event(testTime, chunk.M("n", 2))
+	a := transformed(t, Transform{TimeKey: "t", TimeFormat: isoMillis, AppendNewline: true, BatchBytes: 1000, Compression: Zstd})
+	all := buildBatches(t, a, Zstd, c.Bytes(), largest)
+	same(t, all.batches, []string{`{"n":1,"t":"` + testISO + `"}` + "\n" + `{"n":2,"t":"` + testISO + `"}` + "\n"})
+}
+
+// A batch that does not fit is read again by the next Build, and the losses among
+// its events are counted once.
+func TestBatch_LossesCountOnce(t *testing.T) {
+	c := chunk.New()
+	var want []string
+	random := rand.New(rand.NewPCG(1, 1))
+	for i := range 400 {
+		body := chunk.M("n", i, "log", fmt.Sprintf("%x%x%x", random.Uint64(), random.Uint64(), random.Uint64()))
+		c.Event(1, body).Value(i).Event(1, nest(200, func(v any) any { return chunk.M("k", v) }))
+		want = append(want, chunk.JSON(body))
+	}
+	data := append(c.Bytes(), 0xc1)
+	for _, compression := range allCompressions {
+		a := transformed(t, Transform{BatchBytes: 2_000, Compression: compression})
+		all := buildBatches(t, a, compression, data, Limit{5_000, 5_000})
+		same(t, all.lines, want)
+		if all.sum.NotEvents.Count != 400 || all.sum.TooDeep.Count != 400 || all.sum.Unreadable.Bytes != 1 {
+			t.Errorf("%s: %+v", compression, all.sum)
+		}
+		if all.parts < 2 {
+			t.Errorf("%s: one part", compression)
+		}
+	}
+}
+
+func TestBatch_TooLargeRecord(t *testing.T) {
+	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
+	c := chunk.NewCorpus(at(10), at(3000), at(20))
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), Uncompressed, c.Bytes, Limit{2000, 2000})
+	same(t, all.lines, []string{c.JSON[0], c.JSON[2]})
+	if all.sum.TooLarge.Count != 1 {
+		t.Errorf("%+v", all.sum)
+	}
+}
+
+// Only a single log record may use the room above RecordMax.
+func TestBatch_SingleRecordMax(t *testing.T) {
+	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
+	c := chunk.NewCorpus(at(600), at(600), at(600), at(5000))
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), Uncompressed, c.Bytes, Limit{1500, 10_000})
+	same(t, all.lines, c.JSON)
+	if all.parts != 3 {
+		t.Errorf("%d parts, want 3", all.parts)
+	}
+}
+
+// A group's attributes belong to the events after its marker, also if a batch is
+// read again.
+func TestBatch_KeepsGroups(t *testing.T) {
+	c := chunk.New()
+	var want []string
+	for g := range 40 {
+		c.GroupOpen(chunk.M("g", g), chunk.M())
+		for n := range 3 {
+			c.Event(1, chunk.M("n", n, "x", strings.Repeat("y", 50)))
+			want = append(want, fmt.Sprintf(`{"n":%d,"x":"%s","m":{"g":%d}}`, n, strings.Repeat("y", 50), g))
+		}
+	}
+	for _, recordMax := range []int{500, 1000, 100_000} {
+		a := transformed(t, Transform{MetadataKey: "m", BatchBytes: 2_000, Compression: Gzip})
+		all := buildBatches(t, a, Gzip, c.Bytes(), Limit{recordMax, recordMax})
+		same(t, all.lines, want)
+	}
+}
+
+// A full chunk of the tail input is one record of a stream with the default limit.
+func TestBatch_FullChunkInOneRecord(t *testing.T) {
+	const chunkBytes = 2_057_301 // the largest chunk of tail with 32 KB buffers
+	for name, c := range map[string]chunk.Corpus{
+		"access log": chunk.AccessLog(1, 7200), "kubernetes": chunk.Kubernetes(1, 4200),
+	} {
+		end, _ := slices.BinarySearch(c.Ends, chunkBytes)
+		if end == len(c.Ends) {
+			t.Fatalf("%s: only %d bytes", name, len(c.Bytes))
+		}
+		for _, compression := range []Compression{Zstd, Gzip} {
+			a := transformed(t, Transform{BatchBytes: 256_000, Compression: compression})
+			r := a.Build(c.Bytes[:c.Ends[end]], 0, testKey, Limit{kpl.DefaultMaxRecordBytes, kpl.DefaultMaxRecordBytes})
+			if r.Next != c.Ends[end] {
+				t.Errorf("%s, %s: %d of %d bytes in the first record", name, compression, r.Next, c.Ends[end])
+			}
+		}
+	}
+}
+
+func TestBatch_DoesNotAllocate(t *testing.T) {
+	c := chunk.AccessLog(1, 1000)
+	for _, compression := range allCompressions {
+		a := transformed(t, Transform{BatchBytes: 100_000, Compression: compression})
+		allocs := testing.AllocsPerRun(5, func() { a.Build(c.Bytes, 0, testKey, largest) })
+		if allocs > 1 { // for each chunk; snappy's pool may be empty
+			t.Errorf("%s: %v allocations for a chunk of %d records", compression, allocs, len(c.JSON))
+		}
+	}
+}
+
+// FuzzBatch compares batches of any bytes with the records of a Build without
+// batches.
+func FuzzBatch(f *testing.F) {
+	for _, c := range corpora(4) {
+		f.Add(c.Bytes, uint16(300), uint16(400), uint8(0))
+		f.Add(append(bytes.Clone(c.Bytes), 7, 0xc1), uint16(50), uint16(900), uint8(3))
+	}
+	f.Add(chunk.New().GroupOpen(chunk.M(), chunk.M("a", 1)).Event(1.5, chunk.M("a", "b")).Value(3).GroupClose().Legacy(-1, chunk.M()).Bytes(), uint16(9), uint16(9), uint8(1))
+	f.Fuzz(func(t *testing.T, data []byte, batchBytes, room uint16, format uint8) {
+		if batchBytes == 0 {
+			return
+		}
+		compression := allCompressions[int(format)%len(allCompressions)]
+		a := transformed(t, Transform{BatchBytes: int(batchBytes), Compression: compression})
+		limit := Limit{RecordMax: 200 + int(room)}
+		limit.SingleRecordMax = limit.RecordMax + int(room)/2
+
+		whole := New().Build(data, 0, testKey, largest)
+		var want []string
+		if whole.Aggregate != nil {
+			want = open(t, whole.Aggregate, testKey)
+		}
+		all := buildBatches(t, a, compression, data, limit)
+		// Records that are too large in every batch are missing.
+		missing := 0
+		got := all.lines
+		for _, text := range want {
+			if len(got) > 0 && got[0] == text {
+				got = got[1:]
+			} else {
+				missing++
+			}
+		}
+		if len(got) > 0 || missing != all.sum.TooLarge.Count {
+			t.Fatalf("%d lines too many, %d missing, %d too large", len(got), missing, all.sum.TooLarge.Count)
+		}
+		if all.sum.NotEvents.Count != whole.NotEvents.Count || all.sum.TooDeep.Count != whole.TooDeep.Count ||
+			all.sum.Unreadable.Bytes != whole.Unreadable.Bytes {
+			t.Fatalf("losses %+v, want %+v", all.sum, whole)
+		}
+	})
+}
+
+func BenchmarkBuildBatch(b *testing.B) {
+	for _, corpus := range []struct {
+		name string
+		c    chunk.Corpus
+	}{
+		{"AccessLog", chunk.AccessLog(1, 6000)},
+		{"Kubernetes", chunk.Kubernetes(1, 2500)},
+		{"LongText", chunk.LongText(1, 900)},
+		{"Numbers", chunk.Numbers(1, 9000)},
+	} {
+		c := corpus.c
+		for _, compression := range allCompressions {
+			b.Run(corpus.name+"/"+max(string(compression), "none"), func(b *testing.B) {
+				a := transformed(b, Transform{BatchBytes: 256_000, Compression: compression})
+				r := a.Build(c.Bytes, 0, testKey, largest)
+				b.SetBytes(int64(len(c.Bytes)))
+				b.ReportAllocs()
+				for b.Loop() {
+					a.Build(c.Bytes, 0, testKey, largest)
+				}
+				b.ReportMetric(float64(r.PlainBytes)/float64(len(r.Aggregate)), "ratio")
+			})
+		}
+	}
+}
