@@ -302,3 +302,67 @@ func TestNamedTests_Exist(t *testing.T) {
 		t.Error("no document names a test")
 	}
 }
+
+// TestQuotedLogLines_Exist: a log line that troubleshooting.md quotes as a
+// symptom is one that the plugin writes.
+func TestQuotedLogLines_Exist(t *testing.T) {
+	var sources strings.Builder
+	for _, pattern := range []string{"*.go", "aggregator/*.go", "internal/*/*.go", "internal/*/*.c"} {
+		names, err := fs.Glob(root, pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			text, err := fs.ReadFile(root, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources.Write(text)
+		}
+	}
+	const file = "docs/troubleshooting.md"
+	// A symptom that begins with a quote. The name of a cause has no space.
+	symptom := regexp.MustCompile("^\\| `([^`]* [^`]*)`")
+	prose, _ := split(documents(t)[file])
+	quoted := 0
+	for i, line := range prose {
+		m := symptom.FindStringSubmatch(line)
+		if m == nil || strings.Contains(m[1], "GLIBC") { // of the dynamic linker
+			continue
+		}
+		quoted++
+		for part := range strings.SplitSeq(m[1], "...") {
+			if !strings.Contains(sources.String(), part) {
+				t.Errorf("%s:%d: no log line of the plugin contains %q", file, i+1, part)
+			}
+		}
+	}
+	if quoted == 0 {
+		t.Errorf("%s quotes no log line", file)
+	}
+}
+
+// TestMetrics_Documented: metrics.md lists each metric that the plugin creates,
+// and no other.
+func TestMetrics_Documented(t *testing.T) {
+	source, err := fs.ReadFile(root, "internal/plugin/metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func(pattern, text string) []string {
+		var names []string
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			names = append(names, m[1])
+		}
+		slices.Sort(names)
+		return names
+	}
+	created := list(`"([a-z_]+_(?:total|seconds))"`, string(source))
+	documented := list("(?m)^\\| `([a-z_]+_(?:total|seconds))`", documents(t)["docs/metrics.md"])
+	if len(created) == 0 || !slices.Equal(created, documented) {
+		t.Errorf("created: %q, documented: %q", created, documented)
+	}
+}
