@@ -30,7 +30,7 @@ comma := ,
 # $(call need,COMMAND,HOW TO GET IT)
 need = @command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; exit 1; }
 
-.PHONY: help build $(PLUGIN) test demo bench bench-engine check fuzz soak readme proto docker interop clean need-go need-cc need-node need-interop
+.PHONY: help build $(PLUGIN) test demo bench bench-engine check fuzz soak docs proto docker interop clean need-go need-cc need-node need-interop
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,8 +94,8 @@ soak: build ## Flush chunks for minutes against an endpoint that fails at random
 	@go build -o build/soak ./test/soak
 	@exec build/soak $(ARGS)
 
-readme: need-go ## Rewrite the option table in README.md
-	@go test -count=1 -run '^TestREADMETableIsCurrent$$' ./internal/option -update
+docs: need-go ## Rewrite the option table in docs/options.md
+	@go test -count=1 -run '^TestTable_MatchesDocs$$' ./internal/option -update
 
 proto: need-go ## Regenerate proto/*.pb.go
 	cd proto && go run $(BUF) generate

@@ -86,8 +86,8 @@ type difference struct {
 	why        string
 }
 
-// differences are the exceptions, each of which is in the README's section on
-// JSON.
+// differences are the exceptions, each of which is in the section JSON of
+// docs/shaping.md.
 func differences() []difference {
 	run := strings.Repeat("0123456789", 3)
 	return []difference{

@@ -9,12 +9,13 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite the option table in README.md")
+var update = flag.Bool("update", false, "rewrite the option table in docs/options.md")
 
-// TestREADMETableIsCurrent holds the README's option table to this package's.
-func TestREADMETableIsCurrent(t *testing.T) {
-	const file = "../../README.md"
-	const begin, end = "<!-- options: written by `make readme` -->\n", "<!-- end of options -->\n"
+// TestTable_MatchesDocs compares the table in docs/options.md with this
+// package's. With -update it rewrites the file instead.
+func TestTable_MatchesDocs(t *testing.T) {
+	const file = "../../docs/options.md"
+	const begin, end = "<!-- options: written by `make docs` -->\n", "<!-- end of options -->\n"
 	old, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -22,14 +23,14 @@ func TestREADMETableIsCurrent(t *testing.T) {
 	before, rest, found := bytes.Cut(old, []byte(begin))
 	table, after, closed := bytes.Cut(rest, []byte(end))
 	if !found || !closed {
-		t.Fatalf("README.md has no lines %q and %q", begin, end)
+		t.Fatalf("%s does not contain the lines %q and %q", file, begin, end)
 	}
 	want := markdown(Table())
 	if string(table) == want {
 		return
 	}
 	if !*update {
-		t.Fatal("the option table in README.md is not current: run `make readme`")
+		t.Fatalf("the option table in %s is out of date: run `make docs`", file)
 	}
 	text := string(before) + begin + want + end + string(after)
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
@@ -37,7 +38,7 @@ func TestREADMETableIsCurrent(t *testing.T) {
 	}
 }
 
-// markdown is the table as Markdown.
+// markdown returns the table as Markdown.
 func markdown(options []Option) string {
 	var b strings.Builder
 	b.WriteString("\n| option | default | value | meaning |\n| --- | --- | --- | --- |\n")

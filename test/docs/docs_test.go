@@ -1,0 +1,368 @@
+// Package docs tests the documents: their links, and the blocks that people
+// copy. Package e2e loads their configurations into the plugin.
+package docs
+
+import (
+	"encoding/json"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"unicode"
+)
+
+// root is the folder of the module.
+var root = os.DirFS("../..")
+
+// documents returns the Markdown files that people read, by path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := read(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func read(fsys fs.FS) (map[string]string, error) {
+	files := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md"} {
+		names, err := fs.Glob(fsys, pattern)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			text, err := fs.ReadFile(fsys, name)
+			if err != nil {
+				return nil, err
+			}
+			files[name] = string(text)
+		}
+	}
+	return files, nil
+}
+
+// block is a fenced code block.
+type block struct {
+	line           int // of the text in its file, from 1
+	language, text string
+}
+
+// split separates the fenced code blocks of a document from its prose, in
+// which their lines are empty. A block in a list loses its indentation.
+func split(text string) (prose []string, blocks []block) {
+	var open *block
+	var indent string
+	for i, line := range strings.Split(text, "\n") {
+		trimmed := strings.TrimLeft(line, " ")
+		switch {
+		case open == nil && strings.HasPrefix(trimmed, "```"):
+			open = &block{line: i + 2, language: strings.TrimPrefix(trimmed, "```")}
+			indent = line[:len(line)-len(trimmed)]
+			line = ""
+		case open != nil && trimmed == "```":
+			blocks = append(blocks, *open)
+			open = nil
+			line = ""
+		case open != nil:
+			open.text += strings.TrimPrefix(line, indent) + "\n"
+			line = ""
+		}
+		prose = append(prose, line)
+	}
+	return prose, blocks
+}
+
+var (
+	link     = regexp.MustCompile(`\]\(([^()\s]+(?:\([^()]*\))?)\)`)
+	code     = regexp.MustCompile("`[^`]*`")
+	heading  = regexp.MustCompile(`^#{1,6} +(.*?) *#*$`)
+	linkText = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
+)
+
+// anchors returns the anchors that GitHub gives to the headings of a document.
+func anchors(text string) map[string]bool {
+	all := map[string]bool{}
+	prose, _ := split(text)
+	for _, line := range prose {
+		m := heading.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		slug := strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, linkText.ReplaceAllString(m[1], "$1"))
+		for n, first := 1, slug; all[slug]; n++ {
+			slug = fmt.Sprintf("%s-%d", first, n)
+		}
+		all[slug] = true
+	}
+	return all
+}
+
+// brokenLinks returns a line for each relative link to a file or a heading that
+// does not exist.
+func brokenLinks(fsys fs.FS) ([]string, error) {
+	files, err := read(fsys)
+	if err != nil {
+		return nil, err
+	}
+	var broken []string
+	for name, text := range files {
+		prose, _ := split(text)
+		for i, line := range prose {
+			for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(line, ""), -1) {
+				if strings.HasPrefix(m[1], "https://") {
+					continue
+				}
+				target, anchor, _ := strings.Cut(m[1], "#")
+				file := name
+				if target != "" {
+					file = path.Join(path.Dir(name), target)
+				}
+				_, err := fs.Stat(fsys, file)
+				if err != nil || anchor != "" && !anchors(files[file])[anchor] {
+					broken = append(broken, fmt.Sprintf("%s:%d: %s", name, i+1, m[1]))
+				}
+			}
+		}
+	}
+	slices.Sort(broken)
+	return broken, nil
+}
+
+func TestLinks_Exist(t *testing.T) {
+	broken, err := brokenLinks(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range broken {
+		t.Errorf("broken link: %s", line)
+	}
+}
+
+// TestLinks_BrokenFound proves that TestLinks_Exist can fail.
+func TestLinks_BrokenFound(t *testing.T) {
+	fsys := fstest.MapFS{
+		"README.md": {Data: []byte("# A\n[1](docs/a.md#b-c) [2](docs/no.md) [3](#a) [4](#b)\n`[5](no)`\n```\n[6](no)\n```\n[7](conf)\n")},
+		"docs/a.md": {Data: []byte("## B, `C`?\n## D\n## D\n```\n## E\n```\n[1](../README.md#a) [2](#d-1) [3](#e) [4](README.md)\n")},
+		"conf/x":    {},
+	}
+	got, err := brokenLinks(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"README.md:2: #b", "README.md:2: docs/no.md", "docs/a.md:7: #e", "docs/a.md:7: README.md"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestREADME_IsShort: the README is an overview that links to every document.
+func TestREADME_IsShort(t *testing.T) {
+	files := documents(t)
+	readme := files["README.md"]
+	if n := strings.Count(readme, "\n"); n > 200 {
+		t.Errorf("README.md has %d lines, at most 200 are allowed: move details to docs/", n)
+	}
+	for name := range files {
+		if name != "README.md" && !strings.Contains(readme, "]("+name) {
+			t.Errorf("README.md does not link to %s", name)
+		}
+	}
+}
+
+// TestBlocks_Parse: what people copy has no syntax errors.
+func TestBlocks_Parse(t *testing.T) {
+	shell, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed := map[string]int{}
+	for name, text := range documents(t) {
+		_, blocks := split(text)
+		for _, b := range blocks {
+			var err error
+			switch b.language {
+			case "json":
+				err = json.Unmarshal([]byte(b.text), new(any))
+			case "go":
+				_, err = parser.ParseFile(token.NewFileSet(), "", "package p\nfunc f() error {\n"+b.text+"return nil }", 0)
+			case "sh":
+				check := exec.Command(shell, "-n")
+				check.Stdin = strings.NewReader(b.text)
+				var out []byte
+				if out, err = check.CombinedOutput(); err != nil {
+					err = fmt.Errorf("%w: %s", err, out)
+				}
+			default:
+				continue
+			}
+			parsed[b.language]++
+			if err != nil {
+				t.Errorf("%s:%d: %s: %v", name, b.line, b.language, err)
+			}
+		}
+	}
+	for _, language := range []string{"json", "go", "sh"} {
+		if parsed[language] == 0 {
+			t.Errorf("no document has a block of %s", language)
+		}
+	}
+}
+
+// TestConfigurations_KeepRecords: every configuration of the plugin has the
+// settings without which records are lost or inputs are blocked.
+func TestConfigurations_KeepRecords(t *testing.T) {
+	output := regexp.MustCompile(`(?mi)^[ -]*name:? +kinesis_agg$`)
+	settings := []*regexp.Regexp{
+		regexp.MustCompile(`(?mi)^ +retry_limit:? +no_limits$`),
+		regexp.MustCompile(`(?mi)^ +scheduler\.cap:? +60$`),
+		regexp.MustCompile(`(?mi)^ +workers:? +[1-9]`),
+	}
+	checked := 0
+	for name, text := range documents(t) {
+		_, blocks := split(text)
+		for _, b := range blocks {
+			if !output.MatchString(b.text) {
+				continue
+			}
+			checked++
+			for _, setting := range settings {
+				if !setting.MatchString(b.text) {
+					t.Errorf("%s:%d: the configuration has no line that matches %s", name, b.line, setting)
+				}
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no document has a configuration of the plugin")
+	}
+}
+
+// TestNamedTests_Exist: the tests that documents name can be run.
+func TestNamedTests_Exist(t *testing.T) {
+	var sources strings.Builder
+	names, err := fs.Glob(root, "test/e2e/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(root, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources.Write(text)
+	}
+	// The first name in a cell is whole; the next ones are `/SUBTEST`.
+	named := regexp.MustCompile("`(Test[A-Z]\\w*)?(/[^`/]+)?`")
+	found := 0
+	for name, text := range documents(t) {
+		if !strings.HasPrefix(name, "docs/") {
+			continue // CONTRIBUTING.md shows the pattern of test names
+		}
+		prose, _ := split(text)
+		for i, line := range prose {
+			test := ""
+			for _, m := range named.FindAllStringSubmatch(line, -1) {
+				if m[1] != "" {
+					test = m[1]
+				}
+				if test == "" {
+					continue // a path, such as `/api/v1`
+				}
+				found++
+				if !strings.Contains(sources.String(), "func "+test+"(") {
+					t.Errorf("%s:%d: there is no test %s", name, i+1, test)
+				}
+				subtest := strings.ReplaceAll(strings.TrimPrefix(m[2], "/"), "_", " ")
+				// The names of options keep their underscores.
+				subtest = strings.ReplaceAll(subtest, "auto retry requests", "auto_retry_requests")
+				if subtest != "" && !strings.Contains(sources.String(), `{name: "`+subtest+`"`) {
+					t.Errorf("%s:%d: %s has no subtest %q", name, i+1, test, subtest)
+				}
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no document names a test")
+	}
+}
+
+// TestQuotedLogLines_Exist: a log line that troubleshooting.md quotes as a
+// symptom is one that the plugin writes.
+func TestQuotedLogLines_Exist(t *testing.T) {
+	var sources strings.Builder
+	for _, pattern := range []string{"*.go", "aggregator/*.go", "internal/*/*.go", "internal/*/*.c"} {
+		names, err := fs.Glob(root, pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			text, err := fs.ReadFile(root, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources.Write(text)
+		}
+	}
+	const file = "docs/troubleshooting.md"
+	// A symptom that begins with a quote. The name of a cause has no space.
+	symptom := regexp.MustCompile("^\\| `([^`]* [^`]*)`")
+	prose, _ := split(documents(t)[file])
+	quoted := 0
+	for i, line := range prose {
+		m := symptom.FindStringSubmatch(line)
+		if m == nil || strings.Contains(m[1], "GLIBC") { // of the dynamic linker
+			continue
+		}
+		quoted++
+		for part := range strings.SplitSeq(m[1], "...") {
+			if !strings.Contains(sources.String(), part) {
+				t.Errorf("%s:%d: no log line of the plugin contains %q", file, i+1, part)
+			}
+		}
+	}
+	if quoted == 0 {
+		t.Errorf("%s quotes no log line", file)
+	}
+}
+
+// TestMetrics_Documented: metrics.md lists each metric that the plugin creates,
+// and no other.
+func TestMetrics_Documented(t *testing.T) {
+	source, err := fs.ReadFile(root, "internal/plugin/metrics.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func(pattern, text string) []string {
+		var names []string
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			names = append(names, m[1])
+		}
+		slices.Sort(names)
+		return names
+	}
+	created := list(`"([a-z_]+_(?:total|seconds))"`, string(source))
+	documented := list("(?m)^\\| `([a-z_]+_(?:total|seconds))`", documents(t)["docs/metrics.md"])
+	if len(created) == 0 || !slices.Equal(created, documented) {
+		t.Errorf("created: %q, documented: %q", created, documented)
+	}
+}
