@@ -147,6 +147,7 @@ static struct {
     int crash;
     const char *stream;
     const char *plugin;
+    const char *twin;
     struct instance *instances;
     int instance_count;
     struct chunk *chunks;
@@ -182,6 +183,8 @@ static const char usage_text[] =
     "                               an instance's log_level=LEVEL overrides it\n"
     "  --exit-early                 exit the instances once stdin ends, whatever is\n"
     "                               under way, and begin no other flush\n"
+    "  --twin OTHER.so              load a second plugin beside the first, for the same\n"
+    "                               instances and chunks, and run both at once\n"
     "  --daemon                     fork after the plugin has registered, as `daemon on`\n"
     "                               does: the child closes stderr and goes on, the parent\n"
     "                               exits with the child's exit code\n"
@@ -208,7 +211,7 @@ static const char usage_text[] =
     "  exiting round=                              (ExitCtx comes next)\n"
     "  exit round= instance= context=SET|NULL ret= ms= at=\n"
     "  unregister round=\n"
-    "  round n= rss_kib= threads= fds=\n"
+    "  round n= rss_kib= peak_kib= threads= fds=\n"
     "  end ok= error= retry= skipped= plugin_stdout_bytes=\n"
     "ms is how long the call took, at when it returned, by one clock for all lines.\n"
     "What the plugin itself writes to stdout is counted and shown on stderr.\n"
@@ -435,6 +438,9 @@ static void parse_options(int argc, char **argv)
             else if (strcmp(word, "--log-level") == 0) {
                 options.log_level = parse_level(next);
             }
+            else if (strcmp(word, "--twin") == 0) {
+                options.twin = next ? next : "";
+            }
             else if (strcmp(word, "--chunk") == 0) {
                 add_chunk(next);
             }
@@ -451,6 +457,10 @@ static void parse_options(int argc, char **argv)
     }
     if (options.instance_count == 0) {
         die(2, "no --instance given; see --help");
+    }
+    if (options.twin != NULL && (options.stream != NULL || options.daemon || options.signals
+                                 || options.children)) {
+        die(2, "--twin goes with none of --stream, --daemon, --signals and --children");
     }
     if (options.stream != NULL && options.rounds > 1) {
         die(2, "--stream can be read once: --rounds has to be 1");
@@ -647,6 +657,8 @@ typedef void (*void_call)(int);
 
 struct plugin {
     int round;
+    const char *path;
+    struct instance *instances;                      /* a copy of the options' */
     void *dso;
     struct flb_plugin_proxy_def *def;
     struct flb_api *api;
@@ -691,7 +703,7 @@ static void symbol(struct plugin *p, const char *name, void *function)
 
 static void load(struct plugin *p)
 {
-    p->dso = dlopen(options.plugin, RTLD_LAZY);
+    p->dso = dlopen(p->path, RTLD_LAZY);
     if (p->dso == NULL) {
         die(3, "%s", dlerror());
     }
@@ -739,7 +751,7 @@ static void register_plugin(struct plugin *p)
     }
     if (ret != -1) {
         if (p->do_register == NULL) {
-            die(3, "%s: no FLBPluginRegister", options.plugin);
+            die(3, "%s: no FLBPluginRegister", p->path);
         }
         ret = p->do_register(p->def);
     }
@@ -747,13 +759,13 @@ static void register_plugin(struct plugin *p)
     report_text("name", p->def->name ? p->def->name : "");
     report_end();
     if (ret == -1 || p->def->name == NULL) {
-        die(3, "%s: does not register", options.plugin);
+        die(3, "%s: does not register", p->path);
     }
     if (p->def->type != PROXY_OUTPUT_PLUGIN || p->def->proxy != PROXY_GOLANG) {
-        die(3, "%s: is no output plugin in Go", options.plugin);
+        die(3, "%s: is no output plugin in Go", p->path);
     }
     if (p->go.cb_init == NULL || (p->go.cb_flush_ctx == NULL && p->go.cb_flush == NULL)) {
-        die(3, "%s: no FLBPluginInit or no FLBPluginFlushCtx", options.plugin);
+        die(3, "%s: no FLBPluginInit or no FLBPluginFlushCtx", p->path);
     }
     p->go.name = need(strdup(p->def->name));
 }
@@ -761,7 +773,7 @@ static void register_plugin(struct plugin *p)
 static void init_instances(struct plugin *p)
 {
     for (int i = 0; i < options.instance_count; i++) {
-        struct instance *ins = &options.instances[i];
+        struct instance *ins = &p->instances[i];
         long long begin;
         int ret;
 
@@ -783,9 +795,11 @@ static void init_instances(struct plugin *p)
         begin = now_ms();
         ret = p->go.cb_init(&p->go);
         ins->initialized = ret > 0;
+        pthread_mutex_lock(&report_lock);
         fprintf(report, "init round=%d instance=%d ret=%d outcome=%s ms=%lld", p->round, i, ret,
                 ins->initialized ? "OK" : "FAILED", now_ms() - begin);
         report_end();
+        pthread_mutex_unlock(&report_lock);
     }
     for (int i = 0; i < options.instance_count && !options.dry_run; i++) {
         if (p->pre_run != NULL) {
@@ -800,7 +814,7 @@ static void *(*const volatile poison)(void *, int, size_t) = memset;
 static int flush_once(struct plugin *p, const struct job *job)
 {
     const struct chunk *c = job->chunk;
-    void *remote = options.instances[job->instance].context->remote_context;
+    void *remote = p->instances[job->instance].context->remote_context;
     const size_t tag_size = strlen(c->tag) + 1;
     char *tag = need(malloc(tag_size));
     unsigned char *bytes = need(malloc(c->size ? c->size : 1));
@@ -878,7 +892,7 @@ static void run_job(struct plugin *p, const struct job *job)
     size_t used = 0;
     int ret = FLB_RETRY;
 
-    if (!options.instances[job->instance].initialized) {
+    if (!p->instances[job->instance].initialized) {
         pthread_mutex_lock(&report_lock);
         fprintf(report, "skip round=%d instance=%d chunk=%d", p->round, job->instance, c->number);
         report_text("tag", c->tag);
@@ -1186,8 +1200,8 @@ static void flush_and_exit(struct plugin *p)
         fclose(q.stream);
     }
     for (int i = 0; i < options.instance_count; i++) {
-        free(options.instances[i].context);
-        options.instances[i].context = NULL;
+        free(p->instances[i].context);
+        p->instances[i].context = NULL;
     }
     pthread_mutex_destroy(&q.lock);
     free(threads);
@@ -1201,7 +1215,7 @@ static void exit_instances(struct plugin *p)
     report_end();
     pthread_mutex_unlock(&report_lock);
     for (int i = 0; i < options.instance_count; i++) {
-        struct instance *ins = &options.instances[i];
+        struct instance *ins = &p->instances[i];
         const int set = ins->context->remote_context != NULL;
         const long long begin = now_ms();
         long long end;
@@ -1283,29 +1297,58 @@ static void become_daemon(void)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
 }
 
+static void begin(struct plugin *p, int round, const char *path)
+{
+    const size_t size = (size_t) options.instance_count * sizeof(*p->instances);
+
+    p->round = round;
+    p->path = path;
+    p->instances = need(malloc(size));
+    memcpy(p->instances, options.instances, size);
+    load(p);
+    register_plugin(p);
+}
+
+static void end(struct plugin *p)
+{
+    if (p->unregister != NULL) {
+        p->unregister(p->def);
+    }
+    fprintf(report, "unregister round=%d", p->round);
+    report_end();
+    free(p->go.name);
+    dlclose(p->dso);
+    unguard(p->api);
+    unguard(p->def);
+    free(p->instances);
+}
+
 static void run_round(int round)
 {
-    struct plugin p = { .round = round };
+    struct plugin p = { .round = 0 };
+    struct plugin twin = { .round = 0 };
     pthread_t engine;
+    pthread_t other;
 
-    load(&p);
-    register_plugin(&p);
+    begin(&p, round, options.plugin);
+    if (options.twin != NULL) {
+        begin(&twin, round, options.twin);
+    }
     if (options.daemon) {
         become_daemon();
     }
     start(&engine, pipeline, &p);
-    pthread_join(engine, NULL);
-    if (p.unregister != NULL) {
-        p.unregister(p.def);
+    if (options.twin != NULL) {
+        start(&other, pipeline, &twin);
+        pthread_join(other, NULL);
     }
-    fprintf(report, "unregister round=%d", round);
-    report_end();
-    free(p.go.name);
-    dlclose(p.dso);
-    unguard(p.api);
-    unguard(p.def);
-    fprintf(report, "round n=%d rss_kib=%ld threads=%ld fds=%d", round, status_number("VmRSS:"),
-            status_number("Threads:"), open_fds());
+    pthread_join(engine, NULL);
+    end(&p);
+    if (options.twin != NULL) {
+        end(&twin);
+    }
+    fprintf(report, "round n=%d rss_kib=%ld peak_kib=%ld threads=%ld fds=%d", round,
+            status_number("VmRSS:"), status_number("VmHWM:"), status_number("Threads:"), open_fds());
     report_end();
 }
 
