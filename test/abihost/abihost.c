@@ -34,6 +34,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -1288,6 +1289,7 @@ static void become_daemon(void)
         die(3, "fork: %s", strerror(errno));
     }
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);            /* a test that gives up kills the parent */
         close(STDERR_FILENO);
         return;
     }
