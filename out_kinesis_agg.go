@@ -1,7 +1,7 @@
 // Command out_kinesis_agg is a Fluent Bit output plugin, built as a C shared
-// library. This file holds the functions that the engine calls and nothing
-// else: each converts its arguments, calls package plugin, maps the outcome,
-// and survives a panic below it.
+// library. The engine calls the functions of exports.c, which enter Go here. This
+// file holds these functions and nothing else: each converts its arguments, calls
+// package plugin, maps the outcome, and survives a panic below it.
 package main
 
 // #include <stddef.h>
@@ -11,6 +11,7 @@ import "C"
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 
@@ -28,15 +29,15 @@ var instances plugin.Registry
 // for engines that do not tell their names.
 var ordinal atomic.Int64
 
-//export FLBPluginRegister
-func FLBPluginRegister(def unsafe.Pointer) (ret C.int) {
+//export goPluginRegister
+func goPluginRegister(def unsafe.Pointer) (ret C.int) {
 	defer recovered(nil, &ret, output.FLB_ERROR)
 	ordinal.Store(0)
 	return C.int(output.FLBPluginRegister(def, "kinesis_agg", "One aggregated record (KPL format) a chunk to Amazon Kinesis Data Streams"))
 }
 
-//export FLBPluginInit
-func FLBPluginInit(p unsafe.Pointer) (ret C.int) {
+//export goPluginInit
+func goPluginInit(p unsafe.Pointer) (ret C.int) {
 	log := plugin.Log(stderr)
 	defer recovered(&log, &ret, output.FLB_ERROR)
 	defer engine.Enter()()
@@ -56,15 +57,15 @@ func FLBPluginInit(p unsafe.Pointer) (ret C.int) {
 	return output.FLB_OK
 }
 
-//export FLBPluginFlushCtx
-func FLBPluginFlushCtx(handle C.uintptr_t, data unsafe.Pointer, length C.size_t, tag *C.char) C.int {
+//export goPluginFlushCtx
+func goPluginFlushCtx(handle C.uintptr_t, data unsafe.Pointer, length C.size_t, tag *C.char) C.int {
 	return flush(func() *plugin.Instance { return instances.Find(uintptr(handle)) }, data, length, tag)
 }
 
-// FLBPluginFlush is for engines that know no contexts, and so only one instance.
+// goPluginFlush is for engines that know no contexts, and so only one instance.
 //
-//export FLBPluginFlush
-func FLBPluginFlush(data unsafe.Pointer, length C.size_t, tag *C.char) C.int {
+//export goPluginFlush
+func goPluginFlush(data unsafe.Pointer, length C.size_t, tag *C.char) C.int {
 	return flush(instances.Only, data, length, tag)
 }
 
@@ -91,8 +92,8 @@ func flush(find func() *plugin.Instance, data unsafe.Pointer, length C.size_t, t
 	}
 }
 
-//export FLBPluginExitCtx
-func FLBPluginExitCtx(handle C.uintptr_t) (ret C.int) {
+//export goPluginExitCtx
+func goPluginExitCtx(handle C.uintptr_t) (ret C.int) {
 	defer recovered(nil, &ret, output.FLB_ERROR)
 	defer engine.Enter()()
 	// There is none after a failed Init, and on a dry run.
@@ -102,10 +103,10 @@ func FLBPluginExitCtx(handle C.uintptr_t) (ret C.int) {
 	return output.FLB_OK
 }
 
-// FLBPluginExit is for engines that know no contexts.
+// goPluginExit is for engines that know no contexts.
 //
-//export FLBPluginExit
-func FLBPluginExit() (ret C.int) {
+//export goPluginExit
+func goPluginExit() (ret C.int) {
 	defer recovered(nil, &ret, output.FLB_ERROR)
 	defer engine.Enter()()
 	for _, in := range instances.RemoveAll() {
@@ -114,8 +115,8 @@ func FLBPluginExit() (ret C.int) {
 	return output.FLB_OK
 }
 
-//export FLBPluginUnregister
-func FLBPluginUnregister(def unsafe.Pointer) {
+//export goPluginUnregister
+func goPluginUnregister(def unsafe.Pointer) {
 	var ret C.int
 	defer recovered(nil, &ret, output.FLB_ERROR)
 	output.FLBPluginUnregister(def)
@@ -130,11 +131,15 @@ func recovered(log *plugin.Log, ret *C.int, code C.int) {
 		return
 	}
 	*ret = code
-	line := fmt.Sprintf("panic: %v\n%s", p, debug.Stack())
-	if log == nil {
-		stderr(engine.Error, line)
-	} else {
-		(*log)(engine.Error, line)
+	write := plugin.Log(stderr)
+	if log != nil {
+		write = *log
+	}
+	write(engine.Error, fmt.Sprintf("panic: %v", p))
+	// The stack is of names and numbers only. A line of the log for each of its
+	// own, with spaces for tabs, stays readable.
+	for frame := range strings.Lines(string(debug.Stack())) {
+		write(engine.Error, "  "+strings.ReplaceAll(strings.TrimSuffix(frame, "\n"), "\t", "    "))
 	}
 }
 

@@ -82,19 +82,20 @@ func SetHandle(plugin unsafe.Pointer, handle uintptr) {
 	(*C.struct_kinesis_agg_plugin)(plugin).context.remote_context = C.uintptr_t(handle)
 }
 
-// Log writes one line: through the engine where it has a log for plugins (since
+// Log writes one line, escaped so that nothing in it can begin another: through the engine where it has a log for plugins (since
 // 2.0) and is calling us on this thread, else to stderr in the engine's format.
 // What is above the log_level is dropped; the engine cuts a line at about 4 KB.
 func (o *Output) Log(level Level, line string) {
-	c := C.CString(fmt.Sprintf("[output:kinesis_agg:%s] %s", o.name, line))
+	c := C.CString(escape(fmt.Sprintf("[output:kinesis_agg:%s] %s", o.name, line)))
 	defer C.free(unsafe.Pointer(c))
 	if C.kinesis_agg_log(o.api, o.output, C.int(level), c) == 0 && level <= o.level {
 		Stderr(level, o.name, line)
 	}
 }
 
-// Stderr writes one line of an instance to stderr in the engine's format.
+// Stderr writes one line of an instance to stderr in the engine's format, escaped
+// as Log does.
 func Stderr(level Level, name, line string) {
 	stamp := time.Now().Format("2006/01/02 15:04:05")
-	fmt.Fprintf(os.Stderr, "[%s] [%s] [output:kinesis_agg:%s] %s\n", stamp, level, name, line)
+	fmt.Fprintf(os.Stderr, "[%s] [%s] %s\n", stamp, level, escape(fmt.Sprintf("[output:kinesis_agg:%s] %s", name, line)))
 }

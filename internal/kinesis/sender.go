@@ -49,8 +49,8 @@ type Receipt struct {
 // configuration files, once, and sends nothing: credentials are fetched by the
 // first PutRecord. An error names the option to mend. Close the Sender.
 func Open(ctx context.Context, s Settings) (*Sender, error) {
-	if err := s.check(); err != nil {
-		return nil, fmt.Errorf("kinesis: option %w", err)
+	if err := s.Check(); err != nil {
+		return nil, err
 	}
 	if s.RequestTimeout == 0 {
 		s.RequestTimeout = DefaultRequestTimeout

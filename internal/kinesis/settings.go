@@ -74,21 +74,25 @@ func streamID(stream string) (name, arn *string) {
 	return &stream, nil
 }
 
-// check refuses what no request could carry, before anything is opened.
-func (s Settings) check() error {
-	if err := s.checkStream(); err != nil {
-		return err
-	}
+// Check refuses what no request could carry. The error joins one for each bad
+// setting, with its option's name; Open makes the same check.
+func (s Settings) Check() error {
+	errs := []error{s.checkStream()}
 	if s.Region != "" && !regionName.MatchString(s.Region) {
-		return fmt.Errorf("region: %q is not the name of a region, such as eu-central-1", s.Region)
+		errs = append(errs, fmt.Errorf("region: %q is not the name of a region, such as eu-central-1", s.Region))
 	}
 	if (s.KeyID == "") != (s.SecretKey == "") {
-		return errors.New("aws_key_id and aws_sec_key: set both or neither")
+		errs = append(errs, errors.New("aws_key_id and aws_sec_key: set both or neither"))
 	}
 	if s.SessionToken != "" && s.KeyID == "" {
-		return errors.New("aws_session_token: belongs to an aws_key_id and an aws_sec_key, which are not set")
+		errs = append(errs, errors.New("aws_session_token: belongs to an aws_key_id and an aws_sec_key, which are not set"))
 	}
-	return nil
+	for i, err := range errs {
+		if err != nil {
+			errs[i] = fmt.Errorf("kinesis: option %w", err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (s Settings) checkStream() error {

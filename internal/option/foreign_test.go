@@ -21,6 +21,59 @@ func TestForeignOptions(t *testing.T) {
 		{"experimental_concurrency", "4", warns, "workers"},
 		{"experimental_concurrency_retries", "4", warns, "retry_limit"},
 		{"json.escape_unicode", "off", warns, "UTF-8"},
+		{"enrich_records", "true", refuses, "filter"},
+		{"enrich_records", "false", accepted, ""},
+		{"aggregation_maximum_record_size", "100000", warns, "max_record_size"},
+		{"skip_aggregation_record_size", "100000", warns, "any size"},
+		{"data_key", "log", refuses, "log_key"},
+		{"chomp_record", "true", refuses, "lua"},
+		{"chomp_record", "false", accepted, ""},
+		{"append_new_line", "true", refuses, "append_newline"},
+		{"append_new_line", "false", accepted, ""},
+		{"random_partition_key", "true", accepted, ""},
+		{"random_partition_key", "false", refuses, "fixed_partition_key"},
+		{"partition_key_expr", "record['a']", refuses, "fixed_partition_key $TAG"},
+		{"explicit_hash_key", "1", refuses, "fixed_partition_key"},
+		{"explicit_hash_key_expr", "1", refuses, "fixed_partition_key"},
+		{"order_events", "true", refuses, "workers 1"},
+		{"order_events", "false", accepted, ""},
+		{"delivery_stream_name", "s", refuses, "kinesis_firehose"},
+		{"aws_ses_token", "t", refuses, "aws_session_token"},
+		{"sts_endpoint_url", "https://sts", refuses, "sts_endpoint"},
+		{"sts_http_proxy", "http://p", refuses, "http_proxy"},
+		{"policy", "{}", refuses, "role_arn"},
+		{"ssl_verify_peer", "true", accepted, ""},
+		{"ssl_verify_peer", "false", refuses, "AWS_CA_BUNDLE"},
+		{"duration_seconds", "900", warns, "session"},
+		{"aws_iam_retries", "5", warns, "retry_limit"},
+		{"log_truncate_max_size", "0", warns, "log"},
+		{"retries_on_batch_request", "8", warns, "retry_limit"},
+		{"reset_backoff_if_success", "true", warns, "scheduler.base"},
+		{"batch_request_max_count", "500", warns, "one aggregated record"},
+		{"batch_request_max_size", "1000", warns, "max_record_size"},
+		{"drop_failed_records_after_batch_request_retries", "false", warns, "retry_limit"},
+		{"monitor_num_of_batch_request_retries", "true", warns, "metrics"},
+		{"flush_thread_interval", "1", warns, "flush"},
+		{"flush_thread_burst_interval", "1", warns, "flush"},
+		{"queue_limit_length", "64", warns, "storage.total_limit_size"},
+		{"total_limit_size", "1g", warns, "storage.total_limit_size"},
+		{"overflow_action", "block", warns, "mem_buf_limit"},
+		{"buffer_queue_full_action", "block", warns, "mem_buf_limit"},
+		{"flush_mode", "interval", warns, "flush"},
+		{"flush_at_shutdown", "true", warns, "grace"},
+		{"retry_max_interval", "1m", warns, "scheduler.cap"},
+		{"retry_max_times", "3", warns, "retry_limit"},
+		{"retry_timeout", "72h", warns, "retry_limit"},
+		{"retry_forever", "true", warns, "retry_limit no_limits"},
+		{"worker_id_key", "worker", refuses, "record_modifier"},
+		{"format", "json", accepted, ""},
+		{"format", "ltsv", refuses, "JSON"},
+		{"output_type", "csv", refuses, "JSON"},
+		{"output_include_time", "true", refuses, "include_time_key"},
+		{"output_include_tag", "true", refuses, "include_tag_key"},
+		{"include_time", "true", refuses, "include_time_key"},
+		{"include_tag", "true", refuses, "include_tag_key"},
+		{"include_tag", "no", accepted, ""},
 		{"num_threads", "50", warns, "workers"},
 		{"flush_thread_count", "50", warns, "workers"},
 		{"detach_process", "2", warns, "workers"},
@@ -59,6 +112,18 @@ func TestForeignOptions(t *testing.T) {
 				t.Errorf("%q is not in: %s", test.says, text)
 			}
 		})
+	}
+}
+
+// TestForeignOptions_AllAtOnce: one start names each refused option and each bad
+// value.
+func TestForeignOptions_AllAtOnce(t *testing.T) {
+	_, _, err := Parse(from("stream", "logs", "worker_id_key", "w", "hostname_key", "h", "data_key", "d",
+		"aggregation", "off", "max_record_size", "11G"))
+	for _, name := range []string{"worker_id_key", "hostname_key", "data_key", "aggregation", "max_record_size"} {
+		if err == nil || !strings.Contains(err.Error(), "option "+name+":") {
+			t.Errorf("%s is not in: %v", name, err)
+		}
 	}
 }
 

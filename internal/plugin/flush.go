@@ -183,7 +183,7 @@ func (f *flush) lowerLimit(err error) {
 
 // chunkText names the chunk in a log line.
 func (f *flush) chunkText() string {
-	return fmt.Sprintf("chunk of tag %s, %d bytes,", f.tag, len(f.chunk))
+	return fmt.Sprintf("chunk of tag %s, %d bytes,", engine.Tag(f.tag), len(f.chunk))
 }
 
 func (f *flush) giveUp(why string) Outcome {

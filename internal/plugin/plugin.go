@@ -74,15 +74,11 @@ type Instance struct {
 // error names each bad option. Stop the instance.
 func Start(get func(name string) string, log Log, meter Meter) (*Instance, error) {
 	c, warnings, err := option.Parse(get)
+	p, err := prepare(c, err)
 	if err != nil {
 		return nil, err
 	}
-	p, err := prepare(c)
-	if err != nil {
-		return nil, err
-	}
-	s := settings(c)
-	s.Stream = p.streams.fixed()
+	s := p.settings()
 	if c.Debug {
 		s.Debug = func(format string, args ...any) { log(engine.Info, fmt.Sprintf(format, args...)) }
 	}
@@ -132,9 +128,10 @@ func newInstance(p setup, s sender, log Log, meter Meter) *Instance {
 	return in
 }
 
-func settings(c option.Config) kinesis.Settings {
+func (p setup) settings() kinesis.Settings {
+	c := p.Config
 	return kinesis.Settings{
-		Stream:          c.Stream,
+		Stream:          p.streams.fixed(),
 		Region:          c.Region,
 		RoleARN:         c.RoleARN,
 		ExternalID:      c.ExternalID,

@@ -66,7 +66,7 @@ func startOver(t *testing.T, s sender, options ...string) (*Instance, *logged) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := prepare(c)
+	p, err := prepare(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +302,9 @@ func TestStartNamesBadOptions(t *testing.T) {
 		options map[string]string
 		want    []string
 	}{
-		"several":       {map[string]string{"debug": "x", "max_record_size": "y"}, []string{"option stream:", "option debug:", "option max_record_size:"}},
+		"several": {map[string]string{"debug": "x", "max_record_size": "y"}, []string{"option stream:", "option debug:", "option max_record_size:"}},
+		"of each kind": {map[string]string{"stream": "a-$TAG[x]", "max_record_size": "11G", "worker_id_key": "w", "region": "Frankfurt!", "aws_key_id": "A"},
+			[]string{"option stream:", "option max_record_size:", "option worker_id_key:", "option region:", "option aws_key_id and aws_sec_key:"}},
 		"key part":      {map[string]string{"stream": "logs", "fixed_partition_key": "a$TAG[x]"}, []string{"option fixed_partition_key:", `"a$TAG[x]"`, "$TAG[n]"}},
 		"key too long":  {map[string]string{"stream": "logs", "fixed_partition_key": strings.Repeat("é", 257)}, []string{"option fixed_partition_key:", "257", "256"}},
 		"no region":     {map[string]string{"stream": "logs"}, []string{"option region:", "AWS_REGION"}},

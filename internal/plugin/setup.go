@@ -16,17 +16,22 @@ type setup struct {
 	newAggregator func() *aggregator.Aggregator
 }
 
-// prepare reads the options that have a syntax of their own. The error names
-// each bad one.
-func prepare(c option.Config) (setup, error) {
+// prepare reads the options that have a syntax of their own, after Parse has
+// returned c and bad. The error joins bad and one for each option that is bad here
+// or in what settings hands on.
+func prepare(c option.Config, bad error) (setup, error) {
 	keys, badKey := parsePartitionKeys(c.FixedPartitionKey)
 	streams, badStream := parseStreamNames(c.Stream)
-	newAggregator, err := aggregator.Factory(transform(c))
-	if err != nil {
+	p := setup{Config: c, keys: keys, streams: streams}
+	if err := errors.Join(bad, badKey, badStream, p.settings().Check()); err != nil {
+		return p, err
+	}
+	var err error
+	if p.newAggregator, err = aggregator.Factory(transform(c)); err != nil {
 		// Not for want of checks in package option.
 		err = fmt.Errorf("options that shape records: %w", err)
 	}
-	return setup{c, keys, streams, newAggregator}, errors.Join(badKey, badStream, err)
+	return p, err
 }
 
 func transform(c option.Config) aggregator.Transform {

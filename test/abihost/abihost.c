@@ -26,6 +26,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,6 +34,8 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -139,8 +142,13 @@ static struct {
     int dry_run;
     int expect_ok;
     int exit_early;
+    int daemon;
+    int children;
+    int signals;
+    int crash;
     const char *stream;
     const char *plugin;
+    const char *twin;
     struct instance *instances;
     int instance_count;
     struct chunk *chunks;
@@ -176,20 +184,35 @@ static const char usage_text[] =
     "                               an instance's log_level=LEVEL overrides it\n"
     "  --exit-early                 exit the instances once stdin ends, whatever is\n"
     "                               under way, and begin no other flush\n"
+    "  --twin OTHER.so              load a second plugin beside the first, for the same\n"
+    "                               instances and chunks, and run both at once\n"
+    "  --daemon                     fork after the plugin has registered, as `daemon on`\n"
+    "                               does: the child closes stderr and goes on, the parent\n"
+    "                               exits with the child's exit code\n"
+    "  --children                   while flushes run, start children in other threads:\n"
+    "                               by fork and exec, and by popen\n"
+    "  --signals                    install signal handlers before the plugin is loaded\n"
+    "                               and again in each of them, as the engine does, and\n"
+    "                               get SIGCONT and SIGHUP all the time while flushes run\n"
+    "  --crash                      cause a SIGSEGV in C after the flushes (--signals: the\n"
+    "                               handler reports it and aborts)\n"
     "  --expect-ok                  exit 1 if a chunk's last answer is not OK\n"
     "  --help                       this text\n"
     "\n"
     "On stdout one line for each call: a word, then key=value, with bytes that\n"
     "would confuse a reader as %XX:\n"
     "  register round= ret= name=\n"
-    "  init round= instance= ret= outcome=OK|FAILED\n"
+    "  init round= instance= ret= outcome=OK|FAILED ms=\n"
     "  flush round= instance= chunk= tag= file= bytes= attempt= ret=OK|ERROR|RETRY|N ms= at=\n"
     "        [stack=BYTES USED, with --coroutine-stack]\n"
     "  skip round= instance= chunk= tag= file=     (the instance's Init failed)\n"
+    "  children round= forked= popened= failed=    (--children)\n"
+    "  signals round= sent= caught= plugin_has=    (--signals: of SIGSEGV, SIGFPE and\n"
+    "                              SIGBUS, how many the library handles after a flush)\n"
     "  exiting round=                              (ExitCtx comes next)\n"
     "  exit round= instance= context=SET|NULL ret= ms= at=\n"
     "  unregister round=\n"
-    "  round n= rss_kib= threads= fds=\n"
+    "  round n= rss_kib= peak_kib= threads= fds=\n"
     "  end ok= error= retry= skipped= plugin_stdout_bytes=\n"
     "ms is how long the call took, at when it returned, by one clock for all lines.\n"
     "What the plugin itself writes to stdout is counted and shown on stderr.\n"
@@ -358,6 +381,18 @@ static void parse_options(int argc, char **argv)
         else if (strcmp(word, "--dry-run") == 0) {
             options.dry_run = 1;
         }
+        else if (strcmp(word, "--daemon") == 0) {
+            options.daemon = 1;
+        }
+        else if (strcmp(word, "--children") == 0) {
+            options.children = 1;
+        }
+        else if (strcmp(word, "--signals") == 0) {
+            options.signals = 1;
+        }
+        else if (strcmp(word, "--crash") == 0) {
+            options.crash = 1;
+        }
         else if (strcmp(word, "--expect-ok") == 0) {
             options.expect_ok = 1;
         }
@@ -404,6 +439,9 @@ static void parse_options(int argc, char **argv)
             else if (strcmp(word, "--log-level") == 0) {
                 options.log_level = parse_level(next);
             }
+            else if (strcmp(word, "--twin") == 0) {
+                options.twin = next ? next : "";
+            }
             else if (strcmp(word, "--chunk") == 0) {
                 add_chunk(next);
             }
@@ -420,6 +458,10 @@ static void parse_options(int argc, char **argv)
     }
     if (options.instance_count == 0) {
         die(2, "no --instance given; see --help");
+    }
+    if (options.twin != NULL && (options.stream != NULL || options.daemon || options.signals
+                                 || options.children)) {
+        die(2, "--twin goes with none of --stream, --daemon, --signals and --children");
     }
     if (options.stream != NULL && options.rounds > 1) {
         die(2, "--stream can be read once: --rounds has to be 1");
@@ -616,6 +658,8 @@ typedef void (*void_call)(int);
 
 struct plugin {
     int round;
+    const char *path;
+    struct instance *instances;                      /* a copy of the options' */
     void *dso;
     struct flb_plugin_proxy_def *def;
     struct flb_api *api;
@@ -660,7 +704,7 @@ static void symbol(struct plugin *p, const char *name, void *function)
 
 static void load(struct plugin *p)
 {
-    p->dso = dlopen(options.plugin, RTLD_LAZY);
+    p->dso = dlopen(p->path, RTLD_LAZY);
     if (p->dso == NULL) {
         die(3, "%s", dlerror());
     }
@@ -708,7 +752,7 @@ static void register_plugin(struct plugin *p)
     }
     if (ret != -1) {
         if (p->do_register == NULL) {
-            die(3, "%s: no FLBPluginRegister", options.plugin);
+            die(3, "%s: no FLBPluginRegister", p->path);
         }
         ret = p->do_register(p->def);
     }
@@ -716,13 +760,13 @@ static void register_plugin(struct plugin *p)
     report_text("name", p->def->name ? p->def->name : "");
     report_end();
     if (ret == -1 || p->def->name == NULL) {
-        die(3, "%s: does not register", options.plugin);
+        die(3, "%s: does not register", p->path);
     }
     if (p->def->type != PROXY_OUTPUT_PLUGIN || p->def->proxy != PROXY_GOLANG) {
-        die(3, "%s: is no output plugin in Go", options.plugin);
+        die(3, "%s: is no output plugin in Go", p->path);
     }
     if (p->go.cb_init == NULL || (p->go.cb_flush_ctx == NULL && p->go.cb_flush == NULL)) {
-        die(3, "%s: no FLBPluginInit or no FLBPluginFlushCtx", options.plugin);
+        die(3, "%s: no FLBPluginInit or no FLBPluginFlushCtx", p->path);
     }
     p->go.name = need(strdup(p->def->name));
 }
@@ -730,7 +774,8 @@ static void register_plugin(struct plugin *p)
 static void init_instances(struct plugin *p)
 {
     for (int i = 0; i < options.instance_count; i++) {
-        struct instance *ins = &options.instances[i];
+        struct instance *ins = &p->instances[i];
+        long long begin;
         int ret;
 
         ins->initialized = 0;
@@ -748,11 +793,14 @@ static void init_instances(struct plugin *p)
         p->go.api = p->api;
         p->go.o_ins = ins;
         p->go.context = ins->context;
+        begin = now_ms();
         ret = p->go.cb_init(&p->go);
         ins->initialized = ret > 0;
-        fprintf(report, "init round=%d instance=%d ret=%d outcome=%s", p->round, i, ret,
-                ins->initialized ? "OK" : "FAILED");
+        pthread_mutex_lock(&report_lock);
+        fprintf(report, "init round=%d instance=%d ret=%d outcome=%s ms=%lld", p->round, i, ret,
+                ins->initialized ? "OK" : "FAILED", now_ms() - begin);
         report_end();
+        pthread_mutex_unlock(&report_lock);
     }
     for (int i = 0; i < options.instance_count && !options.dry_run; i++) {
         if (p->pre_run != NULL) {
@@ -767,7 +815,7 @@ static void *(*const volatile poison)(void *, int, size_t) = memset;
 static int flush_once(struct plugin *p, const struct job *job)
 {
     const struct chunk *c = job->chunk;
-    void *remote = options.instances[job->instance].context->remote_context;
+    void *remote = p->instances[job->instance].context->remote_context;
     const size_t tag_size = strlen(c->tag) + 1;
     char *tag = need(malloc(tag_size));
     unsigned char *bytes = need(malloc(c->size ? c->size : 1));
@@ -845,7 +893,7 @@ static void run_job(struct plugin *p, const struct job *job)
     size_t used = 0;
     int ret = FLB_RETRY;
 
-    if (!options.instances[job->instance].initialized) {
+    if (!p->instances[job->instance].initialized) {
         pthread_mutex_lock(&report_lock);
         fprintf(report, "skip round=%d instance=%d chunk=%d", p->round, job->instance, c->number);
         report_text("tag", c->tag);
@@ -971,6 +1019,120 @@ static void start(pthread_t *thread, void *(*main)(void *), void *argument)
     }
 }
 
+/* ---- what else goes on in the engine's process ------------------------ */
+
+static struct {
+    atomic_int stop;                                 /* the flushes are over */
+    atomic_long forked, popened, failed;
+    atomic_long sent, caught;
+    pthread_t sender;
+} aside;
+
+static void spare_time(long microseconds)
+{
+    struct timespec t = { 0, microseconds * 1000 };
+
+    nanosleep(&t, NULL);
+}
+
+/* fork and exec, as an input does that starts a program itself. */
+static void *fork_children(void *unused)
+{
+    (void) unused;
+    do {
+        int status = -1;
+        pid_t child = fork();
+
+        if (child == 0) {
+            execl("/bin/sh", "sh", "-c", "exit 7", (char *) NULL);
+            _exit(1);
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status)
+            || WEXITSTATUS(status) != 7) {
+            aside.failed++;
+        }
+        aside.forked++;
+        spare_time(1000);
+    } while (!aside.stop);
+    return NULL;
+}
+
+/* popen, as the input exec does. */
+static void *popen_children(void *unused)
+{
+    (void) unused;
+    do {
+        char line[16] = "";
+        FILE *f = popen("echo child", "r");
+
+        if (f == NULL || fgets(line, sizeof(line), f) == NULL || strcmp(line, "child\n") != 0
+            || pclose(f) != 0) {
+            aside.failed++;
+        }
+        aside.popened++;
+        spare_time(1000);
+    } while (!aside.stop);
+    return NULL;
+}
+
+static void install_handlers(void);
+
+/* As the engine's: it writes, installs all handlers again, and ends the process
+ * on a fault. */
+static void on_signal(int number)
+{
+    static const char fault[] = "abihost: the engine's handler caught a fault\n";
+    const int error = errno;
+
+    install_handlers();
+    if (number == SIGSEGV || number == SIGFPE) {
+        if (write(STDERR_FILENO, fault, sizeof(fault) - 1) < 0) {
+            _exit(4);
+        }
+        abort();
+    }
+    aside.caught++;
+    errno = error;
+}
+
+static void install_handlers(void)
+{
+    signal(SIGHUP, on_signal);
+    signal(SIGCONT, on_signal);
+    signal(SIGSEGV, on_signal);
+    signal(SIGFPE, on_signal);
+}
+
+static void *send_signals(void *unused)
+{
+    (void) unused;
+    do {
+        kill(getpid(), aside.sent++ % 2 ? SIGHUP : SIGCONT);
+        spare_time(200);
+    } while (!aside.stop);
+    return NULL;
+}
+
+/* How many of the signals that a Go runtime turns into panics have a handler in
+ * the plugin's library. */
+static int plugin_handlers(void)
+{
+    static const int faults[] = { SIGSEGV, SIGFPE, SIGBUS };
+    int count = 0;
+
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+        struct sigaction action;
+        Dl_info where;
+        void *handler;
+
+        sigaction(faults[i], NULL, &action);
+        memcpy(&handler, &action.sa_sigaction, sizeof(handler));
+        count += handler != NULL && dladdr(handler, &where) != 0 && where.dli_fname != NULL
+                 && strcmp(where.dli_fname, options.plugin) == 0;
+    }
+    return count;
+}
+
 static void exit_instances(struct plugin *p);
 
 /* Everything between Init and Unregister. */
@@ -1015,6 +1177,23 @@ static void flush_and_exit(struct plugin *p)
     for (int t = 0; t < options.threads; t++) {
         pthread_join(threads[t], NULL);
     }
+    if (options.signals) {
+        /* After the last signal, the plugin gets one more chance: an empty chunk. */
+        const struct chunk empty = { .tag = "signals" };
+        const struct job last = { .chunk = &empty };
+
+        aside.stop = 1;
+        pthread_join(aside.sender, NULL);
+        flush_once(p, &last);
+        fprintf(report, "signals round=%d sent=%ld caught=%ld plugin_has=%d", p->round, aside.sent,
+                aside.caught, plugin_handlers());
+        report_end();
+    }
+    if (options.crash) {
+        /* Not through a pointer that the compiler knows to be NULL. */
+        int *volatile nowhere = NULL;
+        *nowhere = 1;
+    }
     if (!options.exit_early) {
         exit_instances(p);
     }
@@ -1022,8 +1201,8 @@ static void flush_and_exit(struct plugin *p)
         fclose(q.stream);
     }
     for (int i = 0; i < options.instance_count; i++) {
-        free(options.instances[i].context);
-        options.instances[i].context = NULL;
+        free(p->instances[i].context);
+        p->instances[i].context = NULL;
     }
     pthread_mutex_destroy(&q.lock);
     free(threads);
@@ -1037,7 +1216,7 @@ static void exit_instances(struct plugin *p)
     report_end();
     pthread_mutex_unlock(&report_lock);
     for (int i = 0; i < options.instance_count; i++) {
-        struct instance *ins = &options.instances[i];
+        struct instance *ins = &p->instances[i];
         const int set = ins->context->remote_context != NULL;
         const long long begin = now_ms();
         long long end;
@@ -1061,6 +1240,32 @@ static void exit_instances(struct plugin *p)
     }
 }
 
+/* Runs main while children are started and signals come in. */
+static void beside_children_and_signals(struct plugin *p, void (*main)(struct plugin *))
+{
+    pthread_t threads[2];
+    int count = 0;
+
+    aside.stop = 0;
+    if (options.children) {
+        start(&threads[count++], fork_children, NULL);
+        start(&threads[count++], popen_children, NULL);
+    }
+    if (options.signals) {
+        start(&aside.sender, send_signals, NULL);
+    }
+    main(p);
+    aside.stop = 1;
+    for (int i = 0; i < count; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    if (options.children) {
+        fprintf(report, "children round=%d forked=%ld popened=%ld failed=%ld", p->round,
+                aside.forked, aside.popened, aside.failed);
+        report_end();
+    }
+}
+
 /* The engine's thread: everything between Register and Unregister. */
 static void *pipeline(void *plugin)
 {
@@ -1070,30 +1275,82 @@ static void *pipeline(void *plugin)
         options.chunk_count = 0;
         options.stream = NULL;
     }
-    flush_and_exit(plugin);
+    beside_children_and_signals(plugin, flush_and_exit);
     return NULL;
+}
+
+/* As the engine does for `daemon on`, but for the parent's exit code. */
+static void become_daemon(void)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child < 0) {
+        die(3, "fork: %s", strerror(errno));
+    }
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);            /* a test that gives up kills the parent */
+        close(STDERR_FILENO);
+        return;
+    }
+    if (waitpid(child, &status, 0) != child) {
+        die(3, "waitpid: %s", strerror(errno));
+    }
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
+}
+
+static void begin(struct plugin *p, int round, const char *path)
+{
+    const size_t size = (size_t) options.instance_count * sizeof(*p->instances);
+
+    p->round = round;
+    p->path = path;
+    p->instances = need(malloc(size));
+    memcpy(p->instances, options.instances, size);
+    load(p);
+    register_plugin(p);
+}
+
+static void end(struct plugin *p)
+{
+    if (p->unregister != NULL) {
+        p->unregister(p->def);
+    }
+    fprintf(report, "unregister round=%d", p->round);
+    report_end();
+    free(p->go.name);
+    dlclose(p->dso);
+    unguard(p->api);
+    unguard(p->def);
+    free(p->instances);
 }
 
 static void run_round(int round)
 {
-    struct plugin p = { .round = round };
+    struct plugin p = { .round = 0 };
+    struct plugin twin = { .round = 0 };
     pthread_t engine;
+    pthread_t other;
 
-    load(&p);
-    register_plugin(&p);
-    start(&engine, pipeline, &p);
-    pthread_join(engine, NULL);
-    if (p.unregister != NULL) {
-        p.unregister(p.def);
+    begin(&p, round, options.plugin);
+    if (options.twin != NULL) {
+        begin(&twin, round, options.twin);
     }
-    fprintf(report, "unregister round=%d", round);
-    report_end();
-    free(p.go.name);
-    dlclose(p.dso);
-    unguard(p.api);
-    unguard(p.def);
-    fprintf(report, "round n=%d rss_kib=%ld threads=%ld fds=%d", round, status_number("VmRSS:"),
-            status_number("Threads:"), open_fds());
+    if (options.daemon) {
+        become_daemon();
+    }
+    start(&engine, pipeline, &p);
+    if (options.twin != NULL) {
+        start(&other, pipeline, &twin);
+        pthread_join(other, NULL);
+    }
+    pthread_join(engine, NULL);
+    end(&p);
+    if (options.twin != NULL) {
+        end(&twin);
+    }
+    fprintf(report, "round n=%d rss_kib=%ld peak_kib=%ld threads=%ld fds=%d", round,
+            status_number("VmRSS:"), status_number("VmHWM:"), status_number("Threads:"), open_fds());
     report_end();
 }
 
@@ -1138,6 +1395,9 @@ int main(int argc, char **argv)
 
     parse_options(argc, argv);
     signal(SIGPIPE, SIG_IGN);                        /* as the engine does */
+    if (options.signals) {
+        install_handlers();
+    }
     caught = take_stdout();
     for (int round = 1; round <= options.rounds; round++) {
         run_round(round);

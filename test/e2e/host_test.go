@@ -321,6 +321,24 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// TestEveryBadOptionIsNamed: one start names them all, whichever part of the
+// plugin checks them.
+func TestEveryBadOptionIsNamed(t *testing.T) {
+	t.Parallel()
+	run := runHost(t, rig.host, []string{"--instance", "stream=logs-$TAG[x]", "region=Frankfurt!", "aws_key_id=A",
+		"max_record_size=11G", "worker_id_key=w", "hostname_key=h", "fixed_partition_key=$TAG[", "debug=maybe"})
+	if init := run.All("init"); len(init) != 1 || init[0].Fields["outcome"] != "FAILED" {
+		t.Fatalf("init: %v", init)
+	}
+	for _, name := range []string{"stream", "region", "aws_key_id and aws_sec_key", "max_record_size", "worker_id_key",
+		"hostname_key", "fixed_partition_key", "debug"} {
+		logLine(t, run, "[error]", "option "+name+":")
+	}
+	if n := strings.Count(run.Stderr, "[error]"); n != 8 {
+		t.Errorf("%d errors, want 8:\n%s", n, run.Stderr)
+	}
+}
+
 func TestMissingOptions(t *testing.T) {
 	t.Parallel()
 	for _, option := range []string{"stream", "region"} {

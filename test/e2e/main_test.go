@@ -27,6 +27,7 @@ import (
 
 // rig is what all tests share.
 var rig struct {
+	dir     string // for what is built
 	readers string // test/readers
 	plugin  string // the built library
 	host    string // the ABI host
@@ -63,6 +64,7 @@ func run(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	rig.dir = dir
 	if named := os.Getenv("OUT_KINESIS_AGG_SO"); named != "" {
 		// Relative to the module, as a Makefile at its root means it: tests run
 		// in the folder of their package.

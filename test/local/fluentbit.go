@@ -123,3 +123,6 @@ func (f *FluentBit) Reload(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Dump makes it log its state: SIGCONT.
+func (f *FluentBit) Dump() { _ = f.process.cmd.Process.Signal(syscall.SIGCONT) }

@@ -1,0 +1,85 @@
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "fork.h"
+
+/* The process that loaded the library. Comparing process ids also covers forks
+ * that run no handlers of pthread_atfork, such as a bare clone system call. */
+static pid_t loaded_in;
+
+/* In a forked child: a duplicate of what was stderr at the fork, since a daemon
+ * closes stderr before it starts its plugins. -1 elsewhere. */
+static int stderr_at_fork = -1;
+
+/* Runs in every forked child. Most of them exec another program, which closes
+ * the duplicate. fcntl and close are safe after a fork. */
+static void keep_stderr(void)
+{
+    if (stderr_at_fork >= 0) {
+        close(stderr_at_fork);
+    }
+    stderr_at_fork = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+}
+
+__attribute__((constructor)) static void remember_process(void)
+{
+    loaded_in = getpid();
+    pthread_atfork(NULL, NULL, keep_stderr);
+}
+
+int kinesis_agg_forked(void)
+{
+    return getpid() != loaded_in;
+}
+
+static const char refusal[] =
+    "`daemon on` (command line: -d) is not supported: the engine forks after it has loaded "
+    "the plugin, and the plugin's Go runtime does not survive a fork. Remove it, and run "
+    "Fluent Bit in the foreground under systemd, in a container, or under another supervisor";
+
+/* Whether stderr is still the file that it was at the fork. */
+static int stderr_is_open(void)
+{
+    struct stat now, then;
+
+    return fstat(STDERR_FILENO, &now) == 0 && fstat(stderr_at_fork, &then) == 0
+           && now.st_dev == then.st_dev && now.st_ino == then.st_ino;
+}
+
+static void write_line(int fd, const char *name)
+{
+    char stamp[32] = "";
+    time_t now = time(NULL);
+    struct tm local;
+
+    if (localtime_r(&now, &local) != NULL) {
+        strftime(stamp, sizeof(stamp), "%Y/%m/%d %H:%M:%S", &local);
+    }
+    dprintf(fd, "[%s] [error] [output:kinesis_agg:%s] %s\n", stamp, name, refusal);
+}
+
+void kinesis_agg_refuse(struct kinesis_agg_plugin *plugin)
+{
+    const char *name = NULL;
+    int logged = 0;
+
+    if (plugin != NULL) {
+        char line[sizeof(refusal) + 128];
+
+        name = kinesis_agg_name(plugin->output);
+        snprintf(line, sizeof(line), "[output:kinesis_agg:%.64s] %s", name ? name : "kinesis_agg", refusal);
+        kinesis_agg_enter();
+        logged = kinesis_agg_log(plugin->api, plugin->output, 1, line);
+        kinesis_agg_leave();
+    }
+    if (stderr_at_fork < 0 || (logged && stderr_is_open())) {
+        return;
+    }
+    write_line(stderr_at_fork, name ? name : "kinesis_agg");
+}

@@ -1,0 +1,259 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/local"
+)
+
+// tolerance is how long a start that is refused may take.
+const tolerance = time.Second
+
+// wantDaemonRefused looks for the error and for what to do.
+func wantDaemonRefused(t *testing.T, log string) {
+	t.Helper()
+	for _, want := range []string{"[error] [output:kinesis_agg:kinesis_agg.0] ", "`daemon on`", "is not supported", "systemd"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("%q is not in the log:\n%s", want, log)
+		}
+	}
+	if n := strings.Count(log, "is not supported"); n != 1 {
+		t.Errorf("the error is there %d times:\n%s", n, log)
+	}
+}
+
+// TestDaemon_InTheHost: a process that forked after it had loaded the library
+// gets an error from Init, and the calls that follow return.
+func TestDaemon_InTheHost(t *testing.T) {
+	t.Parallel()
+	for name, host := range map[string]string{"engine": rig.host, "old engine": rig.oldHost} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			server := endpoint.Start(endpoint.Options{})
+			defer server.Close()
+			run, err := local.RunHost(ctx, host, nil, slices.Concat([]string{rig.plugin, "--daemon"},
+				faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantDaemonRefused(t, run.Stderr)
+			init, exit := run.All("init")[0], run.All("exit")[0]
+			if took := time.Duration(init.Int("ms")+exit.Int("ms")) * time.Millisecond; init.Fields["outcome"] != "FAILED" || took > tolerance {
+				t.Errorf("init: %v, after %s with the exit", init.Fields, took)
+			}
+			if end := run.End(); end.Int("skipped") != 1 || server.Counts().Connections != 0 {
+				t.Errorf("%v, %d connections", end.Fields, server.Counts().Connections)
+			}
+		})
+	}
+}
+
+// TestDaemon_InFluentBit: the daemon writes the error where the log goes, to its
+// first stderr if that is closed, and ends.
+func TestDaemon_InFluentBit(t *testing.T) {
+	t.Parallel()
+	path, err := local.FindFluentBit()
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, logFile := range []bool{false, true} {
+		t.Run(fmt.Sprintf("log file %v", logFile), func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			file := filepath.Join(dir, "daemon.log")
+			config := "[SERVICE]\n    Daemon on\n    Plugins_File plugins.conf\n"
+			if logFile {
+				config += "    Log_File " + file + "\n"
+			}
+			config += "[INPUT]\n    Name dummy\n\n" + output("*", "s")
+			for name, text := range map[string]string{"plugins.conf": "[PLUGINS]\n    Path " + rig.plugin + "\n", "daemon.conf": config} {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, path, "-c", filepath.Join(dir, "daemon.conf"))
+			cmd.Env = local.Environ()
+			// The daemon holds a duplicate of stderr until it ends, and Run waits
+			// for that: it returns once there is no process left.
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			began := time.Now()
+			if err := cmd.Run(); err != nil {
+				t.Fatalf("%v\n%s", err, stderr.String())
+			}
+			t.Logf("ended after %s", time.Since(began))
+			wantDaemonRefused(t, stderr.String())
+			if !logFile {
+				return
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantDaemonRefused(t, string(text))
+		})
+	}
+}
+
+// TestChildren: an engine that forks in order to exec, and one that uses popen, in
+// other threads, while flushes run.
+func TestChildren(t *testing.T) {
+	t.Parallel()
+	const threads, repeat = 4, 300
+	server := endpoint.Start(endpoint.Options{})
+	defer server.Close()
+	run := runHost(t, rig.host, []string{"--children", "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
+		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
+	wantOutcomes(t, run, repeat, 0, 0)
+	wantTimes(t, server.Records(), faultChunk.JSON, repeat)
+	children := run.All("children")[0]
+	if children.Int("forked") == 0 || children.Int("popened") == 0 || children.Int("failed") != 0 {
+		t.Errorf("%v", children.Fields)
+	}
+	t.Log(children.Fields)
+}
+
+// TestFluentBitExecInput: the input exec starts a program for each record.
+func TestFluentBitExecInput(t *testing.T) {
+	t.Parallel()
+	const records = 5
+	stream := newStream(t, 1)
+	counter := filepath.Join(t.TempDir(), "counter")
+	engine := startEngine(t, "[INPUT]\n    Name exec\n    Tag exec\n    Interval_Sec 0\n    Interval_NSec 100000000\n"+
+		"    Command echo run >> "+counter+"; wc -l < "+counter+"\n\n"+output("*", stream))
+	arrived(t, engine, stream, records)
+	engine.Kill() // In its grace time it would run the program on.
+	got := slices.Concat(read(t, readAll(t, stream))...)
+	for i, text := range got[:records] {
+		if want := fmt.Sprintf(`{"exec":"%d"}`, i+1); strings.ReplaceAll(text, " ", "") != want {
+			t.Errorf("record %d: %s, want %s", i, text, want)
+		}
+	}
+}
+
+// TestSignals: SIGCONT and SIGHUP come in while flushes run, on handlers that
+// install themselves again, as the engine's do. Afterwards faults in Go code reach
+// the Go runtime, which makes a panic of them.
+func TestSignals(t *testing.T) {
+	t.Parallel()
+	const threads, repeat, rounds = 4, 300, 2
+	server := endpoint.Start(endpoint.Options{})
+	defer server.Close()
+	run := runHost(t, rig.host, []string{"--signals", "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
+		"--rounds", strconv.Itoa(rounds)},
+		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
+	wantOutcomes(t, run, rounds*repeat, 0, 0)
+	wantTimes(t, server.Records(), faultChunk.JSON, rounds*repeat)
+	for _, signals := range run.All("signals") {
+		t.Log(signals.Fields)
+		if signals.Int("caught") == 0 || signals.Int("plugin_has") != 3 {
+			t.Errorf("%v: the library handles not all of SIGSEGV, SIGFPE and SIGBUS", signals.Fields)
+		}
+	}
+}
+
+// TestSignals_FaultInC: a SIGSEGV in the engine's own code reaches the engine's
+// handler, which ends the process.
+func TestSignals_FaultInC(t *testing.T) {
+	t.Parallel()
+	server := endpoint.Start(endpoint.Options{})
+	defer server.Close()
+	run, err := local.RunHost(t.Context(), rig.host, nil, slices.Concat([]string{rig.plugin, "--signals", "--crash"},
+		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !strings.Contains(exit.String(), "abort") {
+		t.Errorf("%v, want an abort", err)
+	}
+	if !strings.Contains(run.Stderr, "the engine's handler caught a fault") || strings.Contains(run.Stderr, "goroutine ") {
+		t.Errorf("the engine's handler did not get it:\n%s", run.Stderr)
+	}
+	if flush := run.All("flush"); len(flush) != 1 || flush[0].Fields["ret"] != "OK" {
+		t.Errorf("flushes: %v", flush)
+	}
+}
+
+// TestFluentBitSignals: SIGCONT makes the engine dump its state and install its
+// handlers again. It goes on.
+func TestFluentBitSignals(t *testing.T) {
+	t.Parallel()
+	const samples = 60
+	stream := newStream(t, 1)
+	engine := startEngine(t, fmt.Sprintf("[INPUT]\n    Name dummy\n    Rate 20\n    Samples %d\n\n", samples)+output("*", stream))
+	for n := 1; n <= 3; n++ {
+		arrived(t, engine, stream, 10*n)
+		engine.Dump()
+	}
+	if got := shipped(t, engine, stream, samples); len(got) != samples {
+		t.Errorf("%d records, want %d", len(got), samples)
+	}
+	if n := strings.Count(engine.Log(), "caught signal (SIGCONT)"); n == 0 {
+		t.Errorf("the engine caught no SIGCONT:\n%s", engine.Log())
+	}
+}
+
+// TestHostileText: neither a tag nor an error text from outside begins a line of
+// the log, hides a part of one, or reaches a terminal as a command.
+func TestHostileText(t *testing.T) {
+	t.Parallel()
+	const forged = "[2026/01/01 00:00:00] [error] [output:kinesis_agg:kinesis_agg.0] forged"
+	hostile := "a\n" + forged + "\r\x1b[2J\x07\u0085\u202eevil\u2028\xff"
+	for _, tt := range []struct {
+		name, tag string
+		fault     endpoint.Fault
+		options   []string
+		say       []string
+	}{
+		{"tag", hostile, endpoint.Error(400, "ResourceNotFoundException", "no stream"), nil,
+			[]string{`a\n[2026/01/01`, `\r\x1b[2J\a\u0085\u202eevil\u2028\xff`}},
+		{"error message", "app", endpoint.Error(400, "ResourceNotFoundException", "a\x1b[2J\x07\u0085\u202eevil\u2028"), []string{"debug=true"},
+			[]string{`a\x1b[2J\a\u0085\u202eevil\u2028`}},
+		{"lines in an error message", "app", endpoint.Error(400, "ResourceNotFoundException", strings.TrimSuffix(hostile, "\xff")), nil, nil},
+		{"long error message", "app", endpoint.Error(400, "ResourceNotFoundException", strings.Repeat("\x07", 20_000)), nil,
+			[]string{`\a\a\a`}},
+		{"error code", "app", endpoint.Error(400, hostile[:20], "text"), []string{"debug=true"}, nil},
+		{"long tag", strings.Repeat("t", 5000), endpoint.Error(400, "ResourceNotFoundException", "no stream"), nil,
+			[]string{strings.Repeat("t", 256) + " (4744 bytes more)", "no stream"}},
+		{"alias", "app", endpoint.OK, []string{"alias=x\n" + forged}, []string{`:x\n[2026`}},
+		{"option", "app", endpoint.OK, []string{"role_session_name=x\n" + forged}, []string{`x\n[2026`}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := endpoint.Start(endpoint.Options{Fault: func(int, *endpoint.Request) endpoint.Fault { return tt.fault }})
+			defer server.Close()
+			for name, host := range map[string]string{"through the engine": rig.host, "to stderr": rig.oldHost} {
+				run := runHost(t, host, faultAt(server.URL(), tt.options...), chunkFile(t, tt.tag, faultChunk.Bytes))
+				for line := range strings.Lines(run.Stderr) {
+					line = strings.TrimSuffix(line, "\n")
+					if strings.HasPrefix(line, forged) || unprintable.MatchString(line) || len(line) > 4096 {
+						t.Errorf("%s: %q", name, line)
+					}
+				}
+				for _, want := range tt.say {
+					if !strings.Contains(run.Stderr, want) {
+						t.Errorf("%s: %q is not in the log:\n%.2000s", name, want, run.Stderr)
+					}
+				}
+			}
+		})
+	}
+}
+
+// unprintable is what a log must not have in it.
+var unprintable = regexp.MustCompile(`[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]|\x{FFFD}`)
