@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestForeignOptions(t *testing.T) {
+func TestForeign_Options(t *testing.T) {
 	const accepted, warns, refuses = "accepted", "warns", "refuses"
 	for _, test := range []struct {
 		name, value, want string
@@ -14,7 +14,7 @@ func TestForeignOptions(t *testing.T) {
 		{"aggregation", "true", accepted, ""},
 		{"aggregation", "On", accepted, ""},
 		{"aggregation", "false", refuses, "kinesis_streams"},
-		{"aggregation", "maybe", refuses, `"maybe" is not allowed`},
+		{"aggregation", "maybe", refuses, `"maybe" is not a boolean`},
 		{"simple_aggregation", "off", accepted, ""},
 		{"simple_aggregation", "true", refuses, "KPL"},
 		{"partition_key", "container_id", refuses, "fixed_partition_key $TAG"},
@@ -115,9 +115,9 @@ func TestForeignOptions(t *testing.T) {
 	}
 }
 
-// TestForeignOptions_AllAtOnce: one start names each refused option and each bad
+// TestForeign_AllAtOnce: one start names each refused option and each bad
 // value.
-func TestForeignOptions_AllAtOnce(t *testing.T) {
+func TestForeign_AllAtOnce(t *testing.T) {
 	_, _, err := Parse(from("stream", "logs", "worker_id_key", "w", "hostname_key", "h", "data_key", "d",
 		"aggregation", "off", "max_record_size", "11G"))
 	for _, name := range []string{"worker_id_key", "hostname_key", "data_key", "aggregation", "max_record_size"} {
@@ -128,7 +128,7 @@ func TestForeignOptions_AllAtOnce(t *testing.T) {
 }
 
 // Each foreign option is in the table above, and none is an own one.
-func TestForeignOptionsAreForeign(t *testing.T) {
+func TestForeign_AreNotOwn(t *testing.T) {
 	own := map[string]bool{}
 	for _, o := range Table() {
 		for _, name := range append(o.Aliases, o.Name) {
@@ -143,7 +143,7 @@ func TestForeignOptionsAreForeign(t *testing.T) {
 	}
 }
 
-func TestShapingOptions(t *testing.T) {
+func TestTransformOptions_Values(t *testing.T) {
 	c, warnings, err := Parse(from("stream", "logs", "include_time_key", "true", "include_tag_key", "on", "time_format", "%s",
 		"metadata_key", "meta", "data_keys", " a, time,tag ,meta,,b", "replace_dots", "_", "append_newline", "yes",
 		"compression", "ZSTD", "compression_level", "19", "check_stream", "true"))
@@ -151,7 +151,7 @@ func TestShapingOptions(t *testing.T) {
 		t.Fatal(err, warnings)
 	}
 	if c.TimeKey != "time" || c.TagKey != "tag" || c.TimeKeyFormat != "%s" || c.MetadataKey != "meta" ||
-		c.DataKeys != "a,time,tag,meta,b" || len(c.DataKeyList()) != 5 || c.ReplaceDots != "_" || !c.AppendNewline ||
+		strings.Join(c.DataKeys, ",") != "a,time,tag,meta,b" || c.ReplaceDots != "_" || !c.AppendNewline ||
 		c.Compression != "zstd" || c.CompressionLevel != 19 || !c.CheckStream {
 		t.Errorf("%+v", c)
 	}
@@ -165,12 +165,12 @@ func TestShapingOptions(t *testing.T) {
 	}
 }
 
-func TestShapingOptionsThatAreNotAllowed(t *testing.T) {
+func TestTransformOptions_Invalid(t *testing.T) {
 	for _, test := range []struct {
 		options []string
 		want    []string
 	}{
-		{[]string{"time_key_format", "%Y-%Q"}, []string{`option time_key_format: "%Y-%Q" is not allowed`, `strftime has no conversion "%Q"`, "%Y-%m-%d"}},
+		{[]string{"time_key_format", "%Y-%Q"}, []string{`option time_key_format: "%Y-%Q" is not a time format`, `strftime has no conversion "%Q"`, "%Y-%m-%d"}},
 		{[]string{"time_format", "100%"}, []string{"option time_format", `"%"`}},
 		{[]string{"include_time_key", "1"}, []string{`option include_time_key: "1"`, "true, on or yes"}},
 		{[]string{"include_tag_key", "x"}, []string{`option include_tag_key: "x"`, "true, on or yes"}},
@@ -178,18 +178,18 @@ func TestShapingOptionsThatAreNotAllowed(t *testing.T) {
 		{[]string{"check_stream", "1"}, []string{"option check_stream", "true, on or yes"}},
 		{[]string{"data_keys", ", ,"}, []string{`option data_keys: ", ,"`, "separated by commas"}},
 		{[]string{"log_key", "a->"}, []string{`option log_key: "a->"`, "a->b"}},
-		{[]string{"replace_dots", "a.b"}, []string{`option replace_dots: "a.b"`, `without "."`}},
+		{[]string{"replace_dots", "a.b"}, []string{`option replace_dots: "a.b"`, `without a dot`}},
 		{[]string{"compression", "lz4"}, []string{`option compression: "lz4"`, "none or gzip or zlib or zstd or snappy"}},
 		{[]string{"compression", "gzip", "compression_level", "fast"}, []string{`option compression_level: "fast"`, "whole number from 1 to 22"}},
 		{[]string{"compression", "zstd", "compression_level", "23"}, []string{`"23"`, "out of range"}},
-		{[]string{"compression", "zlib", "compression_level", "10"}, []string{`"10" is not allowed for zlib`, "from 1 to 9"}},
-		{[]string{"compression", "snappy", "compression_level", "4"}, []string{`"4" is not allowed for snappy`, "from 1 to 3"}},
-		{[]string{"compression_level", "1"}, []string{"option compression_level", "compression is not"}},
+		{[]string{"compression", "zlib", "compression_level", "10"}, []string{`"10" is out of range for zlib`, "from 1 to 9"}},
+		{[]string{"compression", "snappy", "compression_level", "4"}, []string{`"4" is out of range for snappy`, "from 1 to 3"}},
+		{[]string{"compression_level", "1"}, []string{"option compression_level", "requires compression"}},
 		{[]string{"log_key", "log", "time_key", "time"}, []string{"option log_key", "time_key is set as well"}},
 		{[]string{"log_key", "log", "include_tag_key", "true"}, []string{"option log_key", "tag_key is set as well"}},
 		{[]string{"log_key", "log", "metadata_key", "m"}, []string{"option log_key", "metadata_key is set as well"}},
 		{[]string{"log_key", "log", "data_keys", "log"}, []string{"option log_key", "data_keys is set as well"}},
-		{[]string{"time_key", "k", "tag_key", "k"}, []string{`option tag_key: "k" is what time_key adds`}},
+		{[]string{"time_key", "k", "tag_key", "k"}, []string{`option tag_key: "k" is the key that time_key adds`}},
 		{[]string{"time_key", "a.b", "metadata_key", "a_b", "replace_dots", "_"}, []string{"option metadata_key", "time_key"}},
 	} {
 		t.Run(strings.Join(test.options, " "), func(t *testing.T) {
@@ -206,22 +206,22 @@ func TestShapingOptionsThatAreNotAllowed(t *testing.T) {
 	}
 }
 
-func TestDataKeysWithoutAnAddedKeyWarn(t *testing.T) {
+func TestTransformOptions_DataKeysWarning(t *testing.T) {
 	_, warnings, err := Parse(from("stream", "logs", "data_keys", "log,tag", "time_key", "time", "tag_key", "tag"))
 	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], `option time_key has no effect: data_keys does not list "time"`) {
 		t.Errorf("%q, %v", warnings, err)
 	}
 }
 
-func TestSummary(t *testing.T) {
+func TestConfig_Summary(t *testing.T) {
 	for _, test := range []struct {
 		options []string
 		want    string
 	}{
 		{nil, `stream logs, region ""`},
 		{[]string{"region", "eu-central-1", "debug", "false", "max_record_size", "1MiB", "request_timeout", "30"}, "stream logs, region eu-central-1"},
-		{[]string{"region", "r", "aws_key_id", "AKIA", "aws_sec_key", "hunter2", "http_proxy", "http://me:hunter2@proxy", "fixed_partition_key", "hunter2"},
-			"stream logs, region r, aws_key_id AKIA, aws_sec_key set, http_proxy set, fixed_partition_key set"},
+		{[]string{"region", "r", "aws_key_id", "AKIA", "aws_sec_key", "hunter2", "http_proxy", "http://me:hunter2@proxy", "fixed_partition_key", "key"},
+			"stream logs, region r, aws_key_id AKIA, aws_sec_key set, http_proxy set, fixed_partition_key key"},
 		{[]string{"region", "r", "endpoint", "https://me:hunter2@host"}, "stream logs, region r, endpoint https://me:xxxxx@host"},
 		{[]string{"region", "r", "request_timeout", "2m", "max_record_size", "5M", "oversize_chunk", "drop", "include_time_key", "on", "data_keys", "time, a",
 			"compression", "gzip", "compression_level", "9"},

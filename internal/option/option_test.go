@@ -1,6 +1,7 @@
 package option
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -20,13 +21,21 @@ func from(pairs ...string) func(string) string {
 	}
 }
 
-func TestDefaults(t *testing.T) {
+func literal(text string) TagTemplate {
+	t, err := parseTagTemplate(text)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func TestParse_Defaults(t *testing.T) {
 	got, _, err := Parse(from("stream", "logs"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Config{
-		Stream:            "logs",
+		Stream:            Stream{literal("logs")},
 		RoleSessionName:   "fluent-bit",
 		RequestTimeout:    30 * time.Second,
 		ConnectTimeout:    5 * time.Second,
@@ -37,18 +46,18 @@ func TestDefaults(t *testing.T) {
 		OversizeChunk:     Split,
 		WireFormat:        "json",
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
-func TestValues(t *testing.T) {
+func TestParse_Values(t *testing.T) {
 	for _, test := range []struct {
 		name, value string
 		got         func(Config) any
 		want        any
 	}{
-		{"stream_name", "other", func(c Config) any { return c.Stream }, "other"},
+		{"stream_name", "other", func(c Config) any { return c.Stream.For("tag") }, "other"},
 		{"request_timeout", "7", func(c Config) any { return c.RequestTimeout }, 7 * time.Second},
 		{"http_request_timeout", "2m", func(c Config) any { return c.RequestTimeout }, 2 * time.Minute},
 		{"connect_timeout", "10S", func(c Config) any { return c.ConnectTimeout }, 10 * time.Second},
@@ -59,6 +68,8 @@ func TestValues(t *testing.T) {
 		{"max_record_size", "10M", func(c Config) any { return c.MaxRecordBytes }, 10_000_000},
 		{"max_record_size", "10MiB", func(c Config) any { return c.MaxRecordBytes }, kpl.LargestMaxRecordBytes},
 		{"max_record_size", "1048576", func(c Config) any { return c.MaxRecordBytes }, kpl.DefaultMaxRecordBytes},
+		{"batch_size", "0", func(c Config) any { return c.BatchBytes }, 0},
+		{"batch_size", "256K", func(c Config) any { return c.BatchBytes }, 256_000},
 		{"oversize_chunk", "Drop", func(c Config) any { return c.OversizeChunk }, Drop},
 		{"wire_format", "cbor", func(c Config) any { return c.WireFormat }, "cbor"},
 		{"debug", "On", func(c Config) any { return c.Debug }, true},
@@ -67,7 +78,7 @@ func TestValues(t *testing.T) {
 		{"aws_sec_key", " key ", func(c Config) any { return c.SecretKey }, "key"},
 	} {
 		t.Run(test.name+" "+test.value, func(t *testing.T) {
-			c, _, err := Parse(from(test.name, test.value, "stream", "other"))
+			c, _, err := Parse(from(test.name, test.value, "stream", "other", "aws_key_id", "AKIA", "aws_sec_key", "key"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +89,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
+func TestParse_InvalidValues(t *testing.T) {
 	for _, test := range []struct {
 		name, value string
 		want        []string
@@ -87,26 +98,44 @@ func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
 		{"request_timeout", "0", []string{`"0"`, "out of range"}},
 		{"http_request_timeout", "1h", []string{"option http_request_timeout", "out of range"}},
 		{"connect_timeout", "1.5", []string{"option connect_timeout", "whole number"}},
-		{"connect_timeout", "5w", []string{`"w"`}},
+		{"connect_timeout", "5w", []string{`"5w" is not a whole number of seconds`}},
 		{"connect_timeout", "99999999999999999999d", []string{"option connect_timeout"}},
 		{"max_record_size", "999", []string{`option max_record_size: "999"`, "from 1000 to 10485760 bytes"}},
 		{"max_record_size", "11M", []string{"out of range"}},
-		{"max_record_size", "-5", []string{"out of range"}},
-		{"max_record_size", "1X", []string{`"X"`}},
-		{"max_record_size", "big", []string{"not a number"}},
+		{"max_record_size", "-5", []string{"is not a size"}},
+		{"max_record_size", "1X", []string{`"1X" is not a size`}},
+		{"max_record_size", "1,000,000", []string{"is not a size"}},
+		{"max_record_size", "1T", []string{"is not a size"}},
+		{"max_record_size", "999999999999G", []string{"out of range"}},
+		{"max_record_size", "big", []string{"is not a size"}},
 		{"max_record_size", "NaN", []string{"option max_record_size"}},
 		{"oversize_chunk", "cut", []string{`option oversize_chunk: "cut"`, "split or drop"}},
 		{"wire_format", "xml", []string{`option wire_format: "xml"`, "json or cbor"}},
 		{"debug", "1", []string{`option debug: "1"`, "true, on or yes"}},
-		{"endpoint", "localhost:4568", []string{"option endpoint", "no https:// or http:// in front"}},
-		{"endpoint", "https://", []string{"no host"}},
+		{"endpoint", "localhost:4568", []string{"option endpoint", "does not begin with https:// or http://"}},
+		{"endpoint", "https://", []string{"has no host"}},
 		{"sts_endpoint", "https://sts?x=1", []string{"option sts_endpoint"}},
 		{"http_proxy", "http://[::1", []string{"option http_proxy", "not a URL"}},
-		{"external_id", "42", []string{"option external_id", "role_arn"}},
+		{"stream_name", "my logs", []string{`option stream_name: "my logs" is not a stream name`, "set a stream name or ARN"}},
+		{"stream_name", "arn:aws:kinesis:eu-west-1:1:stream/a", []string{"is not the ARN of a stream"}},
+		{"stream_name", "arn:aws:kinesis:eu-west-1:123456789012:stream/a/consumer/b", []string{"is not the ARN of a stream"}},
+		{"stream_name", "arn:aws:kinesis:eu-central-1:123456789012:stream/$TAG", []string{"is an ARN with $TAG"}},
+		{"stream_name", "$TAG[", []string{`option stream_name: "$TAG[" has a $TAG[ without a number and ]`}},
+		{"fixed_partition_key", "$TAG[x]", []string{`option fixed_partition_key: "$TAG[x]"`, "1 to 256 characters"}},
+		{"fixed_partition_key", strings.Repeat("x", 257), []string{"option fixed_partition_key", "has 257 characters"}},
+		{"region", "Frankfurt!", []string{`option region: "Frankfurt!" is not a region`, "eu-central-1"}},
+		{"aws_key_id", "AKIA", []string{"option aws_key_id and aws_sec_key require each other"}},
+		{"aws_session_token", "token", []string{"option aws_session_token requires aws_key_id"}},
+		{"batch_size", "999", []string{`option batch_size: "999" is out of range`, "0, or a size from 1000 to 10485760 bytes"}},
+		{"external_id", "42", []string{"option external_id", "requires role_arn"}},
 		{"stream_name", "another", []string{"option stream", "stream_name"}},
 	} {
 		t.Run(test.name+" "+test.value, func(t *testing.T) {
-			_, _, err := Parse(from(test.name, test.value, "stream", "logs"))
+			pairs := []string{test.name, test.value}
+			if test.name != "stream_name" || test.value == "another" {
+				pairs = append(pairs, "stream", "logs")
+			}
+			_, _, err := Parse(from(pairs...))
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -119,7 +148,7 @@ func TestBadValuesNameOptionValueAndWhatIsAllowed(t *testing.T) {
 	}
 }
 
-func TestSecretsAreNotShown(t *testing.T) {
+func TestParse_HidesSecrets(t *testing.T) {
 	for _, proxy := range []string{"http://user:hunter2@pro xy", "ftp://user:hunter2@proxy"} {
 		_, _, err := Parse(from("stream", "logs", "http_proxy", proxy))
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
@@ -128,21 +157,21 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 }
 
-func TestEveryBadOptionIsNamedAtOnce(t *testing.T) {
+func TestParse_NamesEachInvalidOption(t *testing.T) {
 	_, _, err := Parse(from("debug", "maybe", "max_record_size", "1"))
 	for _, name := range []string{"stream", "debug", "max_record_size"} {
-		if err == nil || !strings.Contains(err.Error(), "option "+name+":") {
+		if err == nil || !strings.Contains(err.Error(), "option "+name) {
 			t.Errorf("%s is not in: %v", name, err)
 		}
 	}
 }
 
-func TestTableIsComplete(t *testing.T) {
+func TestTable_IsComplete(t *testing.T) {
 	seen := map[string]bool{}
 	for _, o := range Table() {
 		for _, name := range append([]string{o.Name}, o.Aliases...) {
 			if seen[name] || name != strings.ToLower(name) {
-				t.Errorf("%s stands twice or is not in lower case", name)
+				t.Errorf("%s is listed twice or not in lower case", name)
 			}
 			seen[name] = true
 		}

@@ -2,133 +2,145 @@ package option
 
 import (
 	"errors"
+	"flag"
 	"fmt"
-	"math"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
 
 	"out_kinesis_agg/aggregator"
+	"out_kinesis_agg/kpl"
 )
 
-// value reads the text of an option into its field.
+// value parses an option into its field. The error of Set completes a sentence
+// that begins with the value, such as "is out of range". String returns the field
+// as it would be written in a configuration.
 type value interface {
-	set(text string) error
-	// allowed ends a sentence that begins with "write".
+	flag.Value
+	// allowed completes a sentence that begins with "set".
 	allowed() string
-	// String is the field's value as one would write it.
-	String() string
 }
 
-type textValue struct{ to *string }
+// stringValue is any string.
+type stringValue struct{ to *string }
 
-func text(to *string) value { return textValue{to} }
-
-func (v textValue) set(text string) error {
+func (v stringValue) Set(text string) error {
 	*v.to = text
 	return nil
 }
 
-func (v textValue) allowed() string { return "a text" }
-func (v textValue) String() string  { return *v.to }
+func (v stringValue) allowed() string { return "a string" }
+func (v stringValue) String() string  { return *v.to }
 
-type withoutValue struct {
-	textValue
-	without string
-}
+// dotlessValue is a string without a dot.
+type dotlessValue struct{ stringValue }
 
-func without(to *string, part string) value { return withoutValue{textValue{to}, part} }
-
-func (v withoutValue) set(text string) error {
-	if strings.Contains(text, v.without) {
-		return fmt.Errorf("there is a %q in it", v.without)
+func (v dotlessValue) Set(text string) error {
+	if strings.Contains(text, ".") {
+		return errors.New("contains a dot")
 	}
-	return v.textValue.set(text)
+	return v.stringValue.Set(text)
 }
 
-func (v withoutValue) allowed() string { return fmt.Sprintf("a text without %q", v.without) }
+func (v dotlessValue) allowed() string { return "a string without a dot" }
 
-type namesValue struct{ textValue }
+// regionValue is the name of a region.
+type regionValue struct{ stringValue }
 
-func names(to *string) value { return namesValue{textValue{to}} }
+var regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
 
-func (v namesValue) set(text string) error {
-	var names []string
-	for name := range strings.SplitSeq(text, ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			names = append(names, name)
+func (v regionValue) Set(text string) error {
+	if !regionName.MatchString(text) {
+		return errors.New("is not a region")
+	}
+	return v.stringValue.Set(text)
+}
+
+func (v regionValue) allowed() string { return "a region, such as eu-central-1" }
+
+// keysValue is a list of keys.
+type keysValue struct{ to *[]string }
+
+func (v keysValue) Set(text string) error {
+	var keys []string
+	for key := range strings.SplitSeq(text, ",") {
+		if key = strings.TrimSpace(key); key != "" {
+			keys = append(keys, key)
 		}
 	}
-	if names == nil {
-		return errors.New("there is no name in it")
+	if keys == nil {
+		return errors.New("contains no key")
 	}
-	return v.textValue.set(strings.Join(names, ","))
+	*v.to = keys
+	return nil
 }
 
-func (v namesValue) allowed() string { return "names of keys, separated by commas" }
+func (v keysValue) allowed() string { return "keys, separated by commas" }
+func (v keysValue) String() string  { return strings.Join(*v.to, ",") }
 
-type pathValue struct{ textValue }
+// pathValue is a key, or the keys that lead to a value in nested maps.
+type pathValue struct{ stringValue }
 
-func path(to *string) value { return pathValue{textValue{to}} }
-
-func (v pathValue) set(text string) error {
+func (v pathValue) Set(text string) error {
 	if slices.Contains(strings.Split(text, "->"), "") {
-		return errors.New("on one side of a -> there is no name")
+		return errors.New("has no key before or after a ->")
 	}
-	return v.textValue.set(text)
+	return v.stringValue.Set(text)
 }
 
-func (v pathValue) allowed() string {
-	return "the name of a key, or a->b for the key b in the map at a"
-}
+func (v pathValue) allowed() string { return "a key, or a->b for the key b in the map a" }
 
-type timeFormatValue struct{ textValue }
+// timeFormatValue is a format of strftime.
+type timeFormatValue struct{ stringValue }
 
-func timeFormat(to *string) value { return timeFormatValue{textValue{to}} }
-
-func (v timeFormatValue) set(text string) error {
+func (v timeFormatValue) Set(text string) error {
 	if err := aggregator.CheckTimeFormat(text); err != nil {
-		return err
+		return fmt.Errorf("is not a time format, because %w", err)
 	}
-	return v.textValue.set(text)
+	return v.stringValue.Set(text)
 }
 
 func (v timeFormatValue) allowed() string {
-	return "a format of strftime, such as %Y-%m-%dT%H:%M:%S.%LZ"
+	return "a strftime format, such as %Y-%m-%dT%H:%M:%S.%LZ"
 }
 
-type wordValue struct {
+// enumValue is one of some words.
+type enumValue struct {
 	to    *string
 	words []string
 }
 
-func word(to *string, words ...string) value { return wordValue{to, words} }
+func enum(to *string, words ...string) value { return enumValue{to, words} }
 
-func (v wordValue) set(text string) error {
-	if *v.to = strings.ToLower(text); !slices.Contains(v.words, *v.to) {
-		return errors.New("not one of the words it can be")
+func (v enumValue) Set(text string) error {
+	word := strings.ToLower(text)
+	if !slices.Contains(v.words, word) {
+		return errors.New("is an unknown value")
 	}
+	*v.to = word
 	return nil
 }
 
-func (v wordValue) allowed() string { return strings.Join(v.words, " or ") }
-func (v wordValue) String() string  { return *v.to }
+func (v enumValue) allowed() string { return strings.Join(v.words, " or ") }
+func (v enumValue) String() string  { return *v.to }
 
+// boolValue accepts the words of the engine's flb_utils_bool.
 type boolValue struct{ to *bool }
 
-func boolean(to *bool) value { return boolValue{to} }
-
-// set knows the words of the engine's flb_utils_bool.
-func (v boolValue) set(text string) error {
+func (v boolValue) Set(text string) error {
 	switch strings.ToLower(text) {
 	case "true", "on", "yes":
 		*v.to = true
 	case "false", "off", "no":
 		*v.to = false
 	default:
-		return errors.New("neither true nor false")
+		return errors.New("is not a boolean")
 	}
 	return nil
 }
@@ -136,31 +148,30 @@ func (v boolValue) set(text string) error {
 func (v boolValue) allowed() string { return "true, on or yes, or false, off or no" }
 func (v boolValue) String() string  { return strconv.FormatBool(*v.to) }
 
-type numberValue struct {
-	to          *int
-	least, most int
+// intValue is a whole number within a range.
+type intValue struct {
+	to       *int
+	min, max int
 }
 
-func number(to *int, least, most int) value { return numberValue{to, least, most} }
-
-func (v numberValue) set(text string) error {
+func (v intValue) Set(text string) error {
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return errors.New("not a whole number")
+		return errors.New("is not a whole number")
 	}
-	if n < v.least || n > v.most {
-		return errors.New("out of range")
+	if n < v.min || n > v.max {
+		return errOutOfRange
 	}
 	*v.to = n
 	return nil
 }
 
-func (v numberValue) allowed() string {
-	return fmt.Sprintf("a whole number from %d to %d", v.least, v.most)
-}
+var errOutOfRange = errors.New("is out of range")
 
-func (v numberValue) String() string { return strconv.Itoa(*v.to) }
+func (v intValue) allowed() string { return fmt.Sprintf("a whole number from %d to %d", v.min, v.max) }
+func (v intValue) String() string  { return strconv.Itoa(*v.to) }
 
+// urlValue is a base URL.
 type urlValue struct {
 	to      *string
 	schemes []string
@@ -168,25 +179,25 @@ type urlValue struct {
 
 func baseURL(to *string, schemes ...string) value { return urlValue{to, schemes} }
 
-// set's errors do not quote the text, in which there may be a password.
-func (v urlValue) set(text string) error {
+// Set returns errors that do not quote the URL, which may contain a password.
+func (v urlValue) Set(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
-		return errors.New("not a URL")
+		return errors.New("is not a URL")
 	case !slices.Contains(v.schemes, u.Scheme):
-		return fmt.Errorf("no %s:// in front", strings.Join(v.schemes, ":// or "))
+		return fmt.Errorf("does not begin with %s://", strings.Join(v.schemes, ":// or "))
 	case u.Hostname() == "":
-		return errors.New("no host in it")
+		return errors.New("has no host")
 	case u.RawQuery != "" || u.Fragment != "":
-		return errors.New("more than a base URL")
+		return errors.New("is more than a base URL")
 	}
 	*v.to = text
 	return nil
 }
 
 func (v urlValue) allowed() string {
-	return fmt.Sprintf("a base URL such as %[1]s://host or %[1]s://host:port", v.schemes[0])
+	return fmt.Sprintf("a base URL, such as %[1]s://host or %[1]s://host:port", v.schemes[0])
 }
 
 // String hides a password.
@@ -197,81 +208,149 @@ func (v urlValue) String() string {
 	return *v.to
 }
 
+// durationValue is a time within a range.
 type durationValue struct {
-	to          *time.Duration
-	least, most time.Duration
+	to       *time.Duration
+	min, max time.Duration
 }
 
-func duration(to *time.Duration, least, most time.Duration) value {
-	return durationValue{to, least, most}
-}
+// durationText is a whole number and a unit, as in the engine's
+// flb_utils_time_to_seconds, which however reads any other string as 0.
+var durationText = regexp.MustCompile(`^([0-9]{1,9})\s*([smhd]?)$`)
 
-// set reads whole seconds, minutes, hours or days, as the engine's
-// flb_utils_time_to_seconds does, which however takes any text for 0.
-func (v durationValue) set(text string) error {
-	number, unit := splitUnit(text)
-	n, err := strconv.ParseUint(number, 10, 31)
-	if err != nil {
-		return errors.New("not a whole number of seconds, minutes or hours")
+func (v durationValue) Set(text string) error {
+	parts := durationText.FindStringSubmatch(strings.ToLower(text))
+	if parts == nil {
+		return errors.New("is not a whole number of seconds, minutes, hours or days")
 	}
-	scale, ok := map[string]time.Duration{
-		"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour,
-	}[strings.ToLower(unit)]
-	if !ok {
-		return fmt.Errorf("no unit of time is called %q", unit)
+	n, _ := strconv.Atoi(parts[1]) // has at most nine digits
+	units := map[string]time.Duration{"": time.Second, "s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
+	d := time.Duration(n) * units[parts[2]]
+	if n > int(v.max/time.Second) || d < v.min || d > v.max {
+		return errOutOfRange
 	}
-	if n > uint64(v.most/scale) || time.Duration(n)*scale < v.least {
-		return errors.New("out of range")
-	}
-	*v.to = time.Duration(n) * scale
+	*v.to = d
 	return nil
 }
 
 func (v durationValue) allowed() string {
-	return fmt.Sprintf("a time from %gs to %gm, such as 30, 30s or 2m", v.least.Seconds(), v.most.Minutes())
+	return fmt.Sprintf("a time from %gs to %gm, such as 30, 30s or 2m", v.min.Seconds(), v.max.Minutes())
 }
 
 func (v durationValue) String() string { return fmt.Sprintf("%gs", v.to.Seconds()) }
 
+// sizeValue is a number of bytes within a range, or 0 if zero is set.
 type sizeValue struct {
-	to          *int
-	least, most int
+	to       *int
+	min, max int
+	zero     bool
 }
 
-func size(to *int, least, most int) value { return sizeValue{to, least, most} }
+// sizeText is the part of humanize.ParseBytes that is also the engine's: K, M and G
+// are powers of 1,000 in flb_utils_size_to_bytes, Ki, Mi and Gi are powers of 1,024
+// in flb_utils_size_to_binary_bytes. A B may follow.
+var sizeText = regexp.MustCompile(`(?i)^[0-9]{1,12}(\.[0-9]{1,6})?\s*([kmg]i?)?b?$`)
 
-// sizeUnits are the engine's: K, M and G are powers of 1000 in
-// flb_utils_size_to_bytes, Ki, Mi and Gi powers of 1024 in
-// flb_utils_size_to_binary_bytes. A B may follow.
-var sizeUnits = map[string]float64{
-	"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30,
-}
-
-func (v sizeValue) set(text string) error {
-	number, unit := splitUnit(text)
-	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || math.IsNaN(n) {
-		return errors.New("not a number of bytes")
+func (v sizeValue) Set(text string) error {
+	if !sizeText.MatchString(text) {
+		return errors.New("is not a size")
 	}
-	scale, ok := sizeUnits[strings.TrimSuffix(strings.ToLower(unit), "b")]
-	if !ok {
-		return fmt.Errorf("no unit of size is called %q", unit)
-	}
-	if n *= scale; n < float64(v.least) || n > float64(v.most) {
-		return errors.New("out of range")
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > uint64(v.max) || int(n) < v.min && !(v.zero && n == 0) {
+		return errOutOfRange
 	}
 	*v.to = int(n)
 	return nil
 }
 
 func (v sizeValue) allowed() string {
-	return fmt.Sprintf("a size from %d to %d bytes, such as 512K or 1M (512,000 and 1,000,000 bytes) or 1MiB (1,048,576)", v.least, v.most)
+	text := fmt.Sprintf("a size from %d to %d bytes, such as 512K or 1M (512,000 and 1,000,000 bytes) or 1MiB (1,048,576)", v.min, v.max)
+	if v.zero {
+		return "0, or " + text
+	}
+	return text
 }
 
 func (v sizeValue) String() string { return strconv.Itoa(*v.to) }
 
-// splitUnit cuts a number from the letters behind it.
-func splitUnit(text string) (number, unit string) {
-	at := strings.LastIndexAny(text, "0123456789.") + 1
-	return text[:at], strings.TrimSpace(text[at:])
+// streamValue is a stream.
+type streamValue struct{ to *Stream }
+
+// maxStreamNameBytes is the length of the longest stream name. Source: API
+// reference, CreateStream, StreamName (1 to 128 characters out of a-z, A-Z, 0-9,
+// and _.-).
+const maxStreamNameBytes = 128
+
+var (
+	streamName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
+	// An ARN with more after the name is that of a consumer, not of a stream.
+	streamARN = regexp.MustCompile(`^arn:aws[a-z-]*:kinesis:([a-z0-9-]+):\d{12}:stream/([a-zA-Z0-9_.-]{1,128})$`)
+)
+
+// ParseStreamARN returns the region and the name in the ARN of a stream:
+// arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME.
+func ParseStreamARN(arn string) (region, name string, err error) {
+	parts := streamARN.FindStringSubmatch(arn)
+	if parts == nil {
+		return "", "", fmt.Errorf("option: %q is not the ARN of a stream", arn)
+	}
+	return parts[1], parts[2], nil
+}
+
+func (v streamValue) Set(text string) error {
+	t, err := parseTagTemplate(text)
+	if err != nil {
+		return err
+	}
+	switch {
+	case strings.HasPrefix(text, "arn:") && t.UsesTag():
+		return errors.New("is an ARN with $TAG, which only a name can contain")
+	case strings.HasPrefix(text, "arn:") && !streamARN.MatchString(text):
+		return errors.New("is not the ARN of a stream")
+	case !strings.HasPrefix(text, "arn:") && !t.UsesTag() && !streamName.MatchString(text):
+		return errors.New("is not a stream name")
+	}
+	*v.to = Stream{t}
+	return nil
+}
+
+func (v streamValue) allowed() string {
+	return "a stream name or ARN; in a name, $TAG is the tag and $TAG[n] its n-th part, from 0"
+}
+
+func (v streamValue) String() string { return v.to.text }
+
+// partitionKeyValue is a partition key.
+type partitionKeyValue struct{ to *PartitionKey }
+
+func (v partitionKeyValue) Set(text string) error {
+	t, err := parseTagTemplate(text)
+	if err != nil {
+		return err
+	}
+	if n := utf8.RuneCountInString(text); n > kpl.MaxPartitionKeyChars && !t.UsesTag() {
+		return fmt.Errorf("has %d characters", n)
+	}
+	*v.to = PartitionKey{t}
+	return nil
+}
+
+func (v partitionKeyValue) allowed() string {
+	return fmt.Sprintf("1 to %d characters; $TAG is the tag and $TAG[n] its n-th part, from 0", kpl.MaxPartitionKeyChars)
+}
+
+func (v partitionKeyValue) String() string { return v.to.text }
+
+// cutKey makes a key valid UTF-8, so that the SDK replaces nothing in it, and cuts
+// it after 256 characters.
+func cutKey(key string) string {
+	key = strings.ToValidUTF8(key, "\uFFFD")
+	chars := 0
+	for at := range key {
+		if chars == kpl.MaxPartitionKeyChars {
+			return key[:at]
+		}
+		chars++
+	}
+	return key
 }

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
 )
 
@@ -54,9 +57,9 @@ func (f *flush) deliver() Outcome {
 		if f.timeRunsOut() {
 			return Retry
 		}
-		key := f.in.keys.next(f.tag)
+		key := f.partitionKey()
 		part := f.agg.Build(f.chunk, f.at.offset, key, f.limit())
-		if f.in.drop && (part.Next < len(f.chunk) || part.TooLarge.Count > 0) {
+		if f.drops() && (part.Next < len(f.chunk) || part.TooLarge.Count > 0) {
 			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", f.limit().RecordMax))
 		}
 		if part.Aggregate != nil {
@@ -71,7 +74,7 @@ func (f *flush) deliver() Outcome {
 				f.shrink(v, part.LogRecords, recordBytes)
 				f.logFailure(v, err)
 				return Retry
-			case f.in.drop:
+			case f.drops():
 				return f.giveUp(fmt.Sprintf("is refused by the stream (%v)", err))
 			case part.LogRecords > 1:
 				f.lowerLimit(err)
@@ -85,7 +88,7 @@ func (f *flush) deliver() Outcome {
 		f.at.offset = part.Next
 	}
 	if f.accepted > 1 || f.accepted == 1 && f.resumed {
-		f.in.metrics.splitChunks("", 1)
+		f.in.metrics.splitChunks.Add(1)
 	}
 	if f.unreadable && f.accepted == 0 && !f.resumed {
 		return f.giveUp("contains no readable record")
@@ -93,13 +96,25 @@ func (f *flush) deliver() Outcome {
 	return Delivered
 }
 
+// partitionKey returns the key for the next part: the fixed one, or a random one, so
+// that a retry can leave a busy shard.
+func (f *flush) partitionKey() string {
+	if key := f.in.config.FixedPartitionKey.For(f.tag); key != "" {
+		return key
+	}
+	return uuid.NewString()
+}
+
+// drops reports whether a chunk is one record or none.
+func (f *flush) drops() bool { return f.in.config.OversizeChunk == option.Drop }
+
 // limit bounds the next record.
 func (f *flush) limit() aggregator.Limit {
-	recordMax := int(f.in.limitBytes.Load())
+	recordMax := int(f.in.recordMax.Load())
 	if f.at.maxPartBytes > 0 {
 		recordMax = min(recordMax, f.at.maxPartBytes)
 	}
-	return aggregator.Limit{RecordMax: recordMax, SingleRecordMax: f.in.maxBytes}
+	return aggregator.Limit{RecordMax: recordMax, SingleRecordMax: f.in.config.MaxRecordBytes}
 }
 
 // tooLarge reports whether the stream only accepts smaller records. A refusal for
@@ -113,19 +128,16 @@ func (f *flush) put(key string, part aggregator.Result) (kinesis.Verdict, error)
 	began := time.Now()
 	receipt, err := f.in.sender.PutRecord(f.ctx, f.stream, key, part.Aggregate)
 	took := time.Since(began)
-	f.in.metrics.seconds(took.Seconds())
+	f.in.metrics.seconds.Observe(took.Seconds())
 	if err != nil {
 		v := kinesis.Judge(err)
-		f.in.metrics.failures(v.Cause, 1)
+		f.in.metrics.failures.With(v.Cause).Add(1)
 		return v, err
 	}
-	f.in.metrics.putRecords("", 1)
-	f.in.metrics.records("", part.UserRecords)
-	f.in.metrics.chunkBytes("", part.Next-f.at.offset)
-	f.in.metrics.aggregateBytes("", len(part.Aggregate))
+	f.in.metrics.accepted(part, part.Next-f.at.offset)
 	f.in.firstDelivery.Do(func() {
-		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, user records: %d, bytes: %d, time: %d ms",
-			f.stream, receipt.ShardID, part.UserRecords, len(part.Aggregate), took.Milliseconds()))
+		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, log records: %d, user records: %d, bytes: %d, time: %d ms",
+			f.stream, receipt.ShardID, part.LogRecords, part.UserRecords, len(part.Aggregate), took.Milliseconds()))
 	})
 	for _, line := range f.in.failures.succeeded(f.stream, kinesis.Causes()) {
 		f.in.log(engine.Info, line)
@@ -141,7 +153,7 @@ func (f *flush) acceptedPart(recordBytes int, took time.Duration) {
 	if f.at.maxPartBytes == 0 || took > f.deadline.Sub(f.in.now())/4 {
 		return
 	}
-	if f.at.maxPartBytes *= 2; f.at.maxPartBytes >= f.in.maxBytes {
+	if f.at.maxPartBytes *= 2; f.at.maxPartBytes >= f.in.config.MaxRecordBytes {
 		f.at.maxPartBytes = 0
 	}
 }
@@ -160,14 +172,14 @@ func (f *flush) timeRunsOut() bool {
 		return false
 	}
 	f.logRetry(engine.Warn, kinesis.CauseTimeout, fmt.Sprintf("request_timeout of %s is too short for all of it: %d bytes are delivered, the rest follows with the retry",
-		f.in.timeout, f.at.offset))
+		f.in.config.RequestTimeout, f.at.offset))
 	return true
 }
 
 // shrink makes the parts of the chunk smaller if this one exceeded the time limit
 // and had all of it. With oversize_chunk drop, a chunk is one record or none.
 func (f *flush) shrink(v kinesis.Verdict, records, recordBytes int) {
-	if v.Cause == kinesis.CauseTimeout && f.accepted == 0 && records > 1 && !f.in.drop {
+	if v.Cause == kinesis.CauseTimeout && f.accepted == 0 && records > 1 && !f.drops() {
 		f.at.maxPartBytes = max(recordBytes/2, minPartBytes)
 	}
 }
@@ -175,7 +187,7 @@ func (f *flush) shrink(v kinesis.Verdict, records, recordBytes int) {
 // lowerLimit makes the records of the instance smaller, since the stream refused
 // one that is larger than what every stream accepts. Its own limit is unknown.
 func (f *flush) lowerLimit(err error) {
-	if f.in.limitBytes.Swap(kpl.DefaultMaxRecordBytes) > kpl.DefaultMaxRecordBytes {
+	if f.in.recordMax.Swap(kpl.DefaultMaxRecordBytes) > kpl.DefaultMaxRecordBytes {
 		f.in.log(engine.Error, fmt.Sprintf("the stream's record limit is below max_record_size; records have at most %d bytes until restart: raise the stream's limit with UpdateMaxRecordSize, or lower max_record_size: %v",
 			kpl.DefaultMaxRecordBytes, err))
 	}
@@ -205,15 +217,19 @@ func (f *flush) logSplit() {
 
 // logFailure logs why the chunk has to be retried, unless the log has it already.
 func (f *flush) logFailure(v kinesis.Verdict, err error) {
-	text := err.Error()
-	if v.Advice != "" {
-		text += ": " + v.Advice
-	}
 	level := engine.Warn
 	if v.Outcome != kinesis.Retry {
 		level = engine.Error
 	}
-	f.logRetry(level, v.Cause, text)
+	f.logRetry(level, v.Cause, failureText(v, err))
+}
+
+// failureText is an error with the advice for it.
+func failureText(v kinesis.Verdict, err error) string {
+	if v.Advice == "" {
+		return err.Error()
+	}
+	return err.Error() + ": " + v.Advice
 }
 
 func (f *flush) logRetry(level engine.Level, cause, text string) {
@@ -228,10 +244,10 @@ func (f *flush) logLosses(p aggregator.Result) {
 		if l.Count == 0 {
 			continue
 		}
-		f.in.metrics.dropped(l.reason, l.Count)
+		f.in.metrics.dropped.With(l.reason).Add(l.Count)
 		f.unreadable = f.unreadable || l.unreadable
 		if line := f.in.losses.failed(failure{cause: l.reason}, fmt.Sprintf("lost from a %s %s: %d from byte offset %d, %d bytes",
-			f.chunkText(), l.what, l.Count, l.Offset, l.Bytes)); line != "" {
+			f.chunkText(), l.text, l.Count, l.Offset, l.Bytes)); line != "" {
 			f.in.log(engine.Error, line)
 		}
 	}

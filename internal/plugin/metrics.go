@@ -2,49 +2,55 @@ package plugin
 
 import (
 	"out_kinesis_agg/aggregator"
+	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
 )
 
-// Meter creates the metrics of an instance, as engine.Output does.
-type Meter interface {
-	Counter(name, help, label string, values ...string) func(value string, n int)
-	Histogram(name, help string, bounds ...float64) func(v float64)
-	// Release ends the use of what the other methods returned.
-	Release()
-}
-
-// metrics are what an instance counts. Safe for concurrent use.
+// metrics are those of an instance. They are safe for concurrent use.
 type metrics struct {
-	chunks         func(outcome string, n int)
-	splitChunks    func(_ string, n int)
-	records        func(_ string, n int)
-	putRecords     func(_ string, n int)
-	chunkBytes     func(_ string, n int)
-	aggregateBytes func(_ string, n int)
-	dropped        func(reason string, n int)
-	failures       func(cause string, n int)
-	seconds        func(v float64)
+	chunks         engine.CounterVec // by outcome
+	splitChunks    engine.Counter
+	logRecords     engine.Counter
+	userRecords    engine.Counter
+	putRecords     engine.Counter
+	chunkBytes     engine.Counter
+	plainBytes     engine.Counter
+	aggregateBytes engine.Counter
+	dropped        engine.CounterVec // by reason
+	failures       engine.CounterVec // by cause
+	seconds        engine.Histogram
 }
 
-func newMetrics(m Meter) metrics {
+func newMetrics(m engine.Meter) metrics {
 	return metrics{
-		chunks: m.Counter("chunks_total", "Chunks flushed, by what became of them.",
-			"outcome", "delivered", "retry", "error"),
-		splitChunks: m.Counter("split_chunks_total", "Chunks that were too large for one record.", ""),
-		records:     m.Counter("user_records_total", "User records that Kinesis has taken.", ""),
-		putRecords:  m.Counter("put_records_total", "PutRecord calls that succeeded, one aggregated record each.", ""),
-		chunkBytes: m.Counter("chunk_bytes_total",
-			"Bytes of the chunks, in msgpack, that Kinesis has taken.", ""),
-		aggregateBytes: m.Counter("aggregate_bytes_total",
-			"Bytes of the aggregated records that Kinesis has taken.", ""),
-		dropped: m.Counter("dropped_records_total",
-			"User records, or stretches of a chunk that cannot be read, that were not sent.", "reason", lossReasons()...),
-		failures: m.Counter("put_record_failures_total", "PutRecord calls that failed.",
+		chunks: m.CounterVec("chunks_total", "Flushes of chunks, by outcome.",
+			"outcome", Delivered.String(), Retry.String(), Undeliverable.String()),
+		splitChunks:    m.Counter("split_chunks_total", "Chunks that were sent as several records."),
+		logRecords:     m.Counter("log_records_total", "Log records that Kinesis accepted."),
+		userRecords:    m.Counter("user_records_total", "User records that Kinesis accepted: log records, or batches of them."),
+		putRecords:     m.Counter("put_records_total", "PutRecord requests that succeeded, each with one aggregated record."),
+		chunkBytes:     m.Counter("chunk_bytes_total", "Bytes of msgpack in chunks that Kinesis accepted."),
+		plainBytes:     m.Counter("uncompressed_bytes_total", "Bytes of user records that Kinesis accepted, before compression."),
+		aggregateBytes: m.Counter("aggregate_bytes_total", "Bytes of aggregated records that Kinesis accepted."),
+		dropped: m.CounterVec("dropped_records_total",
+			"Log records, or unreadable parts of chunks, that were not sent, by reason.", "reason", lossReasons()...),
+		failures: m.CounterVec("put_record_failures_total", "PutRecord requests that failed, by cause.",
 			"cause", kinesis.Causes()...),
-		// Within a region an answer takes 10 to 100 ms; request_timeout is 30 s.
-		seconds: m.Histogram("put_record_seconds", "Time that a PutRecord took, failed ones included.",
+		// Within a region, a response takes 10 to 100 ms. The default of
+		// request_timeout is 30 s.
+		seconds: m.Histogram("put_record_seconds", "Duration of PutRecord requests, including those that failed.",
 			0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 	}
+}
+
+// accepted counts a part that Kinesis accepted, which is chunkBytes of its chunk.
+func (m *metrics) accepted(part aggregator.Result, chunkBytes int) {
+	m.putRecords.Add(1)
+	m.logRecords.Add(part.LogRecords)
+	m.userRecords.Add(part.UserRecords)
+	m.chunkBytes.Add(chunkBytes)
+	m.plainBytes.Add(part.PlainBytes)
+	m.aggregateBytes.Add(len(part.Aggregate))
 }
 
 // String is the value of the label outcome.
@@ -52,22 +58,22 @@ func (o Outcome) String() string {
 	return [...]string{"delivered", "retry", "error"}[o]
 }
 
-// loss is one kind of what is not sent.
+// loss is one kind of records that are not sent.
 type loss struct {
 	aggregator.Loss
 	reason     string // the value of the label reason
-	what       string // in a log line
-	unreadable bool   // as opposed to readable, but not wanted
+	text       string // in a log line
+	unreadable bool   // by the aggregator, as opposed to readable but unwanted
 }
 
-// losses lists what a part has lost, each kind with its count, which can be 0.
-func losses(p aggregator.Result) []loss {
+// losses lists the losses of a part, one for each kind; a count can be 0.
+func losses(r aggregator.Result) []loss {
 	return []loss{
-		{p.Unreadable, "unreadable", "the rest of the chunk, which is truncated or not msgpack", true},
-		{p.NotEvents, "not_an_event", "values that are not log events", true},
-		{p.TooDeep, "too_deep", "records that are nested too deeply", true},
-		{p.TooLarge, "too_large", "records that are too large for a record of the stream", false},
-		{p.NoLogKey, "no_log_key", "records without the key in log_key", false},
+		{r.Unreadable, "unreadable", "the rest of the chunk, which is truncated or not msgpack", true},
+		{r.NotEvents, "not_an_event", "values that are not log events", true},
+		{r.TooDeep, "too_deep", "records that are nested too deeply", true},
+		{r.TooLarge, "too_large", "records that are too large for a record of the stream", false},
+		{r.NoLogKey, "no_log_key", "records without the key in log_key", false},
 	}
 }
 

@@ -6,47 +6,63 @@ import (
 	"slices"
 	"testing"
 
+	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunk"
 )
 
-// counts is a Meter that a test can read. It is for one goroutine.
+// counts is a Meter whose values a test can read. It is for one goroutine.
 type counts map[string]int
 
-func (c counts) Counter(name, _, label string, values ...string) func(string, int) {
-	return func(value string, n int) {
-		if label == "" {
-			c[name] += n
-			return
-		}
-		if !slices.Contains(values, value) {
-			panic(fmt.Sprintf("%s has no %s %q", name, label, value))
-		}
-		c[name+" "+value] += n
-	}
+func (c counts) Counter(name, _ string) engine.Counter { return count{c, name} }
+
+func (c counts) CounterVec(name, _, label string, values ...string) engine.CounterVec {
+	return countVec{c, name, label, values}
 }
 
-func (c counts) Histogram(name, _ string, _ ...float64) func(float64) {
-	return func(v float64) {
-		if v < 0 {
-			panic(v)
-		}
-		c[name]++
-	}
-}
+func (c counts) Histogram(name, _ string, _ ...float64) engine.Histogram { return count{c, name} }
 
 func (c counts) Release() {}
 
-// uncounted is a Meter for tests of something else.
+type count struct {
+	counts
+	name string
+}
+
+func (c count) Add(n int) { c.counts[c.name] += n }
+
+func (c count) Observe(v float64) {
+	if v < 0 {
+		panic(v)
+	}
+	c.counts[c.name]++
+}
+
+type countVec struct {
+	counts
+	name, label string
+	values      []string
+}
+
+func (v countVec) With(value string) engine.Counter {
+	if !slices.Contains(v.values, value) {
+		panic(fmt.Sprintf("%s has no %s %q", v.name, v.label, value))
+	}
+	return count{v.counts, v.name + " " + value}
+}
+
+// uncounted is a Meter for tests of other things.
 type uncounted struct{}
 
-func (uncounted) Counter(string, string, string, ...string) func(string, int) {
-	return func(string, int) {}
-}
-func (uncounted) Histogram(string, string, ...float64) func(float64) { return func(float64) {} }
-func (uncounted) Release()                                           {}
+func (u uncounted) Counter(string, string) engine.Counter                          { return u }
+func (u uncounted) CounterVec(string, string, string, ...string) engine.CounterVec { return u }
+func (u uncounted) Histogram(string, string, ...float64) engine.Histogram          { return u }
+func (u uncounted) With(string) engine.Counter                                     { return u }
+func (uncounted) Add(int)                                                          {}
+func (uncounted) Observe(float64)                                                  {}
+func (uncounted) Release()                                                         {}
 
-func TestMetrics(t *testing.T) {
+func TestMetrics_Counts(t *testing.T) {
 	c := chunk.AccessLog(1, 200)
 	s := &stream{t: t, fail: at(2)}
 	in, _ := start(t, s.put, "max_record_size", "10K")
@@ -64,7 +80,9 @@ func TestMetrics(t *testing.T) {
 		"chunks_total delivered":            1,
 		"chunks_total retry":                1,
 		"split_chunks_total":                1,
+		"log_records_total":                 len(c.JSON),
 		"user_records_total":                len(c.JSON),
+		"uncompressed_bytes_total":          c.JSONBytes(),
 		"put_records_total":                 len(s.sizes),
 		"put_record_seconds":                len(s.sizes) + 1,
 		"put_record_failures_total unknown": 1,
@@ -83,7 +101,9 @@ func TestMetrics(t *testing.T) {
 	want = counts{
 		"chunks_total delivered":             1,
 		"chunks_total error":                 1,
+		"log_records_total":                  1,
 		"user_records_total":                 1,
+		"uncompressed_bytes_total":           len(`{"n":1}`),
 		"put_records_total":                  1,
 		"put_record_seconds":                 1,
 		"chunk_bytes_total":                  len(damaged),

@@ -1,5 +1,5 @@
-// Package plugin is one [OUTPUT] section at work: it takes options and chunks
-// in and gives outcomes out, and wires the packages together that do the work.
+// Package plugin is one [OUTPUT] section: options and chunks in, outcomes out. It
+// connects the packages that do the work, and holds the registry of instances.
 package plugin
 
 import (
@@ -20,22 +20,22 @@ import (
 // Version is the plugin's version.
 const Version = "0.1.0"
 
-// Outcome is what becomes of a chunk.
+// Outcome is the result of a flush.
 type Outcome int
 
 const (
-	// Delivered: Kinesis has it, or there was nothing to send.
+	// Delivered: Kinesis accepted the chunk, or there was nothing to send.
 	Delivered Outcome = iota
-	// Retry: the engine is to flush the same bytes again.
+	// Retry: the engine should flush the same bytes again.
 	Retry
-	// Undeliverable: no retry can help.
+	// Undeliverable: no retry can succeed.
 	Undeliverable
 )
 
 // Log writes a line to the instance's log. It is called from any goroutine.
 type Log func(level engine.Level, line string)
 
-// sender is what an instance needs of Kinesis.
+// sender is the part of kinesis.Sender that an instance uses.
 type sender interface {
 	PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (kinesis.Receipt, error)
 	Close()
@@ -43,26 +43,22 @@ type sender interface {
 
 // Instance is one [OUTPUT] section. Its methods are safe for concurrent use.
 type Instance struct {
+	config   option.Config
 	log      Log
 	sender   sender
-	streams  streamNames
-	drop     bool // chunks larger than a record
-	maxBytes int  // of a record, as configured
-	timeout  time.Duration
 	now      func() time.Time
-	keys     partitionKeys
-	meter    Meter
+	meter    engine.Meter
 	metrics  metrics
 	progress progress
-	// limitBytes is maxBytes until the stream proves to take less.
-	limitBytes atomic.Int64
+	// recordMax is config.MaxRecordBytes until the stream refuses such a record.
+	recordMax atomic.Int64
 
 	failures      logThrottle // of delivery, by stream and cause
 	losses        logThrottle // by kind
 	firstDelivery sync.Once
 	split         sync.Once
 	threads       sync.Once
-	// aggregators is a pool, so that there are as many as flushes at a time.
+	// aggregators has one for each concurrent flush.
 	aggregators sync.Pool
 
 	mu       sync.Mutex
@@ -70,15 +66,19 @@ type Instance struct {
 	flushing sync.WaitGroup
 }
 
-// Start reads the options and prepares an instance; nothing is sent yet. The
-// error names each bad option. Stop the instance.
-func Start(get func(name string) string, log Log, meter Meter) (*Instance, error) {
+// Start parses the options and prepares an instance; nothing is sent yet. The error
+// joins one for each invalid option. Stop the instance.
+func Start(get func(name string) string, log Log, meter engine.Meter) (*Instance, error) {
 	c, warnings, err := option.Parse(get)
-	p, err := prepare(c, err)
 	if err != nil {
 		return nil, err
 	}
-	s := p.settings()
+	newAggregator, err := aggregator.Factory(transform(c))
+	if err != nil {
+		// Package option checks the same rules.
+		return nil, fmt.Errorf("options that change records: %w", err)
+	}
+	s := settings(c)
 	if c.Debug {
 		s.Debug = func(format string, args ...any) { log(engine.Info, fmt.Sprintf(format, args...)) }
 	}
@@ -87,10 +87,10 @@ func Start(get func(name string) string, log Log, meter Meter) (*Instance, error
 		return nil, err
 	}
 	for _, base := range k.PlaintextRemote() {
-		warnings = append(warnings, fmt.Sprintf("records and credentials go to %s unencrypted: write https:// unless the network in between is yours", base))
+		warnings = append(warnings, fmt.Sprintf("records and credentials are sent to %s without encryption: use https:// unless you trust the network", base))
 	}
 	if c.CheckStream {
-		warning, err := checkStream(context.Background(), c, p.streams, k.Describe)
+		warning, err := checkStream(context.Background(), c, k.Describe)
 		if err != nil {
 			k.Close()
 			return nil, err
@@ -104,59 +104,31 @@ func Start(get func(name string) string, log Log, meter Meter) (*Instance, error
 	}
 	c.Region = k.Region()
 	log(engine.Info, fmt.Sprintf("version %s: %s", Version, c.Summary()))
-	return newInstance(p, k, log, meter), nil
+	return newInstance(c, newAggregator, k, log, meter), nil
 }
 
-func newInstance(p setup, s sender, log Log, meter Meter) *Instance {
+func newInstance(c option.Config, newAggregator func() *aggregator.Aggregator, s sender, log Log, meter engine.Meter) *Instance {
 	in := &Instance{
+		config:      c,
 		log:         log,
 		sender:      s,
-		streams:     p.streams,
-		maxBytes:    p.MaxRecordBytes,
-		drop:        p.OversizeChunk == option.Drop,
-		timeout:     p.RequestTimeout,
-		keys:        p.keys,
 		meter:       meter,
 		metrics:     newMetrics(meter),
 		now:         time.Now,
 		progress:    progress{now: time.Now},
 		failures:    logThrottle{now: time.Now},
 		losses:      logThrottle{now: time.Now},
-		aggregators: sync.Pool{New: func() any { return p.newAggregator() }},
+		aggregators: sync.Pool{New: func() any { return newAggregator() }},
 	}
-	in.limitBytes.Store(int64(p.MaxRecordBytes))
+	in.recordMax.Store(int64(c.MaxRecordBytes))
 	return in
-}
-
-func (p setup) settings() kinesis.Settings {
-	c := p.Config
-	return kinesis.Settings{
-		Stream:          p.streams.fixed(),
-		Region:          c.Region,
-		RoleARN:         c.RoleARN,
-		ExternalID:      c.ExternalID,
-		RoleSessionName: c.RoleSessionName,
-		KeyID:           c.KeyID,
-		SecretKey:       c.SecretKey,
-		SessionToken:    c.SessionToken,
-		Profile:         c.Profile,
-		CredentialsPath: c.CredentialsPath,
-		Endpoint:        c.Endpoint,
-		STSEndpoint:     c.STSEndpoint,
-		HTTPProxy:       c.HTTPProxy,
-		RequestTimeout:  c.RequestTimeout,
-		ConnectTimeout:  c.ConnectTimeout,
-		AutoRetry:       c.AutoRetryRequests,
-		WireFormat:      kinesis.WireFormat(c.WireFormat),
-		Version:         Version,
-	}
 }
 
 // Log writes a line to the instance's log.
 func (in *Instance) Log(level engine.Level, line string) { in.log(level, line) }
 
-// Stop waits for the flushes that are under way and closes the connections.
-// Flushes that come later are told to retry.
+// Stop waits for the current flushes and closes the connections. Later flushes
+// return Retry.
 func (in *Instance) Stop() {
 	in.mu.Lock()
 	in.stopped = true
@@ -176,42 +148,42 @@ func (in *Instance) begin() bool {
 	return !in.stopped
 }
 
-// WithoutWorkers takes note that a flush runs on the engine's own thread.
+// WithoutWorkers logs, once, that a flush runs on the engine thread.
 func (in *Instance) WithoutWorkers() {
 	in.threads.Do(func() {
 		in.log(engine.Warn, "flushes run on the engine thread and block all inputs: set workers to 1 or more")
 	})
 }
 
-// Flush sends one chunk, all of one tag: as one aggregated record where it fits
-// into one, else as oversize_chunk says. chunk is only read, and not kept.
+// Flush sends one chunk, all of one tag: as one aggregated record if it fits into
+// one, otherwise as oversize_chunk says. chunk is only read, and not kept.
 func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 	if !in.begin() {
 		return Retry
 	}
 	defer in.flushing.Done()
-	// One deadline for all parts: the engine cannot interrupt a flush, and what
-	// was sent by then is remembered for the retry.
-	ctx, cancel := context.WithTimeout(context.Background(), in.timeout)
+	// One deadline for all parts, because the engine cannot interrupt a flush. The
+	// retry continues after the parts that were sent by then.
+	ctx, cancel := context.WithTimeout(context.Background(), in.config.RequestTimeout)
 	defer cancel()
 	f := flush{
 		in:       in,
 		ctx:      ctx,
-		deadline: in.now().Add(in.timeout),
+		deadline: in.now().Add(in.config.RequestTimeout),
 		tag:      tag,
-		stream:   in.streams.of(tag),
+		stream:   in.config.Stream.For(tag),
 		chunk:    chunk,
 		agg:      in.aggregators.Get().(*aggregator.Aggregator),
 	}
 	f.agg.SetTag(tag)
 	outcome := f.run()
-	in.metrics.chunks(outcome.String(), 1)
-	// Not after a panic, which may have left it in the middle of something.
+	in.metrics.chunks.With(outcome.String()).Add(1)
+	// Not after a panic, which may have left its state inconsistent.
 	in.aggregators.Put(f.agg)
 	return outcome
 }
 
-// Lines splits an error that joins several into one line for each.
+// Lines splits an error that joins several into one line each.
 func Lines(err error) []string {
 	var joined interface{ Unwrap() []error }
 	if !errors.As(err, &joined) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
@@ -66,12 +67,12 @@ func startOver(t *testing.T, s sender, options ...string) (*Instance, *logged) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := prepare(c, nil)
+	newAggregator, err := aggregator.Factory(transform(c))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var l logged
-	in := newInstance(p, s, l.log, uncounted{})
+	in := newInstance(c, newAggregator, s, l.log, uncounted{})
 	in.firstDelivery.Do(func() {})
 	return in, &l
 }
@@ -102,7 +103,7 @@ func wantLog(t *testing.T, l *logged, texts ...string) {
 	}
 }
 
-func TestAChunkIsOnePutRecordUnderTheKeyInTheRecord(t *testing.T) {
+func TestFlush_OnePutRecordPerChunk(t *testing.T) {
 	for _, fixed := range []string{"", "fixed", "Zürich-東京-🚲", "$TAG"} {
 		t.Run(fixed, func(t *testing.T) {
 			c := chunk.AccessLog(1, 100)
@@ -135,7 +136,7 @@ func TestAChunkIsOnePutRecordUnderTheKeyInTheRecord(t *testing.T) {
 	}
 }
 
-func TestARetryIsTheSameChunkUnderANewKeyAndLogsOnce(t *testing.T) {
+func TestFlush_RetryHasNewKeyAndLogsOnce(t *testing.T) {
 	c := chunk.AccessLog(1, 3)
 	keys := map[string]bool{}
 	broken := true
@@ -162,7 +163,7 @@ func TestARetryIsTheSameChunkUnderANewKeyAndLogsOnce(t *testing.T) {
 	}
 }
 
-func TestChunksWithoutRecords(t *testing.T) {
+func TestFlush_ChunksWithoutRecords(t *testing.T) {
 	for name, test := range map[string]struct {
 		chunk []byte
 		want  Outcome
@@ -188,7 +189,7 @@ func TestChunksWithoutRecords(t *testing.T) {
 	}
 }
 
-func TestDamageIsLoggedOnceTheRestIsDelivered(t *testing.T) {
+func TestFlush_LogsDamageOnceDelivered(t *testing.T) {
 	c := chunk.AccessLog(1, 3)
 	damaged := append(append([]byte{}, c.Bytes...), 0xc1, 's', 'e', 'c', 'r', 'e', 't')
 	broken := true
@@ -212,7 +213,7 @@ func TestDamageIsLoggedOnceTheRestIsDelivered(t *testing.T) {
 	wantLog(t, l, "error: ", "app.log", fmt.Sprintf("byte offset %d", len(c.Bytes)), "7 bytes")
 }
 
-func TestFlushesRunAtTheSameTime(t *testing.T) {
+func TestInstance_ConcurrentFlushes(t *testing.T) {
 	const flushes = 8
 	c := chunk.AccessLog(1, 200)
 	// Each PutRecord waits until all are there.
@@ -240,7 +241,7 @@ func TestFlushesRunAtTheSameTime(t *testing.T) {
 	done.Wait()
 }
 
-func TestStopWaitsForFlushes(t *testing.T) {
+func TestInstance_StopWaitsForFlushes(t *testing.T) {
 	began, release := make(chan bool), make(chan bool)
 	in, _ := start(t, func(string, []byte) error {
 		began <- true
@@ -273,7 +274,7 @@ func TestStopWaitsForFlushes(t *testing.T) {
 	}
 }
 
-func TestAPanicLeavesTheInstanceUsable(t *testing.T) {
+func TestInstance_UsableAfterPanic(t *testing.T) {
 	panics := true
 	in, _ := start(t, func(string, []byte) error {
 		if panics {
@@ -293,7 +294,7 @@ func TestAPanicLeavesTheInstanceUsable(t *testing.T) {
 	in.Stop() // does not wait for the flush that panicked
 }
 
-func TestStartNamesBadOptions(t *testing.T) {
+func TestStart_NamesInvalidOptions(t *testing.T) {
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_DEFAULT_REGION", "")
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
@@ -302,14 +303,14 @@ func TestStartNamesBadOptions(t *testing.T) {
 		options map[string]string
 		want    []string
 	}{
-		"several": {map[string]string{"debug": "x", "max_record_size": "y"}, []string{"option stream:", "option debug:", "option max_record_size:"}},
+		"several": {map[string]string{"debug": "x", "max_record_size": "y"}, []string{"option stream", "option debug:", "option max_record_size:"}},
 		"of each kind": {map[string]string{"stream": "a-$TAG[x]", "max_record_size": "11G", "worker_id_key": "w", "region": "Frankfurt!", "aws_key_id": "A"},
-			[]string{"option stream:", "option max_record_size:", "option worker_id_key:", "option region:", "option aws_key_id and aws_sec_key:"}},
+			[]string{"option stream", "option max_record_size:", "option worker_id_key:", "option region:", "option aws_key_id and aws_sec_key require each other"}},
 		"key part":      {map[string]string{"stream": "logs", "fixed_partition_key": "a$TAG[x]"}, []string{"option fixed_partition_key:", `"a$TAG[x]"`, "$TAG[n]"}},
 		"key too long":  {map[string]string{"stream": "logs", "fixed_partition_key": strings.Repeat("é", 257)}, []string{"option fixed_partition_key:", "257", "256"}},
 		"no region":     {map[string]string{"stream": "logs"}, []string{"option region:", "AWS_REGION"}},
-		"stream's name": {map[string]string{"stream": "my logs", "region": "eu-west-1"}, []string{"option stream:", `"my logs"`}},
-		"half a key":    {map[string]string{"stream": "logs", "region": "eu-west-1", "aws_key_id": "A"}, []string{"option aws_key_id and aws_sec_key:"}},
+		"stream's name": {map[string]string{"stream": "my logs", "region": "eu-west-1"}, []string{"option stream", `"my logs"`}},
+		"half a key":    {map[string]string{"stream": "logs", "region": "eu-west-1", "aws_key_id": "A"}, []string{"option aws_key_id and aws_sec_key require each other"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l logged
@@ -327,7 +328,7 @@ func TestStartNamesBadOptions(t *testing.T) {
 	}
 }
 
-func TestRegistry(t *testing.T) {
+func TestRegistry_FindAndRemove(t *testing.T) {
 	var r Registry
 	if r.Find(0) != nil || r.Only() != nil || r.Remove(7) != nil {
 		t.Error("an empty registry has instances")

@@ -65,7 +65,7 @@ func at(numbers ...int) func(int) error {
 	}
 }
 
-func TestALargeChunkIsSplitInOrderIntoAsFewRecordsAsFit(t *testing.T) {
+func TestSplit_FewestRecordsInOrder(t *testing.T) {
 	const limit = 10_000
 	c := chunk.AccessLog(1, 200)
 	s := &stream{t: t}
@@ -92,7 +92,7 @@ func TestALargeChunkIsSplitInOrderIntoAsFewRecordsAsFit(t *testing.T) {
 	wantLog(t, l, "warn: ", "app.log", fmt.Sprint(len(c.Bytes)), "max_record_size") // once
 }
 
-func TestTheRetryOfASplitChunkSendsOnlyTheRest(t *testing.T) {
+func TestSplit_RetrySendsTheRest(t *testing.T) {
 	c := chunk.AccessLog(1, 200)
 	whole := &stream{t: t}
 	in, _ := start(t, whole.put, "max_record_size", "10K")
@@ -123,7 +123,7 @@ func TestTheRetryOfASplitChunkSendsOnlyTheRest(t *testing.T) {
 	}
 }
 
-func TestOfASplitChunkOnlyThePartWhoseAnswerWasLostIsRepeated(t *testing.T) {
+func TestSplit_LostResponseRepeatsOnePart(t *testing.T) {
 	const k = 3
 	c := chunk.AccessLog(1, 200)
 	s := &stream{t: t, lose: at(k)}
@@ -139,7 +139,7 @@ func TestOfASplitChunkOnlyThePartWhoseAnswerWasLostIsRepeated(t *testing.T) {
 	}
 }
 
-func TestAChunkThatFailsAgainAndAgainGetsOnWithEachRetry(t *testing.T) {
+func TestSplit_EachRetryMakesProgress(t *testing.T) {
 	c := chunk.AccessLog(1, 200)
 	s := &stream{t: t, fail: func(n int) error {
 		if n%2 == 1 {
@@ -157,7 +157,7 @@ func TestAChunkThatFailsAgainAndAgainGetsOnWithEachRetry(t *testing.T) {
 	}
 }
 
-func TestChunksOfTheSameBytesAndAnotherTagAreTold(t *testing.T) {
+func TestSplit_SameBytesOtherTag(t *testing.T) {
 	c := chunk.AccessLog(1, 200)
 	s := &stream{t: t, fail: at(2)}
 	in, _ := start(t, s.put, "max_record_size", "10K")
@@ -169,7 +169,7 @@ func TestChunksOfTheSameBytesAndAnotherTagAreTold(t *testing.T) {
 	}
 }
 
-func TestOversizeChunkDrop(t *testing.T) {
+func TestSplit_OversizeChunkDrop(t *testing.T) {
 	c := chunk.AccessLog(1, 100)
 	s := &stream{t: t}
 	in, l := start(t, s.put, "max_record_size", "2K", "oversize_chunk", "drop")
@@ -190,7 +190,7 @@ func TestOversizeChunkDrop(t *testing.T) {
 	wantLog(t, l, "error: ", "app.log", fmt.Sprint(len(large.Bytes)), "max record size")
 }
 
-func TestAUserRecordTooLargeIsLeftOutAlone(t *testing.T) {
+func TestSplit_DropsTooLargeRecordAlone(t *testing.T) {
 	secret := strings.Repeat("secret", 1000)
 	c := chunk.NewCorpus(chunk.M("n", 1), chunk.M("log", secret), chunk.M("n", 2))
 	s := &stream{t: t}
@@ -214,7 +214,7 @@ func TestAUserRecordTooLargeIsLeftOutAlone(t *testing.T) {
 	}
 }
 
-func TestAStreamThatTakesLessGetsSmallerRecords(t *testing.T) {
+func TestSplit_StreamWithLowerLimit(t *testing.T) {
 	text := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
 	var bodies []chunk.Map
 	for range 30 {
@@ -244,7 +244,7 @@ func TestAStreamThatTakesLessGetsSmallerRecords(t *testing.T) {
 	}
 }
 
-func TestARefusalOfASmallRecordAsTooLargeLosesNothing(t *testing.T) {
+func TestSplit_SmallRecordRefusedAsTooLarge(t *testing.T) {
 	s := &stream{t: t, maxBytes: 100}
 	in, _ := start(t, s.put)
 	if got := in.Flush("app.log", chunk.AccessLog(1, 1).Bytes); got != Retry {
@@ -252,7 +252,7 @@ func TestARefusalOfASmallRecordAsTooLargeLosesNothing(t *testing.T) {
 	}
 }
 
-func TestLossesOfPartsThatWereSentAreLogged(t *testing.T) {
+func TestSplit_LogsLossesOfAcceptedParts(t *testing.T) {
 	c := chunk.AccessLog(1, 100)
 	data := slices.Concat(c.Bytes[:c.Ends[0]], []byte{7}, c.Bytes[c.Ends[0]:], []byte{0xc1})
 	s := &stream{t: t, fail: at(1)}

@@ -12,38 +12,6 @@ import (
 	"out_kinesis_agg/test/endpoint"
 )
 
-func TestStreamNames(t *testing.T) {
-	for _, test := range []struct{ option, tag, want string }{
-		{"logs", "app.web", "logs"},
-		{"arn:aws:kinesis:eu-central-1:123456789012:stream/logs", "app", "arn:aws:kinesis:eu-central-1:123456789012:stream/logs"},
-		{"$TAG", "app.web", "app.web"},
-		{"logs-$TAG[1]", "app.web", "logs-web"},
-		{"logs-$TAG[7]", "app.web", "logs-"},
-		{"$TAG[7]", "app.web", "app.web"},
-		{"$TAG", "app/web:é 1_2-3", "app_web____1_2-3"},
-		{"$TAG", "", ""}, // which the engine does not allow
-		{"a b-$TAG", "app", "a_b-app"},
-		{"x$TAG", strings.Repeat("t", 128), "x" + strings.Repeat("t", 127)},
-		{"x$TAG", strings.Repeat("é", 128), "x" + strings.Repeat("_", 127)},
-	} {
-		names, err := parseStreamNames(test.option)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := names.of(test.tag); got != test.want {
-			t.Errorf("%s of %s: %s, want %s", test.option, test.tag, got, test.want)
-		}
-		if got := names.fixed(); (got == test.option) == strings.Contains(test.option, "$TAG") {
-			t.Errorf("%s: fixed %q", test.option, got)
-		}
-	}
-	for _, bad := range []string{"$TAG[", "$TAG[x]", "arn:aws:kinesis:eu-central-1:123456789012:stream/$TAG"} {
-		if _, err := parseStreamNames(bad); err == nil || !strings.Contains(err.Error(), "option stream: ") || !strings.Contains(err.Error(), bad) {
-			t.Errorf("%s: %v", bad, err)
-		}
-	}
-}
-
 // streamSender notes the stream of each PutRecord and the records in it.
 type streamSender map[string][]string
 
@@ -60,7 +28,7 @@ func (s streamSender) PutRecord(_ context.Context, stream, _ string, data []byte
 
 func (s streamSender) Close() {}
 
-func TestEachTagHasItsStream(t *testing.T) {
+func TestFlush_StreamPerTag(t *testing.T) {
 	sent := streamSender{}
 	in, _ := startOver(t, sent, "stream", "logs-$TAG[0]", "tag_key", "tag")
 	for _, tag := range []string{"web.1", "db", "web.2"} {
@@ -73,7 +41,7 @@ func TestEachTagHasItsStream(t *testing.T) {
 	}
 }
 
-func TestRecordsWithoutLogKeyAreLost(t *testing.T) {
+func TestFlush_RecordsWithoutLogKey(t *testing.T) {
 	sent := streamSender{}
 	in, l := startOver(t, sent, "stream", "logs", "log_key", "log")
 	got := counts{}
@@ -91,7 +59,7 @@ func TestRecordsWithoutLogKeyAreLost(t *testing.T) {
 	wantLog(t, l, "error: ", "log_key", "tag app")
 }
 
-func TestCheckStream(t *testing.T) {
+func TestCheckStream_Refusals(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		server  endpoint.Options
@@ -102,7 +70,7 @@ func TestCheckStream(t *testing.T) {
 		{"good", endpoint.Options{}, nil, nil, nil},
 		{"large records", endpoint.Options{RecordLimitBytes: 10 << 20}, []string{"max_record_size", "10MiB"}, nil, nil},
 		{"records too large", endpoint.Options{}, []string{"max_record_size", "2M"},
-			[]string{"option max_record_size: 2000000 is more than the 1048576 bytes", "UpdateMaxRecordSize"}, nil},
+			[]string{"option max_record_size: 2000000 exceeds the record limit of logs, 1048576 bytes", "UpdateMaxRecordSize"}, nil},
 		{"distributes records", endpoint.Options{DistributesRecords: true}, nil, []string{"option check_stream: logs", "AUTO"}, nil},
 		{"not there", endpoint.Options{Streams: []string{"other"}}, nil, nil, []string{"check_stream", "not found"}},
 		{"$TAG", endpoint.Options{}, []string{"stream", "$TAG"}, []string{"option check_stream", "$TAG"}, nil},
@@ -113,7 +81,7 @@ func TestCheckStream(t *testing.T) {
 			defer server.Close()
 			var l logged
 			in, err := Start(getter(append(test.options, "stream", "logs", "region", "eu-central-1", "check_stream", "true",
-				"endpoint", server.URL(), "aws_key_id", "AKIA", "aws_sec_key", "secret", "fixed_partition_key", "hidden")), l.log, uncounted{})
+				"endpoint", server.URL(), "aws_key_id", "AKIA", "aws_sec_key", "secret", "fixed_partition_key", "key")), l.log, uncounted{})
 			if in != nil {
 				defer in.Stop()
 			}
@@ -131,7 +99,7 @@ func TestCheckStream(t *testing.T) {
 			}
 			info := lines[len(lines)-1]
 			if !strings.Contains(info, "info: version "+Version+": stream logs, region eu-central-1, ") ||
-				!strings.Contains(info, "aws_sec_key set") || !strings.Contains(info, "fixed_partition_key set") {
+				!strings.Contains(info, "aws_sec_key set") || !strings.Contains(info, "fixed_partition_key key") {
 				t.Errorf("log %q", info)
 			}
 			if (len(lines) > 1) != (test.warning != nil) {
@@ -146,14 +114,14 @@ func TestCheckStream(t *testing.T) {
 	}
 }
 
-func TestEveryBadSyntaxIsNamedAtOnce(t *testing.T) {
+func TestStart_NamesEachInvalidTemplate(t *testing.T) {
 	_, err := Start(getter([]string{"stream", "$TAG[", "fixed_partition_key", "$TAG["}), new(logged).log, uncounted{})
 	if err == nil || len(Lines(err)) != 2 {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestOptionsWithoutEffectAreWarnedOf(t *testing.T) {
+func TestStart_WarnsOfOptionsWithoutEffect(t *testing.T) {
 	var l logged
 	in, err := Start(getter([]string{"stream", "logs", "region", "eu-central-1", "num_threads", "5"}), l.log, uncounted{})
 	if err != nil {

@@ -1,0 +1,28 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+
+	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/internal/option"
+)
+
+// checkStream implements the option check_stream. The error says why the stream
+// cannot be used, the warning why it could not be checked.
+func checkStream(ctx context.Context, c option.Config,
+	describe func(ctx context.Context, stream string) (kinesis.Stream, error)) (warning string, err error) {
+	name := c.Stream.String()
+	stream, err := describe(ctx, name)
+	if err != nil {
+		return "check_stream: " + failureText(kinesis.Judge(err), err), nil
+	}
+	if stream.DistributesRecords {
+		return "", fmt.Errorf("option check_stream: %s has the record distribution strategy AUTO, with which consumers lose aggregated records: change the stream to USER_PARTITION_KEY, or use the output kinesis_streams", name)
+	}
+	if most := stream.MaxRecordBytes; most > 0 && c.MaxRecordBytes > most {
+		return "", fmt.Errorf("option max_record_size: %d exceeds the record limit of %s, %d bytes: set %d or less, or raise the stream's limit with UpdateMaxRecordSize",
+			c.MaxRecordBytes, name, most, most)
+	}
+	return "", nil
+}

@@ -1,0 +1,50 @@
+package plugin
+
+import (
+	"out_kinesis_agg/aggregator"
+	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/internal/option"
+)
+
+// settings returns what the sender needs of a configuration.
+func settings(c option.Config) kinesis.Settings {
+	return kinesis.Settings{
+		Region:          c.Region,
+		RoleARN:         c.RoleARN,
+		ExternalID:      c.ExternalID,
+		RoleSessionName: c.RoleSessionName,
+		KeyID:           c.KeyID,
+		SecretKey:       c.SecretKey,
+		SessionToken:    c.SessionToken,
+		Profile:         c.Profile,
+		CredentialsPath: c.CredentialsPath,
+		Endpoint:        c.Endpoint,
+		STSEndpoint:     c.STSEndpoint,
+		HTTPProxy:       c.HTTPProxy,
+		RequestTimeout:  c.RequestTimeout,
+		ConnectTimeout:  c.ConnectTimeout,
+		AutoRetry:       c.AutoRetryRequests,
+		WireFormat:      kinesis.WireFormat(c.WireFormat),
+		Version:         Version,
+	}
+}
+
+// transform returns what the aggregator needs of a configuration.
+func transform(c option.Config) aggregator.Transform {
+	t := aggregator.Transform{
+		TimeKey:          c.TimeKey,
+		TimeFormat:       c.TimeKeyFormat,
+		TagKey:           c.TagKey,
+		MetadataKey:      c.MetadataKey,
+		DataKeys:         c.DataKeys,
+		LogKey:           c.LogKey,
+		ReplaceDots:      c.ReplaceDots,
+		AppendNewline:    c.AppendNewline,
+		BatchBytes:       c.BatchBytes,
+		CompressionLevel: c.CompressionLevel,
+	}
+	if c.Compression != option.Uncompressed {
+		t.Compression = aggregator.Compression(c.Compression)
+	}
+	return t
+}
