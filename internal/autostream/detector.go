@@ -42,32 +42,38 @@
 //
 // # A stream that is deleted and created again
 //
-// The new stream has the old name and the old shard ids with other ranges, so that what the
-// detector knows is wrong. After each contradiction it therefore forgets
-// everything, and takes as evidence only requests that begin after that. The
-// requests of two contradictions never overlap in time, and a contradiction
-// needs a request that the old stream stored and one that the new stream
-// stored. So there are at most as many contradictions as the stream was created
-// again, however many workers there are.
+// The new stream has the same name, and the same shard ids with other ranges: what
+// the detector knows is wrong. After each contradiction it therefore forgets
+// everything, and from then on takes as evidence only requests that began later.
+// (The request that completed the contradiction is kept too if it began after all
+// other responses, because then the new stream stored it.) A contradiction needs
+// a request that the old stream stored and one that the new stream stored, so
+// that each contradiction needs a creation of its own, however many workers
+// there are.
 //
-// A stream with AUTO produces contradictions one after the other. The detector
-// reports AUTO at the third, if no two in a row are more than 256 responses
-// apart. For a false alarm, a stream has to be created again three times, with
-// other ranges each time, within 512 responses, and no request may have met the
-// time without a stream: its owner calls Reset when Kinesis says that the stream
-// does not exist.
+// A stream with AUTO produces one contradiction after the other. The detector
+// reports AUTO after three, each found within 256 responses of the one before (the
+// first within 256 responses of the start of Detector's knowledge). A false alarm
+// takes a stream that is created again three times within 768 responses, with
+// other ranges each time, and no request in the time without a stream: the caller
+// calls Reset when Kinesis says that the stream does not exist.
 //
-// # What the detector does not use
+// # The order of shard ids
 //
-// The order of shard ids. Kinesis numbers shards upwards and clients rely on
-// that to list new shards (ExclusiveStartShardId), but the API reference does not
-// promise that the id of a child is larger than its parent's. Ids are compared
-// for equality only.
+// Kinesis numbers the shards of a stream upwards, so that of two shards with
+// overlapping ranges the one with the lower number is the older one. If it
+// responds last, that is a contradiction without a third response. The API
+// reference does not promise this order. It implies it: ListShards returns the
+// shards that follow an id (AFTER_SHARD_ID), and Flink's source and other clients
+// find new shards in this way. The detector uses the order only for 256
+// responses after a contradiction that does without, so that reshards alone would
+// not cause an alarm if the order were wrong. Ids of another form than shardId-000000000000 have no order.
 package autostream
 
 import (
 	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -75,21 +81,22 @@ import (
 )
 
 const (
-	// alarmAfter is the number of contradictions that mean AUTO. A stream that is
-	// created again explains one; two fit into an hour of tests or of repairs.
+	// alarmAfter is the number of contradictions that mean AUTO.
 	alarmAfter = 3
 
-	// maxGap is the number of responses without a contradiction after which
-	// earlier contradictions do not count. AUTO with n shards needs about
-	// 1.5*sqrt(n) responses for the next contradiction, 150 with 10,000 shards.
+	// maxGap is the number of responses within which a contradiction has to be
+	// found to count. AUTO with n shards and a random choice needs about
+	// 1.5*sqrt(n): 17 with 128 shards, 150 with 10,000.
 	maxGap = 256
 
 	// maxOpen bounds the memory, at about 100 bytes a shard. It is above the
 	// largest quota for shards of a stream: 10 GB/s on demand, 1 MB/s a shard.
 	maxOpen = 1 << 15
 
-	// minClosed is the number of closed shards that are always remembered.
-	minClosed = 1024
+	// minClosed is the number of closed shards that are remembered at least. With
+	// one partition key, a stream with AUTO seems to close a shard with each
+	// response, and no more than maxGap of them matter.
+	minClosed = 2 * maxGap
 )
 
 // idSeed is the seed of the 64-bit hashes that stand for shard ids. Among 10,000
@@ -106,24 +113,28 @@ type Detector struct {
 	begun atomic.Uint64 // the requests begun so far, and the last ticket
 
 	mu sync.Mutex
-	// start is the last ticket that is not evidence.
-	start  uint64
-	shards map[uint64]*shard // by hash of the id
+	// start is a time: requests that began until then are not evidence.
+	start uint64
+	// lastEnd is the end of the last request that is evidence.
+	lastEnd uint64
+	shards  map[uint64]*shard // by hash of the id
 	// open are the shards that are not known to be closed, in the order of their
 	// ranges, which do not overlap.
 	open           []*shard
-	contradictions int
-	quiet          int    // responses since knowledge is empty
-	lastEnd        uint64 // the end of the last response
+	responses      int  // since the last contradiction
+	contradictions int  // that count, one after the other
+	doubtful       bool // whether there was a contradiction, counted or not
 	detected       bool
 }
 
 // shard is the known part of a shard's rectangle.
 type shard struct {
+	number    int64 // of its id, or -1
 	keys      kpl.HashKeyRange
 	firstEnd  uint64 // the end of the request that responded first
 	lastBegin uint64 // the largest ticket
-	// closed is 0 for an open shard, else a time at which it was closed.
+	// closed is 0 for an open shard, else a time at which it was closed: a
+	// request that began later cannot be stored in it.
 	closed uint64
 }
 
@@ -139,30 +150,30 @@ func (d *Detector) Begin() Ticket {
 // which is not kept. It returns true once, for the response that completes the
 // proof that the stream has AUTO. After that it ignores responses until Reset.
 func (d *Detector) Observe(t Ticket, key kpl.HashKey, shardID string) bool {
-	id, begin := maphash.String(idSeed, shardID), uint64(t)
+	id, number, begin := maphash.String(idSeed, shardID), shardNumber(shardID), uint64(t)
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := d.begun.Load()
-	if d.detected || begin <= d.start || begin > now {
+	end := d.begun.Load()
+	if d.detected || begin <= d.start || begin > end {
 		return false
 	}
-	d.quiet++
-	// Nothing else can be in the place of this request if it began after all
-	// other responses: the stream that contradicts them stored it.
-	newest := begin > d.lastEnd
-	d.lastEnd = now
-	if d.learn(id, key, begin, now) {
+	latest := begin > d.lastEnd
+	d.lastEnd = end
+	d.responses++
+	if d.learn(id, number, key, begin, end) {
 		return false
 	}
-	if d.quiet > maxGap {
-		d.contradictions = 0
-	} else {
+
+	if d.responses <= maxGap {
 		d.contradictions++
+	} else {
+		d.contradictions = 0
 	}
-	d.forget(now)
-	if newest {
-		d.learn(id, key, begin, now)
+	d.forget(end)
+	d.doubtful = true
+	if latest {
+		d.learn(id, number, key, begin, end)
 	}
 	d.detected = d.contradictions == alarmAfter
 	return d.detected
@@ -182,28 +193,30 @@ func (d *Detector) Reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.forget(d.begun.Load())
-	d.contradictions, d.detected = 0, false
+	d.contradictions, d.doubtful, d.detected = 0, false, false
 }
 
-// forget drops all knowledge. Requests that began at or before now are not
-// evidence any more.
-func (d *Detector) forget(now uint64) {
-	d.start, d.quiet = now, 0
+// forget drops what is known about shards. Requests that began until the time
+// given are not evidence from now on.
+func (d *Detector) forget(until uint64) {
+	d.start, d.responses = until, 0
 	d.shards, d.open = nil, nil
 }
 
-// learn adds a response to what is known, or returns false if it contradicts
-// that. It may also leave out a response: what the others prove stays true.
-func (d *Detector) learn(id uint64, key kpl.HashKey, begin, now uint64) bool {
+// learn adds a response to what is known about shards, or returns false if it
+// contradicts that. It may also leave a response out, since the others prove what
+// they prove without it.
+func (d *Detector) learn(id uint64, number int64, key kpl.HashKey, begin, end uint64) bool {
 	known := d.shards[id]
 	if known != nil && known.closed != 0 {
 		return begin <= known.closed
 	}
-	s := shard{kpl.HashKeyRange{Starting: key, Ending: key}, now, begin, 0}
+	s := shard{number: number, keys: kpl.HashKeyRange{Starting: key, Ending: key}, firstEnd: end, lastBegin: begin}
 	if known != nil {
 		s = *known
 		s.lastBegin = max(s.lastBegin, begin)
 		if s.keys.Contains(key) {
+			// The usual case. The range overlapped with no other one before.
 			known.lastBegin = s.lastBegin
 			return true
 		}
@@ -214,44 +227,45 @@ func (d *Detector) learn(id uint64, key kpl.HashKey, begin, now uint64) bool {
 		}
 	}
 
-	// Only a new or wider range can overlap with others.
+	// The open shards from first up to last have ranges that overlap with that of
+	// s; s is one of them unless it is new.
 	first, _ := slices.BinarySearchFunc(d.open, s.keys.Starting, func(o *shard, k kpl.HashKey) int {
 		return o.keys.Ending.Compare(k)
 	})
-	end := first
-	younger := uint64(0) // the first end among shards that came after s
+	last := first
+	var replaced uint64 // when the first child of s had responded
 	unordered := false
-	for ; end < len(d.open) && d.open[end].keys.Starting.Compare(s.keys.Ending) <= 0; end++ {
-		o := d.open[end]
+	for ; last < len(d.open) && d.open[last].keys.Starting.Compare(s.keys.Ending) <= 0; last++ {
+		o := d.open[last]
 		if o == known {
 			continue
 		}
+		// One of the two was open when the other one had been open before.
 		after, before := s.lastBegin > o.firstEnd, o.lastBegin > s.firstEnd
 		switch {
-		case after && before:
+		case after && before, after && d.older(&s, o), before && d.older(o, &s):
 			return false
 		case before:
-			if younger == 0 || o.firstEnd < younger {
-				younger = o.firstEnd
+			if replaced == 0 || o.firstEnd < replaced {
+				replaced = o.firstEnd
 			}
 		case !after:
 			unordered = true
 		}
 	}
-	switch {
-	case younger != 0:
-		// A late response of a parent, whose children responded before.
-		at := slices.Index(d.open[first:end], known)
-		known.closed = younger
-		d.open = slices.Delete(d.open, first+at, first+at+1)
-		return true
-	case unordered:
+
+	if replaced != 0 {
+		// A response of a parent that came after those of its children.
+		known.closed = replaced
+		d.open = slices.DeleteFunc(d.open, func(o *shard) bool { return o == known })
 		return true
 	}
-
+	if unordered {
+		return true
+	}
 	if known == nil {
-		if len(d.open) >= maxOpen {
-			d.forget(now)
+		if len(d.open) == maxOpen {
+			d.forget(end)
 			return true
 		}
 		if d.shards == nil {
@@ -261,20 +275,25 @@ func (d *Detector) learn(id uint64, key kpl.HashKey, begin, now uint64) bool {
 		d.shards[id] = known
 	}
 	*known = s
-	for _, o := range d.open[first:end] {
+	for _, o := range d.open[first:last] {
 		if o != known {
 			o.closed = s.firstEnd
 		}
 	}
-	d.open = slices.Replace(d.open, first, end, known)
+	d.open = slices.Replace(d.open, first, last, known)
 	d.trim()
 	return true
 }
 
-// trim forgets the closed shards once there are more of them than open ones. An
-// id that is forgotten counts as new.
+// older reports whether a is older than b by their numbers, if these may be used.
+func (d *Detector) older(a, b *shard) bool {
+	return d.doubtful && d.responses <= maxGap && a.number >= 0 && a.number < b.number
+}
+
+// trim forgets the closed shards once there are more of them than open ones. A
+// forgotten shard that responds counts as new.
 func (d *Detector) trim() {
-	if len(d.shards)-len(d.open) <= len(d.open)+minClosed {
+	if len(d.shards)-len(d.open) <= max(len(d.open), minClosed) {
 		return
 	}
 	for id, s := range d.shards {
@@ -282,4 +301,21 @@ func (d *Detector) trim() {
 			delete(d.shards, id)
 		}
 	}
+}
+
+// shardNumber returns the number in an id of the form shardId-000000000000, or
+// -1 if the id has another form.
+func shardNumber(id string) int64 {
+	digits, ok := strings.CutPrefix(id, "shardId-")
+	if !ok || len(digits) != 12 {
+		return -1
+	}
+	n := int64(0)
+	for i := range len(digits) {
+		if digits[i] < '0' || digits[i] > '9' {
+			return -1
+		}
+		n = n*10 + int64(digits[i]-'0')
+	}
+	return n
 }

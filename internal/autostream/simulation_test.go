@@ -43,14 +43,26 @@ func (s *simStream) create(shards int) {
 }
 
 func (s *simStream) shard(start uint64) simShard {
-	s.next++
-	at := new(big.Int).Lsh(new(big.Int).SetUint64(start), 64)
-	from, err := kpl.ParseHashKey(at.String())
-	if err != nil {
-		panic(err)
+	from, ok := boundaries[start]
+	if !ok {
+		var err error
+		if from, err = kpl.ParseHashKey(new(big.Int).Lsh(new(big.Int).SetUint64(start), 64).String()); err != nil {
+			panic(err)
+		}
+		boundaries[start] = from
 	}
-	return simShard{fmt.Sprintf("shardId-%012d", s.next-1), start, from}
+	if s.next == len(shardIDs) {
+		shardIDs = append(shardIDs, shardID(s.next))
+	}
+	s.next++
+	return simShard{shardIDs[s.next-1], start, from}
 }
+
+// What takes long to make is made once. Tests do not run in parallel.
+var (
+	boundaries = map[uint64]kpl.HashKey{}
+	shardIDs   []string
+)
 
 // put stores a record and returns its shard.
 func (s *simStream) put(key kpl.HashKey) string {
@@ -229,13 +241,18 @@ func TestObserve_NoFalseAlarm(t *testing.T) {
 		s := newSimStream(rng, 1+rng.IntN(64))
 		l := newSimLoad(rng, s, 32, simKeys(rng, []int{0, 0, 1, 5}[seed%4]))
 		l.hostile = true
+		start := uint64(0)
 		l.observed = func(detected bool) {
 			if detected {
 				alarms++
 			}
+			if l.d.start != start {
+				contradictions++
+				start = l.d.start
+			}
 		}
 		scaleTo := 0
-		nextReshard, nextCreate := l.after(10), 768
+		nextReshard, nextCreate := l.after(10), 4*maxGap
 		for l.responses < perStream {
 			l.advance()
 			if l.now >= nextReshard {
@@ -254,21 +271,24 @@ func TestObserve_NoFalseAlarm(t *testing.T) {
 				}
 			}
 			if l.responses >= nextCreate {
-				// Twice in a row, then not for as long as an alarm can take.
+				// Twice in a row, then not for longer than an alarm can take.
 				created++
 				s.create(1 + rng.IntN(64))
 				scaleTo = 0
 				if created%2 == 1 {
 					nextCreate = l.responses + rng.IntN(100)
 				} else {
-					nextCreate = l.responses + 3*(maxGap+1)
+					nextCreate = l.responses + 4*maxGap
 				}
 			}
-			_ = contradictions
 		}
 		total += l.responses
 	}
-	t.Logf("%d PutRecords with 32 workers, %d splits and merges, %d streams created again: %d false alarms", total, reshards, created, alarms)
+	t.Logf("%d PutRecords with 32 workers, %d splits and merges, %d times a stream is created again, %d contradictions: %d false alarms",
+		total, reshards, created, contradictions, alarms)
+	if contradictions < created/10 || contradictions > created {
+		t.Errorf("%d contradictions: want one for many of the %d creations, and no other", contradictions, created)
+	}
 	if total < 1_000_000 || alarms > 0 {
 		t.Errorf("%d false alarms in %d PutRecords", alarms, total)
 	}
@@ -314,6 +334,14 @@ func TestObserve_OneContradictionPerCreation(t *testing.T) {
 	}
 }
 
+// The indices of strategies.
+const (
+	uniform = iota
+	roundRobin
+	sticky
+	skewed
+)
+
 // strategies are ways in which a server could distribute records over n shards.
 var strategies = []struct {
 	name string
@@ -344,8 +372,9 @@ var strategies = []struct {
 	}},
 }
 
-// simDetect returns the number of responses of requests begun after the switch
-// to AUTO that the detector needed, at most limit.
+// simDetect returns after how many responses of a stream with AUTO the detector
+// reports it, or limit if it has not by then. The stream has user partition keys
+// for the first responses, as many as before says.
 func simDetect(seed uint64, strategy func(*rand.Rand) func(int) int, shards, workers, keys, before, limit int) int {
 	rng := newRand(seed)
 	s := newSimStream(rng, shards)
@@ -354,40 +383,124 @@ func simDetect(seed uint64, strategy func(*rand.Rand) func(int) int, shards, wor
 		l.advance()
 	}
 	s.auto = strategy(rng)
-	from, done := l.responses, false
+	done := false
 	l.observed = func(detected bool) { done = done || detected }
-	for !done && l.responses-from < limit {
+	for !done && l.responses-before < limit {
 		l.advance()
 	}
-	if !done {
-		return limit + 1
-	}
-	return l.responses - from
+	return l.responses - before
 }
 
-// TestObserve_DetectsWithin100 switches streams to AUTO at their start and after
-// the detector has learned their ranges.
-func TestObserve_DetectsWithin100(t *testing.T) {
-	const runs, limit = 4000, 100
-	for _, strategy := range strategies {
-		for _, shards := range []int{2, 4, 16, 128} {
-			for _, c := range []struct {
-				name         string
-				keys, before int
-			}{{"random keys from the start", 0, 0}, {"random keys after 3000 PutRecords", 0, 3000}, {"one key from the start", 1, 0}} {
-				n := runs/4
-				if c.before > 0 {
-					n = runs / 8
-				}
-				var took []int
-				for seed := range uint64(n) {
-					took = append(took, simDetect(seed, strategy.make, shards, 1, c.keys, c.before, 1000))
-				}
-				slices.Sort(took)
-				in, _ := slices.BinarySearch(took, limit+1)
-				t.Logf("%-12s %3d shards, %-34s: %6.2f%% within %d; median %d, p99.9 %d, max %d", strategy.name, shards, c.name,
-					100*float64(in)/float64(n), limit, took[n/2], took[n*999/1000], took[n-1])
+// distribution is the sorted results of many runs.
+type distribution []int
+
+func detect(runs int, one func(seed uint64) int) distribution {
+	var d distribution
+	for seed := range uint64(runs) {
+		d = append(d, one(seed))
+	}
+	slices.Sort(d)
+	return d
+}
+
+// within returns the percentage of the runs that took at most n responses.
+func (d distribution) within(n int) float64 {
+	in, _ := slices.BinarySearch(d, n+1)
+	return 100 * float64(in) / float64(len(d))
+}
+
+func (d distribution) String() string {
+	return fmt.Sprintf("%6.2f%% within 100, median %d, p99.9 %d, max %d",
+		d.within(100), d[len(d)/2], d[(len(d)*999+999)/1000-1], d[len(d)-1])
+}
+
+// TestObserve_DetectsAUTO: streams that have AUTO from the start, or get it once
+// the detector knows all ranges.
+func TestObserve_DetectsAUTO(t *testing.T) {
+	const limit = 1000
+	const runs = 4000
+	for _, c := range []struct {
+		strategy, shards int
+		want             float64 // percentage of runs
+		within           int
+	}{
+		{uniform, 2, 100, 100}, {uniform, 4, 100, 100}, {uniform, 16, 100, 100}, {uniform, 128, 99.9, 100},
+		{roundRobin, 2, 100, 100}, {roundRobin, 4, 100, 100}, {roundRobin, 16, 100, 100},
+		// No shard responds twice within 128 responses.
+		{roundRobin, 128, 100, 4*128 + 8},
+		{sticky, 2, 100, 100}, {sticky, 4, 100, 100}, {sticky, 16, 100, 100},
+		// Half of the responses say nothing new.
+		{sticky, 128, 99, 100},
+		// In 0.2% of the runs, fewer than three of 100 responses are from the cold shards.
+		{skewed, 2, 99.5, 100}, {skewed, 4, 99.5, 100}, {skewed, 16, 100, 100}, {skewed, 128, 100, 100},
+	} {
+		strategy := strategies[c.strategy]
+		for _, keys := range []struct {
+			name             string
+			n, before, share int
+		}{
+			{"random keys", 0, 0, 1},
+			{"random keys, switched", 0, 8 * c.shards, 4},
+			{"one key", 1, 0, 1},
+			{"one key, switched", 1, 8 * c.shards, 4},
+			{"five keys", 5, 0, 1},
+		} {
+			d := detect(runs/keys.share, func(seed uint64) int {
+				return simDetect(seed, strategy.make, c.shards, 1, keys.n, keys.before, limit)
+			})
+			t.Logf("%-12s %3d shards, %-21s: %v", strategy.name, c.shards, keys.name, d)
+			if got := d.within(c.within); got < c.want {
+				t.Errorf("%s, %d shards, %s: AUTO is detected within %d responses in %.2f%% of the runs, not %v%%",
+					strategy.name, c.shards, keys.name, c.within, got, c.want)
 			}
 		}
+	}
+}
+
+// TestObserve_DetectsWithWorkers: overlapping requests prove less. With many
+// workers more responses are needed, in less time.
+func TestObserve_DetectsWithWorkers(t *testing.T) {
+	for _, c := range []struct{ workers, within int }{{2, 120}, {4, 160}, {8, 220}, {32, 600}} {
+		for _, shards := range []int{2, 4, 16, 128} {
+			d := detect(500, func(seed uint64) int {
+				return simDetect(seed, strategies[uniform].make, shards, c.workers, 0, 0, 2000)
+			})
+			t.Logf("%2d workers, %3d shards: %v", c.workers, shards, d)
+			if got := d.within(c.within); got < 99 {
+				t.Errorf("%d workers, %d shards: AUTO is detected within %d responses in %.2f%% of the runs", c.workers, shards, c.within, got)
+			}
+		}
+	}
+}
+
+// TestObserve_BackAndForth switches AUTO on and off. Each time it is on, it is
+// detected; each time it is off, it is not.
+func TestObserve_BackAndForth(t *testing.T) {
+	rng := newRand(3)
+	s := newSimStream(rng, 16)
+	l := newSimLoad(rng, s, 4, simKeys(rng, 0))
+	alarms := 0
+	l.observed = func(detected bool) {
+		if detected {
+			alarms++
+		}
+	}
+	for round := range 50 {
+		s.auto = nil
+		for end := l.responses + 1000; l.responses < end; {
+			l.advance()
+		}
+		if alarms != round {
+			t.Fatalf("round %d: an alarm with user partition keys", round)
+		}
+		s.auto = rng.IntN
+		for end := l.responses + 300; l.responses < end; {
+			l.advance()
+		}
+		if alarms != round+1 {
+			t.Fatalf("round %d: no alarm with AUTO", round)
+		}
+		s.auto = nil
+		l.d.Reset() // while requests are under way
 	}
 }
