@@ -234,7 +234,7 @@ func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 12)) }
 // while the streams are resharded, at a rate that AWS does not allow, and deleted
 // and created again without a request that meets the time between.
 func TestObserve_NoFalseAlarm(t *testing.T) {
-	const perStream = 62_500
+	const perStream = 62_500 / runsDivisor
 	total, alarms, reshards, created, contradictions := 0, 0, 0, 0, 0
 	for seed := range uint64(16) {
 		rng := newRand(seed)
@@ -289,7 +289,7 @@ func TestObserve_NoFalseAlarm(t *testing.T) {
 	if contradictions < created/10 || contradictions > created {
 		t.Errorf("%d contradictions: want one for many of the %d creations, and no other", contradictions, created)
 	}
-	if total < 1_000_000 || alarms > 0 {
+	if total < 16*perStream || alarms > 0 {
 		t.Errorf("%d false alarms in %d PutRecords", alarms, total)
 	}
 }
@@ -298,7 +298,7 @@ func TestObserve_NoFalseAlarm(t *testing.T) {
 // again: contradictions stay fewer than creations.
 func TestObserve_OneContradictionPerCreation(t *testing.T) {
 	all := 0
-	for seed := range uint64(200) {
+	for seed := range uint64(200 / runsDivisor) {
 		rng := newRand(seed)
 		s := newSimStream(rng, 1+rng.IntN(8))
 		l := newSimLoad(rng, s, 1+rng.IntN(32), simKeys(rng, int(seed%4)))
@@ -329,7 +329,7 @@ func TestObserve_OneContradictionPerCreation(t *testing.T) {
 		}
 		all += found
 	}
-	if all < 1000 {
+	if all < 1000/runsDivisor {
 		t.Errorf("only %d contradictions: the test does not test", all)
 	}
 }
@@ -418,7 +418,7 @@ func (d distribution) String() string {
 // the detector knows all ranges.
 func TestObserve_DetectsAUTO(t *testing.T) {
 	const limit = 1000
-	const runs = 4000
+	const runs = 4000 / runsDivisor
 	for _, c := range []struct {
 		strategy, shards int
 		want             float64 // percentage of runs
@@ -449,7 +449,8 @@ func TestObserve_DetectsAUTO(t *testing.T) {
 				return simDetect(seed, strategy.make, c.shards, 1, keys.n, keys.before, limit)
 			})
 			t.Logf("%-12s %3d shards, %-21s: %v", strategy.name, c.shards, keys.name, d)
-			if got := d.within(c.within); got < c.want {
+			// Few runs cannot show a rate of 99.9%.
+			if got := d.within(c.within); runsDivisor == 1 && got < c.want {
 				t.Errorf("%s, %d shards, %s: AUTO is detected within %d responses in %.2f%% of the runs, not %v%%",
 					strategy.name, c.shards, keys.name, c.within, got, c.want)
 			}
@@ -462,11 +463,11 @@ func TestObserve_DetectsAUTO(t *testing.T) {
 func TestObserve_DetectsWithWorkers(t *testing.T) {
 	for _, c := range []struct{ workers, within int }{{2, 120}, {4, 160}, {8, 220}, {32, 600}} {
 		for _, shards := range []int{2, 4, 16, 128} {
-			d := detect(500, func(seed uint64) int {
+			d := detect(500/runsDivisor, func(seed uint64) int {
 				return simDetect(seed, strategies[uniform].make, shards, c.workers, 0, 0, 2000)
 			})
 			t.Logf("%2d workers, %3d shards: %v", c.workers, shards, d)
-			if got := d.within(c.within); got < 99 {
+			if got := d.within(c.within); runsDivisor == 1 && got < 99 {
 				t.Errorf("%d workers, %d shards: AUTO is detected within %d responses in %.2f%% of the runs", c.workers, shards, c.within, got)
 			}
 		}
