@@ -52,11 +52,11 @@
 // there are.
 //
 // A stream with AUTO produces one contradiction after the other. The detector
-// reports AUTO after three, each found within 256 responses of the one before (the
-// first within 256 responses of the start of Detector's knowledge). A false alarm
-// takes a stream that is created again three times within 768 responses, with
-// other ranges each time, and no request in the time without a stream: the caller
-// calls Reset when Kinesis says that the stream does not exist.
+// reports AUTO after three in a row, each completed by one of the first 256
+// responses since it last forgot everything. A false alarm takes a stream that is
+// created again three times, with other ranges each time, within 768 responses,
+// and no request in the times without a stream: the caller calls Reset when
+// Kinesis says that the stream does not exist.
 //
 // # The order of shard ids
 //

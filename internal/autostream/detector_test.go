@@ -100,6 +100,34 @@ func TestObserve_LateParentIsNew(t *testing.T) {
 	}
 }
 
+// TestObserve_LateResponseTakesNothingBack: a shard was open when its latest
+// request began, even if the response of an earlier one comes later.
+func TestObserve_LateResponseTakesNothingBack(t *testing.T) {
+	var d Detector
+	early := d.Begin()
+	one(&d, 0, 10)
+	one(&d, 1, 20)
+	one(&d, 0, 12)
+	d.Observe(early, hashKey(11), shardID(0))
+	if one(&d, 1, 11); d.start == 0 {
+		t.Error("two shards alternate in one range, and there is no contradiction")
+	}
+}
+
+// TestReset_RequestsUnderWay: a request that a stream with AUTO stored responds
+// after Reset, and would give its shard a range that it does not have.
+func TestReset_RequestsUnderWay(t *testing.T) {
+	var d Detector
+	underWay := d.Begin()
+	d.Reset()
+	d.Observe(underWay, hashKey(30), shardID(0))
+	one(&d, 2, 30)
+	one(&d, 0, 10)
+	if d.doubtful {
+		t.Error("a contradiction by a request from before Reset")
+	}
+}
+
 // alarm makes contradictions until the alarm.
 func alarm(t *testing.T, d *Detector) {
 	t.Helper()
@@ -202,6 +230,21 @@ func TestObserve_OrderOfIDs(t *testing.T) {
 		d.Observe(d.Begin(), hashKey(1), c.older)
 		if got := d.start != 0; got != c.want {
 			t.Errorf("%s: contradiction is %v", c.name, got)
+		}
+	}
+}
+
+// TestObserve_OrderOfIDsInDoubt: long after a contradiction, the order of ids does
+// not count.
+func TestObserve_OrderOfIDsInDoubt(t *testing.T) {
+	for _, responses := range []int{maxGap - 1, maxGap} {
+		d := Detector{doubtful: true}
+		for range responses {
+			one(&d, 2, 1)
+		}
+		one(&d, 1, 1)
+		if got, want := d.start != 0, responses < maxGap; got != want {
+			t.Errorf("after %d responses: contradiction is %v", responses, got)
 		}
 	}
 }
