@@ -65,9 +65,10 @@
 // responds last, that is a contradiction without a third response. The API
 // reference does not promise this order. It implies it: ListShards returns the
 // shards that follow an id (AFTER_SHARD_ID), and Flink's source and other clients
-// find new shards in this way. The detector uses the order only for 256
-// responses after a contradiction that does without, so that reshards alone would
-// not cause an alarm if the order were wrong. Ids of another form than shardId-000000000000 have no order.
+// find new shards in this way. The detector uses the order only for 256 responses
+// after another contradiction, and not for the first one, so that reshards alone
+// would not cause an alarm if the order were wrong. Ids of another form than
+// shardId-000000000000 have no order.
 package autostream
 
 import (
@@ -107,8 +108,9 @@ var idSeed = maphash.MakeSeed()
 // older than all others: its request proves nothing.
 type Ticket uint64
 
-// Detector watches one stream. The zero value is ready for use. A Detector is
-// safe for concurrent use and must not be copied.
+// Detector watches one stream; whoever writes to several streams has one for each
+// and bounds their number. The zero value is ready for use. A Detector is safe
+// for concurrent use and must not be copied. It takes about 100 bytes a shard.
 type Detector struct {
 	begun atomic.Uint64 // the requests begun so far, and the last ticket
 
