@@ -1,0 +1,5 @@
+//go:build !race
+
+package autostream
+
+const runsDivisor = 1
