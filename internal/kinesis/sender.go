@@ -21,6 +21,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -104,9 +105,13 @@ func load(ctx context.Context, s Settings, roles *stsClient) (aws.Config, error)
 	if region == "" {
 		region = s.arnRegion()
 	}
+	client := credentialsClient(s)
 	options = append(options,
 		config.WithRegion(region),
-		config.WithHTTPClient(credentialsClient(s)),
+		config.WithHTTPClient(client),
+		// Containers' credentials would come through a client of their own,
+		// without the limits of ours.
+		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = client }),
 		// The engine retries, with a backoff of its own that does not hold up a worker.
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		// Else the SDK writes warnings to stderr, past the engine's log.
@@ -116,6 +121,7 @@ func load(ctx context.Context, s Settings, roles *stsClient) (aws.Config, error)
 		config.WithDefaultsMode(aws.DefaultsModeLegacy),
 		config.WithAPIOptions([]func(*middleware.Stack) error{
 			awsmiddleware.AddUserAgentKeyValue("out_kinesis_agg", s.Version),
+			boundResponses,
 		}),
 	)
 	cfg, err := config.LoadDefaultConfig(ctx, options...)

@@ -37,6 +37,8 @@ func credentialsClient(s Settings) *awshttp.BuildableClient {
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = s.ConnectTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.DisableKeepAlives = true
+			t.DisableCompression = true
+			t.MaxResponseHeaderBytes = maxResponseHeaderBytes
 			t.Proxy = proxy(s.HTTPProxy)
 			t.TLSHandshakeTimeout = s.ConnectTimeout
 			t.TLSClientConfig.MinVersion = tls.VersionTLS12
