@@ -47,8 +47,8 @@ type Receipt struct {
 }
 
 // Open prepares a Sender. It reads the environment and the shared
-// configuration files, once, and sends nothing: credentials are fetched by the
-// first PutRecord. An error names the option to mend. Close the Sender.
+// configuration files, and sends nothing: credentials are fetched by the first
+// PutRecord. Only credentials are read again when the files change. An error names the option to mend. Close the Sender.
 func Open(ctx context.Context, s Settings) (*Sender, error) {
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("kinesis: option %w", err)
@@ -60,6 +60,8 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 		s.ConnectTimeout = DefaultConnectTimeout
 	}
 	var roles stsClient
+	files := sharedFiles(s)
+	seen := stat(files) // before they are read, so that no change is missed
 	cfg, err := load(ctx, s, &roles)
 	if err != nil {
 		return nil, fmt.Errorf("kinesis: option %w", err)
@@ -68,12 +70,14 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 	// load gave it this type; a CA bundle may have been added to it since.
 	pool := pooled(cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport())
 	cfg.HTTPClient = sendingClient(s, pool)
+	chain := newChain(cfg, files, seen, func(ctx context.Context) (aws.Config, error) { return load(ctx, s, &roles) })
+	cfg.Credentials = chain
 	roles.Client = sts.NewFromConfig(cfg, func(o *sts.Options) {
 		if s.STSEndpoint != "" {
 			o.BaseEndpoint = &s.STSEndpoint
 		}
 	})
-	signer := newSigner(cfg, s, &roles)
+	signer := newSigner(chain, s, &roles)
 	cfg.Credentials = signer
 	client := kinesis.NewFromConfig(cfg, func(o *kinesis.Options) {
 		if s.Endpoint != "" {
@@ -162,6 +166,7 @@ func (s *Sender) PlaintextRemote() []string { return s.plaintext }
 func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
+	ctx, try := newAttempt(ctx)
 
 	// No ExplicitHashKey: the shard has to be the one that consumers work out
 	// from the partition key, or KCL drops the whole aggregate.
@@ -185,7 +190,7 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 		err = errNoSequenceNumber
 	}
 	if err != nil {
-		return Receipt{}, s.failed("put record to "+stream, err)
+		return Receipt{}, s.failed(ctx, try, "put record to "+stream, err)
 	}
 	return Receipt{ShardID: aws.ToString(out.ShardId), SequenceNumber: *out.SequenceNumber}, nil
 }
@@ -208,15 +213,16 @@ type Stream struct {
 func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
+	ctx, try := newAttempt(ctx)
 	in := &kinesis.DescribeStreamSummaryInput{}
 	in.StreamName, in.StreamARN = streamID(stream)
 	out, err := s.client.DescribeStreamSummary(ctx, in)
 	if err != nil {
-		return Stream{}, s.failed("describe "+stream, err)
+		return Stream{}, s.failed(ctx, try, "describe "+stream, err)
 	}
 	summary := out.StreamDescriptionSummary
 	if summary == nil {
-		return Stream{}, s.failed("describe "+stream, errors.New("the answer has no summary"))
+		return Stream{}, s.failed(ctx, try, "describe "+stream, errors.New("the answer has no summary"))
 	}
 	return Stream{
 		DistributesRecords: summary.RecordDistributionStrategy == types.RecordDistributionStrategyAuto,
@@ -229,19 +235,27 @@ func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 // credentials ends by itself, within RequestTimeout of its start.
 func (s *Sender) Close() { s.pool.CloseIdleConnections() }
 
-// failed wraps an error of the SDK, and drops cached credentials that have
-// expired before their time: revoked, or on a host whose clock is slow.
-func (s *Sender) failed(what string, err error) error {
-	if Judge(err).Cause == CauseExpiredToken {
-		s.signer.forget()
+// failed wraps an error of the SDK. Credentials that were rejected are renewed
+// for the next request: they expired before their time, were revoked, or were
+// replaced in a file.
+func (s *Sender) failed(ctx context.Context, try *attempt, what string, err error) error {
+	e := &requestError{what: what + " in " + s.Region(), err: err}
+	switch Judge(err).Cause {
+	case CauseExpiredToken, CauseBadKey:
+		s.signer.renew(ctx, try)
+		e.files = s.signer.chain.failed()
+	case CauseNoCredentials, CauseAssumeRole:
+		e.files = s.signer.chain.failed()
 	}
-	return &requestError{what: what + " in " + s.Region(), err: err}
+	return e
 }
 
 // requestError is an SDK error with a text that is fit for a log.
 type requestError struct {
 	what string
 	err  error
+	// files says why changed shared files are not in use; nil where they are.
+	files error
 }
 
 // maxErrorBytes keeps a log line readable; AWS's longest useful messages, about
@@ -259,6 +273,9 @@ func (e *requestError) Error() string {
 			cut--
 		}
 		text = text[:cut] + "..."
+	}
+	if e.files != nil {
+		text += "; the shared AWS files have changed and cannot be used, so the earlier credentials stay: " + e.files.Error()
 	}
 	return "kinesis: " + e.what + ": " + text
 }
