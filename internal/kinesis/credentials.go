@@ -31,10 +31,16 @@ const (
 type stsClient struct{ *sts.Client }
 
 // chainOptions says where the SDK's chain looks for credentials.
-func chainOptions(s Settings, roles *stsClient) ([]func(*config.LoadOptions) error, error) {
+func chainOptions(s Settings, roles *stsClient, hidden *secrets) ([]func(*config.LoadOptions) error, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore }),
-		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) { o.Client = roles }),
+		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
+			o.Client = roles
+			// The SDK calls this once more before there is a token.
+			if o.TokenRetriever != nil {
+				o.TokenRetriever = notedToken{o.TokenRetriever, hidden}
+			}
+		}),
 	}
 	if s.KeyID != "" {
 		options = append(options, config.WithCredentialsProvider(
@@ -80,12 +86,13 @@ func profileError(s Settings, err error) error {
 type signer struct {
 	chain *chain
 	// role is what the chain's credentials assume; nil where they sign themselves.
-	role *aws.CredentialsCache
+	role    *aws.CredentialsCache
+	secrets *secrets
 }
 
-func newSigner(c *chain, s Settings, roles *stsClient) *signer {
+func newSigner(c *chain, s Settings, roles *stsClient, hidden *secrets) *signer {
 	if s.RoleARN == "" {
-		return &signer{chain: c}
+		return &signer{chain: c, secrets: hidden}
 	}
 	role := stscreds.NewAssumeRoleProvider(roles, s.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName = s.RoleSessionName
@@ -94,7 +101,7 @@ func newSigner(c *chain, s Settings, roles *stsClient) *signer {
 			o.ExternalID = &s.ExternalID
 		}
 	})
-	return &signer{chain: c, role: aws.NewCredentialsCache(assumedRole{role},
+	return &signer{chain: c, secrets: hidden, role: aws.NewCredentialsCache(assumedRole{role},
 		func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore })}
 }
 
@@ -110,6 +117,7 @@ func (s *signer) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if err != nil {
 		return aws.Credentials{}, &credentialsError{err}
 	}
+	s.secrets.note(found.SecretAccessKey, found.SessionToken)
 	return found, nil
 }
 

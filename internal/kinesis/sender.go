@@ -60,24 +60,25 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 		s.ConnectTimeout = DefaultConnectTimeout
 	}
 	var roles stsClient
+	hidden := newSecrets(s)
 	files := sharedFiles(s)
 	seen := stat(files) // before they are read, so that no change is missed
-	cfg, err := load(ctx, s, &roles)
+	cfg, err := load(ctx, s, &roles, hidden)
 	if err != nil {
 		return nil, fmt.Errorf("kinesis: option %w", err)
 	}
 
 	// load gave it this type; a CA bundle may have been added to it since.
 	pool := pooled(cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport())
-	cfg.HTTPClient = sendingClient(s, pool)
-	chain := newChain(cfg, files, seen, func(ctx context.Context) (aws.Config, error) { return load(ctx, s, &roles) })
+	cfg.HTTPClient = sendingClient(s, pool, hidden)
+	chain := newChain(cfg, files, seen, func(ctx context.Context) (aws.Config, error) { return load(ctx, s, &roles, hidden) })
 	cfg.Credentials = chain
 	roles.Client = sts.NewFromConfig(cfg, func(o *sts.Options) {
 		if s.STSEndpoint != "" {
 			o.BaseEndpoint = &s.STSEndpoint
 		}
 	})
-	signer := newSigner(chain, s, &roles)
+	signer := newSigner(chain, s, &roles, hidden)
 	cfg.Credentials = signer
 	client := kinesis.NewFromConfig(cfg, func(o *kinesis.Options) {
 		if s.Endpoint != "" {
@@ -98,8 +99,8 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 // load lets the SDK put its configuration together: settings first, then
 // environment, then files. It hands roles to the chain for web identity, and
 // leaves it to the caller to fill it.
-func load(ctx context.Context, s Settings, roles *stsClient) (aws.Config, error) {
-	options, err := chainOptions(s, roles)
+func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (aws.Config, error) {
+	options, err := chainOptions(s, roles, hidden)
 	if err != nil {
 		return aws.Config{}, err
 	}
@@ -126,12 +127,14 @@ func load(ctx context.Context, s Settings, roles *stsClient) (aws.Config, error)
 		config.WithAPIOptions([]func(*middleware.Stack) error{
 			awsmiddleware.AddUserAgentKeyValue("out_kinesis_agg", s.Version),
 			boundResponses,
+			hidden.noteRequests,
 		}),
 	)
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return aws.Config{}, profileError(s, err)
 	}
+	hidden.noteConfig(cfg)
 	if cfg.Region == "" {
 		return aws.Config{}, errors.New("region: not set, neither here nor in AWS_REGION, the profile or an ARN in stream")
 	}
@@ -239,7 +242,7 @@ func (s *Sender) Close() { s.pool.CloseIdleConnections() }
 // for the next request: they expired before their time, were revoked, or were
 // replaced in a file.
 func (s *Sender) failed(ctx context.Context, try *attempt, what string, err error) error {
-	e := &requestError{what: what + " in " + s.Region(), err: err}
+	e := &requestError{what: what + " in " + s.Region(), err: err, secrets: s.signer.secrets}
 	switch Judge(err).Cause {
 	case CauseExpiredToken, CauseBadKey:
 		s.signer.renew(ctx, try)
@@ -255,7 +258,8 @@ type requestError struct {
 	what string
 	err  error
 	// files says why changed shared files are not in use; nil where they are.
-	files error
+	files   error
+	secrets *secrets // nil hides nothing
 }
 
 // maxErrorBytes keeps a log line readable; AWS's longest useful messages, about
@@ -267,6 +271,9 @@ const maxErrorBytes = 1 << 10
 func (e *requestError) Error() string {
 	text, _, _ := strings.Cut(e.err.Error(), "\n")
 	text, _, _ = strings.Cut(text, "The Canonical String")
+	if e.hides(text) {
+		text = e.secrets.withoutText(e.err)
+	}
 	if len(text) > maxErrorBytes {
 		cut := maxErrorBytes
 		for !utf8.RuneStart(text[cut]) {
@@ -278,6 +285,12 @@ func (e *requestError) Error() string {
 		text += "; the shared AWS files have changed and cannot be used, so the earlier credentials stay: " + e.files.Error()
 	}
 	return "kinesis: " + e.what + ": " + text
+}
+
+// hides tells whether a text must not be shown. Of a text of any length it looks
+// at more than what Error shows, so that no credential is shown in part.
+func (e *requestError) hides(text string) bool {
+	return e.secrets != nil && (quotesProcess(e.err) || e.secrets.in(text[:min(len(text), 8*maxErrorBytes)]))
 }
 
 func (e *requestError) Unwrap() error { return e.err }
