@@ -134,11 +134,37 @@ func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (a
 	if err != nil {
 		return aws.Config{}, profileError(s, err)
 	}
+	if !asksForAccountEndpoint(cfg) {
+		cfg.AccountIDEndpointMode = aws.AccountIDEndpointModeDisabled
+	}
 	hidden.noteConfig(cfg)
 	if cfg.Region == "" {
 		return aws.Config{}, errors.New("region: not set, neither here nor in AWS_REGION, the profile or an ARN in stream")
 	}
 	return cfg, nil
+}
+
+// asksForAccountEndpoint tells whether the environment or the profile sets the
+// account ID endpoint mode. Without it, the SDK sends to
+// ACCOUNT.data-kinesis.REGION.amazonaws.com where the credentials tell the
+// account, as a role's do, and to kinesis.REGION.amazonaws.com where they do not.
+// An allow-list or a VPC endpoint that works with keys would then not work with
+// a role, so the host is always the second unless it is asked for. A stream's ARN
+// has the account in it, and the SDK offers no choice there.
+func asksForAccountEndpoint(cfg aws.Config) bool {
+	for _, source := range cfg.ConfigSources {
+		switch c := source.(type) {
+		case config.EnvConfig:
+			if c.AccountIDEndpointMode != "" {
+				return true
+			}
+		case config.SharedConfig:
+			if c.AccountIDEndpointMode != "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // plaintextRemote picks the base URLs that go over the network unencrypted.
@@ -187,6 +213,7 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 		// connections (every address was tried) stay as they are for longer
 		// than an instant, and after an answer, even a broken one, Kinesis
 		// probably has the record.
+		s.pool.CloseIdleConnections()
 		out, err = s.send(ctx, in, r)
 	}
 	if err == nil && aws.ToString(out.SequenceNumber) == "" {
@@ -238,9 +265,14 @@ func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 // credentials ends by itself, within RequestTimeout of its start.
 func (s *Sender) Close() { s.pool.CloseIdleConnections() }
 
-// failed wraps an error of the SDK. Credentials that were rejected are renewed
-// for the next request: they expired before their time, were revoked, or were
-// replaced in a file.
+// failed wraps an error of the SDK and prepares for the next request.
+//
+// Credentials that were rejected are renewed: they expired before their time,
+// were revoked, or were replaced in a file.
+//
+// After a request that got no response, the idle connections are closed. They
+// lead to the same address, which may be dead, and each would cost the next
+// request a time limit of its own; new ones resolve the host's name again.
 func (s *Sender) failed(ctx context.Context, try *attempt, what string, err error) error {
 	e := &requestError{what: what + " in " + s.Region(), err: err, secrets: s.signer.secrets}
 	switch Judge(err).Cause {
@@ -249,6 +281,8 @@ func (s *Sender) failed(ctx context.Context, try *attempt, what string, err erro
 		e.files = s.signer.chain.failed()
 	case CauseNoCredentials, CauseAssumeRole:
 		e.files = s.signer.chain.failed()
+	case CauseTimeout, CauseConnection:
+		s.pool.CloseIdleConnections()
 	}
 	return e
 }
