@@ -24,7 +24,7 @@ func throughProxy(t *testing.T, tunnel func(n int) endpoint.Tunnel) (*Sender, *e
 	s := settings(server)
 	s.Endpoint, s.STSEndpoint = "https://example.com", "https://example.com"
 	s.HTTPProxy = "http://" + proxy.Addr()
-	s.RequestTimeout = 2 * time.Second
+	s.RequestTimeout = time.Second
 	return open(t, s), server, proxy
 }
 
