@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,15 +35,21 @@ func zeros(n int) func(io.Writer) {
 	}
 }
 
+// packedZeros is a gzip stream that unpacks to 16 MiB.
+var packedZeros = sync.OnceValue(func() []byte {
+	var member bytes.Buffer
+	z := gzip.NewWriter(&member)
+	zeros(16 << 20)(z)
+	_ = z.Close()
+	return member.Bytes()
+})
+
 // bomb writes a gzip stream that unpacks to n zero bytes.
 func bomb(n int) func(io.Writer) {
+	member := packedZeros()
 	return func(w io.Writer) {
-		var member bytes.Buffer
-		z := gzip.NewWriter(&member)
-		zeros(16 << 20)(z)
-		_ = z.Close()
 		for ; n > 0; n -= 16 << 20 {
-			if _, err := w.Write(member.Bytes()); err != nil {
+			if _, err := w.Write(member); err != nil {
 				return
 			}
 		}
