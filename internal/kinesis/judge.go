@@ -84,6 +84,10 @@ func Judge(err error) Verdict {
 	if errors.Is(err, context.Canceled) {
 		return Verdict{Retry, CauseCanceled, ""}
 	}
+	// Whatever its status, it is not a response of AWS.
+	if errors.Is(err, errResponseTooLarge) {
+		return Verdict{Retry, CauseBadAnswer, ""}
+	}
 	// No request was made, because there was nothing to sign it with.
 	var credentials *credentialsError
 	if errors.As(err, &credentials) {

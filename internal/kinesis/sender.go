@@ -21,6 +21,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -46,8 +47,8 @@ type Receipt struct {
 }
 
 // Open prepares a Sender. It reads the environment and the shared
-// configuration files, once, and sends nothing: credentials are fetched by the
-// first PutRecord. An error names the option to mend. Close the Sender.
+// configuration files, and sends nothing: credentials are fetched by the first
+// PutRecord. Only credentials are read again when the files change. An error names the option to mend. Close the Sender.
 func Open(ctx context.Context, s Settings) (*Sender, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
@@ -59,20 +60,25 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 		s.ConnectTimeout = DefaultConnectTimeout
 	}
 	var roles stsClient
-	cfg, err := load(ctx, s, &roles)
+	hidden := newSecrets(s)
+	files := sharedFiles(s)
+	seen := stat(files) // before they are read, so that no change is missed
+	cfg, err := load(ctx, s, &roles, hidden)
 	if err != nil {
 		return nil, fmt.Errorf("kinesis: option %w", err)
 	}
 
 	// load gave it this type; a CA bundle may have been added to it since.
 	pool := pooled(cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport())
-	cfg.HTTPClient = sendingClient(s, pool)
+	cfg.HTTPClient = sendingClient(s, pool, hidden)
+	chain := newChain(cfg, files, seen, func(ctx context.Context) (aws.Config, error) { return load(ctx, s, &roles, hidden) })
+	cfg.Credentials = chain
 	roles.Client = sts.NewFromConfig(cfg, func(o *sts.Options) {
 		if s.STSEndpoint != "" {
 			o.BaseEndpoint = &s.STSEndpoint
 		}
 	})
-	signer := newSigner(cfg, s, &roles)
+	signer := newSigner(chain, s, &roles, hidden)
 	cfg.Credentials = signer
 	client := kinesis.NewFromConfig(cfg, func(o *kinesis.Options) {
 		if s.Endpoint != "" {
@@ -93,8 +99,8 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 // load lets the SDK put its configuration together: settings first, then
 // environment, then files. It hands roles to the chain for web identity, and
 // leaves it to the caller to fill it.
-func load(ctx context.Context, s Settings, roles *stsClient) (aws.Config, error) {
-	options, err := chainOptions(s, roles)
+func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (aws.Config, error) {
+	options, err := chainOptions(s, roles, hidden)
 	if err != nil {
 		return aws.Config{}, err
 	}
@@ -104,9 +110,13 @@ func load(ctx context.Context, s Settings, roles *stsClient) (aws.Config, error)
 	if region == "" {
 		region = s.arnRegion()
 	}
+	client := credentialsClient(s)
 	options = append(options,
 		config.WithRegion(region),
-		config.WithHTTPClient(credentialsClient(s)),
+		config.WithHTTPClient(client),
+		// Containers' credentials would come through a client of their own,
+		// without the limits of ours.
+		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = client }),
 		// The engine retries, with a backoff of its own that does not hold up a worker.
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		// Else the SDK writes warnings to stderr, past the engine's log.
@@ -116,16 +126,45 @@ func load(ctx context.Context, s Settings, roles *stsClient) (aws.Config, error)
 		config.WithDefaultsMode(aws.DefaultsModeLegacy),
 		config.WithAPIOptions([]func(*middleware.Stack) error{
 			awsmiddleware.AddUserAgentKeyValue("out_kinesis_agg", s.Version),
+			boundResponses,
+			hidden.noteRequests,
 		}),
 	)
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return aws.Config{}, profileError(s, err)
 	}
+	if !asksForAccountEndpoint(cfg) {
+		cfg.AccountIDEndpointMode = aws.AccountIDEndpointModeDisabled
+	}
+	hidden.noteConfig(cfg)
 	if cfg.Region == "" {
 		return aws.Config{}, errors.New("region: not set, neither here nor in AWS_REGION, the profile or an ARN in stream")
 	}
 	return cfg, nil
+}
+
+// asksForAccountEndpoint tells whether the environment or the profile sets the
+// account ID endpoint mode. Without it, the SDK sends to
+// ACCOUNT.data-kinesis.REGION.amazonaws.com where the credentials tell the
+// account, as a role's do, and to kinesis.REGION.amazonaws.com where they do not.
+// An allow-list or a VPC endpoint that works with keys would then not work with
+// a role, so the host is always the second unless it is asked for. A stream's ARN
+// has the account in it, and the SDK offers no choice there.
+func asksForAccountEndpoint(cfg aws.Config) bool {
+	for _, source := range cfg.ConfigSources {
+		switch c := source.(type) {
+		case config.EnvConfig:
+			if c.AccountIDEndpointMode != "" {
+				return true
+			}
+		case config.SharedConfig:
+			if c.AccountIDEndpointMode != "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // plaintextRemote picks the base URLs that go over the network unencrypted.
@@ -156,6 +195,7 @@ func (s *Sender) PlaintextRemote() []string { return s.plaintext }
 func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
+	ctx, try := newAttempt(ctx)
 
 	// No ExplicitHashKey: the shard has to be the one that consumers work out
 	// from the partition key, or KCL drops the whole aggregate.
@@ -173,13 +213,14 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 		// connections (every address was tried) stay as they are for longer
 		// than an instant, and after an answer, even a broken one, Kinesis
 		// probably has the record.
+		s.pool.CloseIdleConnections()
 		out, err = s.send(ctx, in, r)
 	}
 	if err == nil && aws.ToString(out.SequenceNumber) == "" {
 		err = errNoSequenceNumber
 	}
 	if err != nil {
-		return Receipt{}, s.failed("put record to "+stream, err)
+		return Receipt{}, s.failed(ctx, try, "put record to "+stream, err)
 	}
 	return Receipt{ShardID: aws.ToString(out.ShardId), SequenceNumber: *out.SequenceNumber}, nil
 }
@@ -202,15 +243,16 @@ type Stream struct {
 func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
+	ctx, try := newAttempt(ctx)
 	in := &kinesis.DescribeStreamSummaryInput{}
 	in.StreamName, in.StreamARN = streamID(stream)
 	out, err := s.client.DescribeStreamSummary(ctx, in)
 	if err != nil {
-		return Stream{}, s.failed("describe "+stream, err)
+		return Stream{}, s.failed(ctx, try, "describe "+stream, err)
 	}
 	summary := out.StreamDescriptionSummary
 	if summary == nil {
-		return Stream{}, s.failed("describe "+stream, errors.New("the answer has no summary"))
+		return Stream{}, s.failed(ctx, try, "describe "+stream, errors.New("the answer has no summary"))
 	}
 	return Stream{
 		DistributesRecords: summary.RecordDistributionStrategy == types.RecordDistributionStrategyAuto,
@@ -223,19 +265,35 @@ func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 // credentials ends by itself, within RequestTimeout of its start.
 func (s *Sender) Close() { s.pool.CloseIdleConnections() }
 
-// failed wraps an error of the SDK, and drops cached credentials that have
-// expired before their time: revoked, or on a host whose clock is slow.
-func (s *Sender) failed(what string, err error) error {
-	if Judge(err).Cause == CauseExpiredToken {
-		s.signer.forget()
+// failed wraps an error of the SDK and prepares for the next request.
+//
+// Credentials that were rejected are renewed: they expired before their time,
+// were revoked, or were replaced in a file.
+//
+// After a request that got no response, the idle connections are closed. They
+// lead to the same address, which may be dead, and each would cost the next
+// request a time limit of its own; new ones resolve the host's name again.
+func (s *Sender) failed(ctx context.Context, try *attempt, what string, err error) error {
+	e := &requestError{what: what + " in " + s.Region(), err: err, secrets: s.signer.secrets}
+	switch Judge(err).Cause {
+	case CauseExpiredToken, CauseBadKey:
+		s.signer.renew(ctx, try)
+		e.files = s.signer.chain.failed()
+	case CauseNoCredentials, CauseAssumeRole:
+		e.files = s.signer.chain.failed()
+	case CauseTimeout, CauseConnection:
+		s.pool.CloseIdleConnections()
 	}
-	return &requestError{what: what + " in " + s.Region(), err: err}
+	return e
 }
 
 // requestError is an SDK error with a text that is fit for a log.
 type requestError struct {
 	what string
 	err  error
+	// files says why changed shared files are not in use; nil where they are.
+	files   error
+	secrets *secrets // nil hides nothing
 }
 
 // maxErrorBytes keeps a log line readable; AWS's longest useful messages, about
@@ -247,6 +305,9 @@ const maxErrorBytes = 1 << 10
 func (e *requestError) Error() string {
 	text, _, _ := strings.Cut(e.err.Error(), "\n")
 	text, _, _ = strings.Cut(text, "The Canonical String")
+	if e.hides(text) {
+		text = e.secrets.withoutText(e.err)
+	}
 	if len(text) > maxErrorBytes {
 		cut := maxErrorBytes
 		for !utf8.RuneStart(text[cut]) {
@@ -254,7 +315,16 @@ func (e *requestError) Error() string {
 		}
 		text = text[:cut] + "..."
 	}
+	if e.files != nil {
+		text += "; the shared AWS files have changed and cannot be used, so the earlier credentials stay: " + e.files.Error()
+	}
 	return "kinesis: " + e.what + ": " + text
+}
+
+// hides tells whether a text must not be shown. Of a text of any length it looks
+// at more than what Error shows, so that no credential is shown in part.
+func (e *requestError) hides(text string) bool {
+	return e.secrets != nil && (quotesProcess(e.err) || e.secrets.in(text[:min(len(text), 8*maxErrorBytes)]))
 }
 
 func (e *requestError) Unwrap() error { return e.err }
