@@ -25,7 +25,7 @@ func needMounts(t *testing.T) {
 // startIn starts Fluent Bit with its files in dir, in a mount namespace in which
 // prepare, a shell script, has run. prepare ends with the command that runs its
 // arguments.
-func startIn(t *testing.T, dir, prepare, pipeline string, service ...string) *local.FluentBit {
+func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...string) *local.FluentBit {
 	t.Helper()
 	path, err := local.FindFluentBit()
 	if err != nil {
@@ -40,7 +40,7 @@ func startIn(t *testing.T, dir, prepare, pipeline string, service ...string) *lo
 	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	engine, err := local.StartFluentBit(script, dir, rig.plugin, pipeline, service...)
+	engine, err := local.StartFluentBit(script, dir, plugin, pipeline, service...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,9 +67,23 @@ func TestFluentBitReadOnlyRoot(t *testing.T) {
 			}
 		}
 	}
+	// So may be the folder of the library.
+	plugin := filepath.Join(dir, filepath.Base(rig.plugin))
+	library, err := os.ReadFile(rig.plugin)
+	if err == nil {
+		err = os.WriteFile(plugin, library, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	// The tmpfs is made once, outside of the namespace of an engine: it has to
 	// outlive the first one.
 	needMounts(t)
+	if path, err := local.FindFluentBit(); err != nil {
+		t.Skip(err)
+	} else if err := exec.Command("setpriv", "--reuid", user, "--regid", user, "--clear-groups", "test", "-x", path).Run(); err != nil {
+		t.Skipf("a user without rights cannot run %s: %v", path, err)
+	}
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64M,mode=0700,uid="+user+",gid="+user, "none", storage).CombinedOutput(); err != nil {
 		t.Skipf("mount: %v: %s", err, out)
 	}
@@ -80,7 +94,9 @@ func TestFluentBitReadOnlyRoot(t *testing.T) {
 	})
 	prepare := strings.NewReplacer("DIR", dir, "USER", user).Replace(`
 mount -o remount,bind,ro /
-if touch 'DIR/probe' 2>/dev/null; then echo 'the root file system can be written'; exit 1; fi
+mount --rbind 'DIR' 'DIR'
+mount -o remount,bind,ro 'DIR'
+if touch 'DIR/probe' 2>/dev/null; then echo 'the folder of the test can be written'; exit 1; fi
 unset HOME
 exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "$@"`)
 
@@ -95,8 +111,8 @@ exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-
 	defer server.Close()
 	pipeline := tail(storage, path, "storage.type filesystem") + outputTo(server, "Workers 2", "max_record_size 256K")
 	service := []string{"storage.path " + filepath.Join(storage, "chunks"), "Grace 1"}
-	engine := startIn(t, dir, prepare, pipeline, service...)
-	awaitLog(t, engine, "is to be retried", engineDeadline)
+	engine := startIn(t, dir, plugin, prepare, pipeline, service...)
+	awaitLog(t, engine, "failed to flush chunk", engineDeadline)
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", engine.PID()))
 	if err != nil || !strings.Contains(string(status), "\nUid:\t"+user+"\t") {
 		t.Errorf("the engine runs as another user: %v\n%s", err, status)
@@ -105,7 +121,7 @@ exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-
 		t.Error(err)
 	}
 	well.Store(true)
-	engine = startIn(t, dir, prepare, pipeline, service...)
+	engine = startIn(t, dir, plugin, prepare, pipeline, service...)
 	s.await(t, engine, n)
 	if err := engine.Stop(); err != nil {
 		t.Error(err)
@@ -163,7 +179,7 @@ func TestFluentBitFullDisk(t *testing.T) {
 				// that wait, and takes all of its grace to stop.
 				"Grace 3")
 			// tail notes how far it read on another disk.
-			engine := startIn(t, dir, prepare, tail(dir, path, append(tt.input, "storage.type filesystem")...)+
+			engine := startIn(t, dir, rig.plugin, prepare, tail(dir, path, append(tt.input, "storage.type filesystem")...)+
 				outputTo(server, "Workers 2", "max_record_size 256K"), service...)
 			const (
 				noSpace = "No space left on device"

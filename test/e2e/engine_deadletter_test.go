@@ -104,7 +104,7 @@ func TestFluentBitDeadLetters(t *testing.T) {
 		{
 			name: "oversize chunk", chunk: texted(50, contents),
 			options: []string{"Retry_Limit no_limits", "max_record_size 1000", "oversize_chunk drop"},
-			says:    []string{"fits into no record of 1000 bytes"},
+			says:    []string{"record of 1000 bytes"},
 		},
 		{
 			name: "chunk refused by the stream", chunk: largeChunk,
