@@ -239,3 +239,46 @@ func awaitLog(t *testing.T, engine *local.FluentBit, words string, within time.D
 		}
 	}
 }
+
+// TestFluentBitManyDeadLetters checks dead letters of one tag one after another.
+// The engine names their files by an address in memory, so it comes upon a name
+// again, and then appends to that file.
+func TestFluentBitManyDeadLetters(t *testing.T) {
+	t.Parallel()
+	const chunks, records = 40, 25
+	dir := t.TempDir()
+	server := endpoint.Start(endpoint.Options{})
+	defer server.Close()
+	input, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, service := httpServer(t)
+	engine := startEngineIn(t, dir, fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", input)+
+		outputTo(server, "Workers 2", "max_record_size 1K", "oversize_chunk drop"),
+		append(service, "Flush 0.05", "storage.path "+filepath.Join(dir, "chunks"), "storage.keep.rejected on")...)
+	for i := range chunks {
+		var bodies []chunk.Map
+		for id := i * records; id < (i+1)*records; id++ {
+			bodies = append(bodies, chunk.M("id", id, "text", contents+strings.Repeat("x", 40)))
+		}
+		forward(t, engine, input, "app", chunk.NewCorpus(bodies...).Bytes)
+	}
+	awaitMetric(t, engine, port, `fluentbit_output_dropped_records_total{name="kinesis_agg.0"}`, chunks*records, engineDeadline)
+	if err := engine.Stop(); err != nil {
+		t.Error(err)
+	}
+	letters := deadLetters(t, filepath.Join(dir, "chunks", "rejected"))
+	var got []int
+	for _, content := range letters {
+		got = append(got, decodedIDs(t, content)...)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, consecutive(chunks*records)) {
+		t.Errorf("%d records are in the dead letters, want each of %d once", len(got), chunks*records)
+	}
+	if n := server.Counts().PutRecords; n != 0 {
+		t.Errorf("%d PutRecords", n)
+	}
+	t.Logf("%d records in %d files", len(got), len(letters))
+}

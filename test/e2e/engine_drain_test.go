@@ -252,3 +252,19 @@ func TestFluentBitDrain(t *testing.T) {
 		t.Logf("simulated, scheduler.cap %d, the last of the chunks: %s", other.cap, summary(all))
 	}
 }
+
+// TestConfigurationsBoundRetries checks that the configurations of conf/ keep a
+// chunk until it is delivered, and do not let it wait for half an hour.
+func TestConfigurationsBoundRetries(t *testing.T) {
+	t.Parallel()
+	for _, s := range samples(t) {
+		if !strings.HasPrefix(s.name, "conf/") {
+			continue
+		}
+		for _, setting := range []string{"scheduler.cap:? +60", "retry_limit:? +no_limits"} {
+			if !regexp.MustCompile(`(?m)^ +` + setting + `$`).MatchString(s.text) {
+				t.Errorf("%s does not set %s", s.name, setting)
+			}
+		}
+	}
+}

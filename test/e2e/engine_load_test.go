@@ -206,8 +206,7 @@ func TestFluentBitStopped(t *testing.T) {
 			excused := map[int]bool{} // ids of the lines in them
 			waits := make(chan struct{})
 			releases := make(chan (<-chan struct{}), 1)
-			var server *endpoint.Server
-			server = endpoint.Start(endpoint.Options{
+			server := endpoint.Start(endpoint.Options{
 				OnRecord: func(r endpoint.Record) {
 					s.add(r)
 					s.mu.Lock()
