@@ -91,6 +91,7 @@ func decodedIDs(t *testing.T, content []byte) (ids []int) {
 // input or when it loads its file, before it comes to an output.
 func TestFluentBitDeadLetters(t *testing.T) {
 	t.Parallel()
+	needVersion(t, 5, 0, "the next start of 4.2 deletes dead letters")
 	const tag = "app/dead.letter"
 	throttle := endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
 	for _, tt := range []struct {
@@ -245,6 +246,7 @@ func awaitLog(t *testing.T, engine *local.FluentBit, words string, within time.D
 // again, and then appends to that file.
 func TestFluentBitManyDeadLetters(t *testing.T) {
 	t.Parallel()
+	needVersion(t, 4, 2, "storage.keep.rejected is new in 4.2")
 	const chunks, records = 40, 25
 	dir := t.TempDir()
 	server := endpoint.Start(endpoint.Options{})
