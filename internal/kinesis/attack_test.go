@@ -51,14 +51,14 @@ func TestProxy_Faults(t *testing.T) {
 		"refuses CONNECT":         {endpoint.Tunnel{Refuse: "503 Service Unavailable"}, []string{CauseConnection, CauseUnreachable}, 0},
 		"closes in the handshake": {endpoint.Tunnel{UpBytes: 100}, []string{CauseConnection, CauseTLS}, 0},
 		"closes in the body":      {endpoint.Tunnel{UpBytes: 1 << 20}, []string{CauseConnection}, 0},
-		"closes in the response":  {endpoint.Tunnel{DownBytes: 2000}, []string{CauseConnection, CauseBadAnswer}, 1},
+		"closes in the response":  {endpoint.Tunnel{DownBytes: 2000}, []string{CauseConnection, CauseBadResponse}, 1},
 		"slow from the start":     {endpoint.Tunnel{DownPause: 20 * time.Millisecond}, []string{CauseTimeout, CauseTLS, CauseConnection, CauseUnreachable}, 0},
 		"slow in the response":    {endpoint.Tunnel{DownPause: 100 * time.Millisecond, DownFastBytes: 1900}, []string{CauseTimeout}, 1},
 		"endless headers of CONNECT": {endpoint.Tunnel{ConnectHeader: func(w io.Writer) {
 			for err := error(nil); err == nil; {
 				_, err = io.WriteString(w, "X-Filler: "+strings.Repeat("x", 8<<10)+"\r\n")
 			}
-		}}, []string{CauseConnection, CauseUnreachable, CauseTimeout, CauseBadAnswer}, 0},
+		}}, []string{CauseConnection, CauseUnreachable, CauseTimeout, CauseBadResponse}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sender, server, _ := throughProxy(t, limit, first(test.tunnel))
@@ -75,9 +75,9 @@ func TestProxy_Faults(t *testing.T) {
 			if n > allowedBytes {
 				t.Errorf("%d bytes allocated", n)
 			}
-			verdict := Judge(err)
-			if verdict.Outcome != Retry || !slices.Contains(test.causes, verdict.Cause) {
-				t.Errorf("%v: got %+v", err, verdict)
+			c := Classify(err)
+			if c.Action != Retry || !slices.Contains(test.causes, c.Cause) {
+				t.Errorf("%v: got %+v", err, c)
 			}
 			if n := server.Counts().Accepted; n > test.accepted {
 				t.Errorf("%d accepted", n)
@@ -148,8 +148,8 @@ func TestAddress_ChangesAndTheOldHangs(t *testing.T) {
 	current.Store(strings.TrimPrefix(next.URL(), "http://"))
 	// The first request finds out. The other kept connections lead to the dead
 	// address too and must not cost a time limit each.
-	if verdict, err := putFails(t, sender); verdict.Cause != CauseTimeout {
-		t.Errorf("%v: got %+v", err, verdict)
+	if c, err := putFails(t, sender); c.Cause != CauseTimeout {
+		t.Errorf("%v: got %+v", err, c)
 	}
 	for range workers {
 		put(t, sender)
@@ -169,8 +169,8 @@ func TestAddress_ChangesAndTheOldIsGone(t *testing.T) {
 	current := address(sender, old)
 	put(t, sender)
 	old.Close()
-	if verdict, err := putFails(t, sender); verdict.Cause != CauseUnreachable {
-		t.Errorf("%v: got %+v", err, verdict)
+	if c, err := putFails(t, sender); c.Cause != CauseUnreachable {
+		t.Errorf("%v: got %+v", err, c)
 	}
 	current.Store(strings.TrimPrefix(next.URL(), "http://"))
 	put(t, sender)

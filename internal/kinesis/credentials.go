@@ -48,14 +48,14 @@ func chainOptions(s Settings, roles *stsClient, hidden *secrets) ([]func(*config
 	}
 	profile := s.Profile
 	if s.CredentialsPath != "" {
-		// The SDK passes over a file that is not there and goes on to other
-		// sources, so that records could go to somebody else's stream.
+		// The SDK ignores a missing file and continues with other sources, so that
+		// records could go to the stream of another account.
 		if _, err := os.Stat(s.CredentialsPath); err != nil {
-			return nil, fmt.Errorf("credentials_path: %w", err)
+			return nil, &SettingError{"CredentialsPath", err}
 		}
 		options = append(options, config.WithSharedCredentialsFiles([]string{s.CredentialsPath}))
-		// Only where a profile is named does the SDK put the file before keys
-		// in the environment; a path that was written down goes first.
+		// The SDK prefers the file to keys in the environment only if a profile is
+		// named. A path that is configured comes first.
 		if profile == "" {
 			profile = os.Getenv("AWS_PROFILE")
 		}
@@ -69,17 +69,17 @@ func chainOptions(s Settings, roles *stsClient, hidden *secrets) ([]func(*config
 	return options, nil
 }
 
-// profileError names the option where the SDK names a profile alone. A profile
-// that is not there stops the start, since it is more likely misspelled than late.
+// profileError names the setting if a profile is missing. A missing profile aborts
+// startup, because it is more likely misspelled than late.
 func profileError(s Settings, err error) error {
 	var missing config.SharedConfigProfileNotExistError
 	if !errors.As(err, &missing) {
 		return err
 	}
 	if s.CredentialsPath != "" {
-		return fmt.Errorf("profile: %q is not in the credentials_path %s", missing.Profile, s.CredentialsPath)
+		return &SettingError{"Profile", fmt.Errorf("%q is not in the file %s", missing.Profile, s.CredentialsPath)}
 	}
-	return fmt.Errorf("profile: %q is not in the shared configuration and credentials files", missing.Profile)
+	return &SettingError{"Profile", fmt.Errorf("%q is not in the shared configuration and credentials files", missing.Profile)}
 }
 
 // signer hands out the credentials that requests are signed with.
@@ -106,7 +106,7 @@ func newSigner(c *chain, s Settings, roles *stsClient, hidden *secrets) *signer 
 }
 
 // Retrieve implements aws.CredentialsProvider. It marks what goes wrong as a
-// *credentialsError, by which Judge tells STS from Kinesis.
+// *credentialsError, by which Classify distinguishes STS from Kinesis.
 func (s *signer) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	s.chain.look(ctx)
 	// Between the two, because what look loads is not what was rejected.

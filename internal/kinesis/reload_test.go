@@ -260,8 +260,8 @@ func TestReload_FileAppearsLater(t *testing.T) {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
 	sender := open(t, fileSettings(start(t, endpoint.Options{})))
 	now := frozen(sender)
-	if verdict, _ := putFails(t, sender); verdict.Cause != CauseNoCredentials {
-		t.Errorf("got %+v", verdict)
+	if c, _ := putFails(t, sender); c.Cause != CauseNoCredentials {
+		t.Errorf("got %+v", c)
 	}
 	overwrite(t, path, keysFile(newKey))
 	pass(now)

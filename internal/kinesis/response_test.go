@@ -93,9 +93,9 @@ func checkHuge(t *testing.T, format WireFormat, fault endpoint.Fault, status int
 	} else {
 		putFails(t, sender) // the fake endpoint reads JSON only
 	}
-	var verdict Verdict
+	var c Classification
 	var err error
-	if n := allocated(func() { verdict, err = putFails(t, sender) }); n > allowedBytes {
+	if n := allocated(func() { c, err = putFails(t, sender) }); n > allowedBytes {
 		t.Errorf("%d bytes allocated", n)
 	}
 	if packed {
@@ -103,11 +103,11 @@ func checkHuge(t *testing.T, format WireFormat, fault endpoint.Fault, status int
 		if !strings.Contains(err.Error(), `the response is compressed ("gzip"), which was not asked for`) {
 			t.Errorf("got %v", err)
 		}
-		if want, _ := judgeStatus(status); verdict != want {
-			t.Errorf("got %+v, want %+v", verdict, want)
+		if want, _ := classifyStatus(status); c != want {
+			t.Errorf("got %+v, want %+v", c, want)
 		}
-	} else if verdict.Outcome != Retry || verdict.Cause != CauseBadAnswer || !strings.Contains(err.Error(), "the response is too large") {
-		t.Errorf("%v: got %+v", err, verdict)
+	} else if c.Action != Retry || c.Cause != CauseBadResponse || !strings.Contains(err.Error(), "the response is too large") {
+		t.Errorf("%v: got %+v", err, c)
 	}
 	if n := server.Counts().PutRecords; n != 2 {
 		t.Errorf("%d requests: a response that cannot be read must not be repeated at once", n)
@@ -136,16 +136,16 @@ func TestResponse_HugeFromSTS(t *testing.T) {
 						s.RoleARN, s.KeyID, s.SecretKey = "", "", ""
 					}
 					sender := open(t, s)
-					var verdict Verdict
+					var c Classification
 					var err error
-					if n := allocated(func() { verdict, err = putFails(t, sender) }); n > allowedBytes {
+					if n := allocated(func() { c, err = putFails(t, sender) }); n > allowedBytes {
 						t.Errorf("%d bytes allocated", n)
 					}
-					if verdict.Outcome != Retry {
-						t.Errorf("%v: got %+v", err, verdict)
+					if c.Action != Retry {
+						t.Errorf("%v: got %+v", err, c)
 					}
-					if !packed && verdict.Cause != CauseBadAnswer {
-						t.Errorf("%v: got %+v", err, verdict)
+					if !packed && c.Cause != CauseBadResponse {
+						t.Errorf("%v: got %+v", err, c)
 					}
 				})
 			}
@@ -206,8 +206,8 @@ func TestResponse_SlowEndsWithTheTimeLimit(t *testing.T) {
 				s := settings(server)
 				s.RequestTimeout = 100 * time.Millisecond
 				began := time.Now()
-				if verdict, err := putFails(t, open(t, s)); verdict.Cause != CauseTimeout {
-					t.Errorf("%v: got %+v", err, verdict)
+				if c, err := putFails(t, open(t, s)); c.Cause != CauseTimeout {
+					t.Errorf("%v: got %+v", err, c)
 				}
 				if took := time.Since(began); took > s.RequestTimeout+time.Second {
 					t.Errorf("took %s", took)
@@ -288,8 +288,8 @@ func TestResponse_HugeHeadersAreRefused(t *testing.T) {
 	isolate(t)
 	server := start(t, endpoint.Options{Fault: script(endpoint.Body(200, map[string]string{"X-Filler": strings.Repeat("x", 2*maxResponseHeaderBytes)},
 		func(io.Writer) {}))})
-	verdict, err := putFails(t, open(t, settings(server)))
-	if verdict.Outcome != Retry || !strings.Contains(err.Error(), "response headers exceeded") {
-		t.Errorf("%v: got %+v", err, verdict)
+	c, err := putFails(t, open(t, settings(server)))
+	if c.Action != Retry || !strings.Contains(err.Error(), "response headers exceeded") {
+		t.Errorf("%v: got %+v", err, c)
 	}
 }

@@ -1,16 +1,15 @@
-// Package kinesis sends records to Kinesis data streams: one PutRecord a call,
-// with the credentials, connections and time limits that it needs, and one
-// function, Judge, that says what an error means for the record.
+// Package kinesis sends records to Kinesis data streams: one PutRecord a call, with
+// the credentials, connections and time limits that it needs. One function,
+// Classify, says what an error means for the record.
 //
-// It knows AWS and nothing of the plugin: not what is in a record, nor where
-// its settings come from. Repeating a failed request is left to the caller,
-// but for the one repeat of Settings.AutoRetry.
+// The package knows AWS and nothing of the plugin: neither what is in a record nor
+// where its settings come from. The caller retries failed requests, except for the
+// one repetition of Settings.AutoRetry.
 package kinesis
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -40,19 +39,11 @@ type Sender struct {
 	plaintext      []string
 }
 
-// Receipt is Kinesis's word that it has a record.
-type Receipt struct {
-	ShardID        string
-	SequenceNumber string
-}
-
-// Open prepares a Sender. It reads the environment and the shared
-// configuration files, and sends nothing: credentials are fetched by the first
-// PutRecord. Only credentials are read again when the files change. An error names the option to mend. Close the Sender.
+// Open creates a Sender. It reads the environment and the shared configuration
+// files, and sends nothing: the first PutRecord fetches credentials. When the files
+// change, only credentials are read again. An error about one of the settings is a
+// *SettingError. Close the Sender.
 func Open(ctx context.Context, s Settings) (*Sender, error) {
-	if err := s.Check(); err != nil {
-		return nil, err
-	}
 	if s.RequestTimeout == 0 {
 		s.RequestTimeout = DefaultRequestTimeout
 	}
@@ -65,7 +56,7 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 	seen := stat(files) // before they are read, so that no change is missed
 	cfg, err := load(ctx, s, &roles, hidden)
 	if err != nil {
-		return nil, fmt.Errorf("kinesis: option %w", err)
+		return nil, err
 	}
 
 	// load gave it this type; a CA bundle may have been added to it since.
@@ -104,25 +95,19 @@ func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (a
 	if err != nil {
 		return aws.Config{}, err
 	}
-	// An ARN goes before the environment: AWS sets AWS_REGION wherever it runs
-	// the code, and in another region than its own the ARN is of no use.
-	region := s.Region
-	if region == "" {
-		region = s.arnRegion()
-	}
 	client := credentialsClient(s)
 	options = append(options,
-		config.WithRegion(region),
+		config.WithRegion(s.Region),
 		config.WithHTTPClient(client),
 		// Containers' credentials would come through a client of their own,
 		// without the limits of ours.
 		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = client }),
-		// The engine retries, with a backoff of its own that does not hold up a worker.
+		// The engine retries, with a backoff that does not block a worker.
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
-		// Else the SDK writes warnings to stderr, past the engine's log.
+		// The SDK's default writes warnings to stderr instead of the engine's log.
 		config.WithLogger(logging.Nop{}),
-		// "auto", which the environment can ask for, would call the metadata
-		// service here; the modes decide only what is set above anyway.
+		// The mode "auto", which the environment can set, would call the metadata
+		// service here. The modes only decide settings that are given above.
 		config.WithDefaultsMode(aws.DefaultsModeLegacy),
 		config.WithAPIOptions([]func(*middleware.Stack) error{
 			awsmiddleware.AddUserAgentKeyValue("out_kinesis_agg", s.Version),
@@ -139,7 +124,7 @@ func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (a
 	}
 	hidden.noteConfig(cfg)
 	if cfg.Region == "" {
-		return aws.Config{}, errors.New("region: not set, neither here nor in AWS_REGION, the profile or an ARN in stream")
+		return aws.Config{}, &SettingError{"Region", errors.New("not set, and neither AWS_REGION nor the profile provides it")}
 	}
 	return cfg, nil
 }
@@ -167,7 +152,7 @@ func asksForAccountEndpoint(cfg aws.Config) bool {
 	return false
 }
 
-// plaintextRemote picks the base URLs that go over the network unencrypted.
+// plaintextRemote selects the base URLs that are used without encryption.
 func plaintextRemote(bases ...*string) []string {
 	var found []string
 	for _, base := range bases {
@@ -182,37 +167,35 @@ func plaintextRemote(bases ...*string) []string {
 // Region returns the region that requests go to.
 func (s *Sender) Region() string { return s.client.Options().Region }
 
-// PlaintextRemote returns the endpoints, if any, to which records or
-// credentials would travel unencrypted: http and not on this host.
+// PlaintextRemote returns the endpoints to which records or credentials are sent
+// without encryption: http, and not on this host.
 func (s *Sender) PlaintextRemote() []string { return s.plaintext }
 
-// PutRecord sends one record to stream, a name or an ARN, and returns once
-// Kinesis has answered, or with an error for Judge. It takes RequestTimeout at
-// most, less if ctx ends sooner. data is the caller's again on return.
+// PutRecord sends one record to stream, a name or an ARN, and returns the shard that
+// stores it, or an error for Classify. It takes at most RequestTimeout, or less if
+// ctx ends earlier. data belongs to the caller again on return.
 //
-// An error says nothing for certain about the record: it may have arrived and
-// only the answer been lost.
-func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (Receipt, error) {
+// An error does not prove that the record is not stored: the response may be lost.
+func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (shardID string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
 	ctx, try := newAttempt(ctx)
 
-	// No ExplicitHashKey: the shard has to be the one that consumers work out
-	// from the partition key, or KCL drops the whole aggregate.
+	// There is no ExplicitHashKey, because KCL drops the aggregated record if its
+	// shard is not that of the partition key.
 	in := &kinesis.PutRecordInput{PartitionKey: &partitionKey, Data: data}
 	in.StreamName, in.StreamARN = streamID(stream)
 	r := requests.Get().(*request)
 	defer requests.Put(r)
 	r.encode(s.format, stream, partitionKey, data)
 	out, err := s.send(ctx, in, r)
-	if err != nil && s.autoRetry && Judge(err).Cause == CauseConnection {
-		// At once, because a new connection is likely to work where a pooled
-		// one had gone stale, and a flush that fails waits for seconds. Once,
-		// because the engine's retries are next. Not after anything else: a
-		// time-out has used the time up, names, certificates and refused
-		// connections (every address was tried) stay as they are for longer
-		// than an instant, and after an answer, even a broken one, Kinesis
-		// probably has the record.
+	if err != nil && s.autoRetry && Classify(err).Cause == CauseConnection {
+		// Immediately, because a new connection probably works if a pooled one was
+		// stale, and a failed flush waits for seconds. Once, because the engine
+		// retries next. Not after other failures: a time-out has used all the time;
+		// names, certificates and refused connections (every address was tried)
+		// do not change immediately; and after a response, even an invalid one, the
+		// record is probably stored.
 		s.pool.CloseIdleConnections()
 		out, err = s.send(ctx, in, r)
 	}
@@ -220,21 +203,22 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 		err = errNoSequenceNumber
 	}
 	if err != nil {
-		return Receipt{}, s.failed(ctx, try, "put record to "+stream, err)
+		return "", s.failed(ctx, try, "put record to "+stream, err)
 	}
-	return Receipt{ShardID: aws.ToString(out.ShardId), SequenceNumber: *out.SequenceNumber}, nil
+	return aws.ToString(out.ShardId), nil
 }
 
-// errNoSequenceNumber: without a number nothing says that the record is stored.
-var errNoSequenceNumber = errors.New("the answer has no sequence number")
+// errNoSequenceNumber is an error because only the number proves that the record is
+// stored.
+var errNoSequenceNumber = errors.New("the response has no sequence number")
 
-// Stream is what Kinesis says about a stream, as far as it matters to aggregates.
+// Stream is the part of a stream's summary that matters to aggregated records.
 type Stream struct {
 	// DistributesRecords: the stream ignores partition keys, and consumers
 	// lose aggregated records.
 	DistributesRecords bool
-	// MaxRecordBytes is the largest data and partition key together, 0 where
-	// the answer does not tell.
+	// MaxRecordBytes is the stream's record limit, data and partition key together.
+	// It is 0 if the response does not contain it.
 	MaxRecordBytes int
 }
 
@@ -252,7 +236,7 @@ func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	}
 	summary := out.StreamDescriptionSummary
 	if summary == nil {
-		return Stream{}, s.failed(ctx, try, "describe "+stream, errors.New("the answer has no summary"))
+		return Stream{}, s.failed(ctx, try, "describe "+stream, errors.New("the response has no summary"))
 	}
 	return Stream{
 		DistributesRecords: summary.RecordDistributionStrategy == types.RecordDistributionStrategyAuto,
@@ -260,9 +244,9 @@ func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	}, nil
 }
 
-// Close closes the connections. Call it once no PutRecord is under way. What
-// the last of them left behind by running out of time while it waited for
-// credentials ends by itself, within RequestTimeout of its start.
+// Close closes the connections. Call it when no PutRecord is running. A fetch of
+// credentials that outlived its PutRecord ends by itself, within RequestTimeout of
+// its start.
 func (s *Sender) Close() { s.pool.CloseIdleConnections() }
 
 // failed wraps an error of the SDK and prepares for the next request.
@@ -275,8 +259,8 @@ func (s *Sender) Close() { s.pool.CloseIdleConnections() }
 // request a time limit of its own; new ones resolve the host's name again.
 func (s *Sender) failed(ctx context.Context, try *attempt, what string, err error) error {
 	e := &requestError{what: what + " in " + s.Region(), err: err, secrets: s.signer.secrets}
-	switch Judge(err).Cause {
-	case CauseExpiredToken, CauseBadKey:
+	switch Classify(err).Cause {
+	case CauseExpiredToken, CauseBadKey, CauseBadSignature:
 		s.signer.renew(ctx, try)
 		e.files = s.signer.chain.failed()
 	case CauseNoCredentials, CauseAssumeRole:
@@ -287,7 +271,7 @@ func (s *Sender) failed(ctx context.Context, try *attempt, what string, err erro
 	return e
 }
 
-// requestError is an SDK error with a text that is fit for a log.
+// requestError is an SDK error whose text can be logged.
 type requestError struct {
 	what string
 	err  error
