@@ -13,9 +13,8 @@ import (
 	"out_kinesis_agg/test/endpoint"
 )
 
-// TestConnect: region, profile, role and endpoint of the command line are what
-// the client uses.
-func TestConnect(t *testing.T) {
+// The client uses the region, profile, role and endpoint of the command line.
+func TestConnect_UsesFlags(t *testing.T) {
 	sts := endpoint.Start(endpoint.Options{})
 	defer sts.Close()
 	for _, e := range os.Environ() {
