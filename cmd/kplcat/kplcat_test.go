@@ -156,8 +156,8 @@ func TestStats_Table(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond)
 		r := kplcat(t, f, nil, "--stats")
 		want := `
-       aggre-                    user             per  fill of
-shard   gated   plain  damaged  records   bytes   aggr.    1 MiB  oldest  newest
+                                 user             per  fill of
+shard   aggr.   plain  damaged  records   bytes   aggr.    1 MiB  oldest  newest
     0       2       1        0        4      80     1.5     0.0%   1m33s   1m33s
     1       1       0        0        1  524321     1.0    50.0%    2.5s    2.5s
   all       3       1        0        5  524401     1.3    16.7%   1m33s    2.5s

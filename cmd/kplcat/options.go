@@ -38,8 +38,8 @@ What to print:
                      arrival, key, and data, or base64 if the data are not UTF-8
   --raw              neither de-aggregate nor decompress; --limit then counts
                      Kinesis records
-  --stats            a table of the shards instead of the records; its per aggr.
-                     is user records per aggregated record
+  --stats            a table of the shards instead of the records; aggr. stands
+                     for aggregated records
   --decompress HOW   auto (default) detects gzip, zlib and zstd; none, gzip,
                      zlib, zstd or snappy
 

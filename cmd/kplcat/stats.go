@@ -100,8 +100,8 @@ const rowFormat = "%5s  %6s  %6s  %7s  %7s  %6s  %6s  %7s  %6s  %6s\n"
 
 // end prints the table.
 func (t *statistics) end() error {
-	fmt.Fprintf(t.w, rowFormat, "", "aggre-", "", "", "user", "", "per", "fill of", "", "")
-	fmt.Fprintf(t.w, rowFormat, "shard", "gated", "plain", "damaged", "records", "bytes", "aggr.", "1 MiB", "oldest", "newest")
+	fmt.Fprintf(t.w, rowFormat, "", "", "", "", "user", "", "per", "fill of", "", "")
+	fmt.Fprintf(t.w, rowFormat, "shard", "aggr.", "plain", "damaged", "records", "bytes", "aggr.", "1 MiB", "oldest", "newest")
 	var total shardCount
 	for _, id := range slices.Sorted(maps.Keys(t.shards)) {
 		t.row(shardNumber(id), t.shards[id])
@@ -121,7 +121,7 @@ func (t *statistics) row(name string, c *shardCount) {
 	per, fill := "-", "-"
 	if c.aggregated > 0 {
 		mean := float64(c.aggregateUsers) / float64(c.aggregated)
-		if per = fmt.Sprintf("%.1f", mean); mean >= 1000 {
+		if per = fmt.Sprintf("%.1f", mean); len(per) > 6 {
 			per = abbreviate(int(mean), 6)
 		}
 		fill = fmt.Sprintf("%.1f%%", 100*float64(c.aggregateBytes)/float64(c.aggregated)/kpl.DefaultMaxRecordBytes)
