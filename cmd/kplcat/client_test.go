@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/smithy-go/logging"
 
 	"out_kinesis_agg/test/endpoint"
 )
@@ -49,6 +50,9 @@ func TestConnect_UsesFlags(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, err := o.Credentials.Retrieve(t.Context())
+		if _, silent := o.Logger.(logging.Nop); !silent {
+			t.Errorf("the SDK logs with %T", o.Logger)
+		}
 		if err != nil || c.AccessKeyID != want || o.Region != "eu-central-1" || *o.BaseEndpoint != "http://127.0.0.1:1" {
 			t.Errorf("role %q: %s %s %s, %v", role, c.AccessKeyID, o.Region, *o.BaseEndpoint, err)
 		}

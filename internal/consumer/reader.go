@@ -183,7 +183,7 @@ func (r *Reader) list(ctx context.Context) ([]*Shard, error) {
 
 func hashKeyRange(r *types.HashKeyRange) (kpl.HashKeyRange, error) {
 	if r == nil {
-		return kpl.HashKeyRange{}, errors.New("Kinesis returned a shard without a hash key range")
+		return kpl.HashKeyRange{}, errors.New("a shard in the response has no hash key range")
 	}
 	return kpl.ParseHashKeyRange(aws.ToString(r.StartingHashKey), aws.ToString(r.EndingHashKey))
 }

@@ -165,6 +165,9 @@ type delivery struct {
 // ship sends the log and reads the stream until all lines have arrived.
 func (d *delivery) ship(ctx context.Context) error {
 	fluentBit, err := local.FindFluentBit()
+	if err != nil && os.Getenv("FLUENT_BIT") != "" {
+		return err
+	}
 	if err != nil {
 		fmt.Fprintln(d.out, "Fluent Bit is not installed: shipping chunks of the same size with the ABI host of the tests ...")
 		if err := d.shipByHost(ctx); err != nil {
@@ -404,7 +407,7 @@ func (d *delivery) print(ctx context.Context, took time.Duration) error {
 
 	fmt.Fprintln(d.out, "\nNext:")
 	if !d.keep {
-		fmt.Fprintln(d.out, "- KEEP=1 make demo keeps the local Kinesis running. Then the commands above work\n  in another terminal.")
+		fmt.Fprintln(d.out, "- KEEP=1 make demo keeps the local Kinesis running until Ctrl-C. Until then, the\n  commands that it prints work in another terminal, in this directory.")
 	}
 	if !d.engine {
 		fmt.Fprintln(d.out, "- Install Fluent Bit (https://docs.fluentbit.io/manual/installation), set FLUENT_BIT\n  to its path if it is not on PATH, and repeat the demo with it.")
