@@ -30,6 +30,12 @@ endif
 export CGO_ENABLED := 1
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
+# The plugin and the commands are built with the same compiler flags, and share
+# the compiled dependencies: a position-independent executable is compiled like a
+# shared library.
+GO_BUILD    = go build -trimpath -tags netgo,osusergo -ldflags '$(LDFLAGS)'
+GO_COMMANDS = $(GO_BUILD) -buildmode=pie -o build/
+
 # All packages except test/e2e. Its tests run the plugin in other processes,
 # where neither the race detector nor coverage for fuzzing applies.
 PACKAGES = $$(go list ./... | grep -v /test/e2e)
@@ -47,10 +53,10 @@ build: $(PLUGIN) $(HOST) $(KPLCAT) ## Build the plugin, kplcat and the ABI host 
 
 $(PLUGIN): need
 	$(call long,$@,Building the plugin. The first build compiles all dependencies: 1 to 3 minutes.)
-	@go build -buildmode=c-shared -trimpath -tags netgo,osusergo -ldflags '$(LDFLAGS)' -o $@ .
+	@$(GO_BUILD) -buildmode=c-shared -o $@ .
 
 $(KPLCAT): need
-	@go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/kplcat
+	@$(GO_COMMANDS) ./cmd/kplcat
 
 $(HOST): test/abihost/abihost.c | need
 	@mkdir -p $(@D)
@@ -68,7 +74,7 @@ test: $(PLUGIN) $(READERS) ## Run all tests; those that need Fluent Bit only if 
 	@OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 ./...
 
 demo: build $(READERS) ## Ship a sample log into a local Kinesis and read it back (KEEP=1: keep it running until Ctrl-C)
-	@go build -o build/ ./test/demo
+	@$(GO_COMMANDS) ./test/demo
 	@exec build/demo $(if $(filter-out 0,$(KEEP)),-keep)
 
 interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
@@ -83,7 +89,7 @@ bench: need ## Run the benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem $(PACKAGES)
 
 bench-engine: $(PLUGIN) ## Measure Fluent Bit with the plugin beside null and kinesis_streams (needs Fluent Bit; ARGS)
-	@go build -o build/bench ./test/bench
+	@$(GO_COMMANDS) ./test/bench
 	@exec build/bench $(ARGS)
 
 check: need ## Format, vet, staticcheck, race detector, benchmarks once, short fuzzing (FUZZTIME, default 5s a target)
@@ -107,7 +113,7 @@ fuzz: need ## Fuzz every fuzz target (FUZZTIME, default 60s each)
 		go test -run "^$$" -fuzz "^$$1$$" -parallel 1 -fuzzminimizetime 2s -fuzztime $(or $(FUZZTIME),60s) $$0'
 
 soak: build ## Flush chunks for minutes against an endpoint that fails at random, and count what arrived
-	@go build -o build/soak ./test/soak
+	@$(GO_COMMANDS) ./test/soak
 	@exec build/soak $(ARGS)
 
 readme: need ## Rewrite the option table in README.md

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -59,7 +60,8 @@ func (w *warnings) Warn(format string, args ...any) {
 // Reader and ends it on return.
 func read(t *testing.T, f *consumertest.Stream, meanwhile func(*consumertest.Stream), r *Reader) result {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	// A Reader that does not end fails a test instead of blocking it.
+	ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
 	defer cancel()
 	if meanwhile != nil {
 		go func() {
@@ -405,7 +407,7 @@ func TestRead_ToWithoutFollow(t *testing.T) {
 
 // After an error of Handle no other shard is handled, and Read returns that error.
 func TestRead_StopsOnHandlerError(t *testing.T) {
-	failed := &net.OpError{Op: "write", Err: syscall.ECONNRESET} // Kinesis's errors of this kind are retried
+	failed := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED} // retried as an error of Kinesis
 	for _, want := range []error{ErrStop, failed} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &consumertest.Stream{Page: 1}
@@ -415,6 +417,10 @@ func TestRead_StopsOnHandlerError(t *testing.T) {
 			calls := 0
 			r := read(t, f, nil, &Reader{Follow: true, Handle: func(*Shard, []Record) error {
 				calls++
+				// Other shards have records for Handle by now.
+				for f.Calls("GetRecords") < maxReads {
+					runtime.Gosched()
+				}
 				return want
 			}})
 			if calls != 1 {
@@ -422,6 +428,9 @@ func TestRead_StopsOnHandlerError(t *testing.T) {
 			}
 			if want == ErrStop && r.err != nil || want != ErrStop && !errors.Is(r.err, want) {
 				t.Errorf("error %v", r.err)
+			}
+			if r.log != "" {
+				t.Errorf("warnings: %q", r.log)
 			}
 		})
 	}
