@@ -62,9 +62,9 @@ $(HOST): test/abihost/abihost.c | need
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 -Wall -Wextra -Werror -O1 -g -rdynamic -pthread -o $@ $< -ldl
 
-# A Kinesis look-alike and a reader of aggregated records.
+# A local Kinesis and a reader of aggregated records.
 $(READERS): test/readers/package-lock.json | need
-	@echo "Installing the Kinesis look-alike and the Node.js reader with npm: about 15 seconds."
+	@echo "Installing kinesis-local, a local Kinesis, and the Node.js reader with npm: about 15 seconds."
 	@cd test/readers && npm ci --ignore-scripts --no-audit --no-fund
 
 test: $(PLUGIN) $(READERS) ## Run all tests; those that need Fluent Bit only if it is on PATH or in FLUENT_BIT

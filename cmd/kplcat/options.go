@@ -38,8 +38,8 @@ What to print:
                      arrival, key, and data, or base64 if the data are not UTF-8
   --raw              neither de-aggregate nor decompress; --limit then counts
                      Kinesis records
-  --stats            a table of the shards instead of the records; aggr. stands
-                     for aggregated records
+  --stats            a table of the shards instead of the records (aggr. means
+                     aggregated records)
   --decompress HOW   auto (default) detects gzip, zlib and zstd; none, gzip,
                      zlib, zstd or snappy
 
@@ -53,7 +53,7 @@ AWS:
 Permissions: kinesis:ListShards, kinesis:GetShardIterator, kinesis:GetRecords.
 
 Exit codes:
-  0    all records were read, or the reader of standard output has ended
+  0    success, or the reader of standard output has ended
   1    an error, or damaged aggregated records, which are skipped
   2    invalid flags
   130  interrupted by Ctrl-C or SIGTERM
