@@ -29,7 +29,7 @@ RUN set -eu; \
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
-COPY Makefile out_kinesis_agg.go exports.c ./
+COPY Makefile run out_kinesis_agg.go exports.c ./
 COPY aggregator aggregator
 COPY internal internal
 COPY kpl kpl
