@@ -37,7 +37,7 @@ type Log func(level engine.Level, line string)
 
 // sender is the part of kinesis.Sender that an instance uses.
 type sender interface {
-	PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (shardID string, err error)
+	streamClient
 	Close()
 }
 
@@ -46,6 +46,7 @@ type Instance struct {
 	config   option.Config
 	log      Log
 	sender   sender
+	guard    *guard
 	now      func() time.Time
 	meter    engine.Meter
 	metrics  metrics
@@ -112,6 +113,7 @@ func newInstance(c option.Config, newAggregator func() *aggregator.Aggregator, s
 		config:      c,
 		log:         log,
 		sender:      s,
+		guard:       newGuard(s, c.OnAutoStream == option.Hold, checkInterval),
 		meter:       meter,
 		metrics:     newMetrics(meter),
 		now:         time.Now,
@@ -175,6 +177,7 @@ func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 		chunk:    chunk,
 		agg:      in.aggregators.Get().(*aggregator.Aggregator),
 	}
+	f.watch = in.guard.watch(f.stream)
 	f.agg.SetTag(tag)
 	outcome := f.run()
 	in.metrics.chunks.With(outcome.String()).Add(1)
