@@ -245,7 +245,7 @@ func (f *flush) logSplit() {
 		return
 	}
 	f.in.split.Do(func() {
-		f.in.log(engine.Warn, fmt.Sprintf("%s does not fit into one record of %d bytes and is sent as several; for one PutRecord a chunk, raise the stream's limit with UpdateMaxRecordSize and then max_record_size",
+		f.in.log(engine.Info, fmt.Sprintf("%s does not fit into one record of %d bytes and is sent as several; for one PutRecord a chunk, raise the stream's limit with UpdateMaxRecordSize and then max_record_size",
 			f.chunkText(), f.limit().RecordMax))
 	})
 }
