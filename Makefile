@@ -60,8 +60,11 @@ demo: build $(READERS) ## Ship a sample log into a local Kinesis and read it bac
 interop: $(READERS) need-go need-cc need-interop ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
 	@cd test/interop/node && npm ci --ignore-scripts --no-audit --no-fund
 	@test -x $(INTEROP)/venv/bin/pip || python3 -m venv $(INTEROP)/venv
-	@$(INTEROP)/venv/bin/pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt
+	@$(INTEROP)/venv/bin/pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt \
+		-r test/consumers/python/requirements.txt
 	@cd test/interop/java && mvn --quiet --batch-mode compile
+	@cd test/consumers/node && npm ci --ignore-scripts --no-audit --no-fund
+	@cd test/consumers/java && mvn --quiet --batch-mode compile
 	@OUT_KINESIS_AGG_INTEROP=$(CURDIR)/$(INTEROP) go test -count=1 -v ./test/interop
 
 bench: need-go ## Run the benchmarks of the Go code
@@ -106,7 +109,7 @@ docker: ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE, FLUE
 		--build-arg FLUENT_BIT_VERSION=$(FLUENT_BIT_VERSION) -t $(IMAGE) .
 
 clean: ## Remove what the targets above made
-	@rm -rf build test/readers/node_modules test/interop/node/node_modules
+	@rm -rf build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
 
 need-go:
 	$(call need,go,install Go 1.26 from https://go.dev/dl)
