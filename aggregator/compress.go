@@ -46,7 +46,7 @@ type compressor interface {
 }
 
 // newCompressor returns nil for Uncompressed, which has no levels. Level 0 is the
-// library's default.
+// default of the format.
 func newCompressor(c Compression, level int) (compressor, error) {
 	if c == Uncompressed {
 		return nil, nil
@@ -56,7 +56,7 @@ func newCompressor(c Compression, level int) (compressor, error) {
 	}
 	deflate := level
 	if level == 0 {
-		deflate = flate.DefaultCompression
+		deflate = deflateDefaultLevel
 	}
 	switch c {
 	case Gzip:
@@ -75,6 +75,10 @@ func newCompressor(c Compression, level int) (compressor, error) {
 	}
 	return nil, fmt.Errorf("unknown format %q", c)
 }
+
+// deflateDefaultLevel is the fastest level at which batches are not larger than the
+// gzip of the engine's own plugins. The library's default is 5.
+const deflateDefaultLevel = 6
 
 // streamed is for gzip and zlib.
 type streamed struct {

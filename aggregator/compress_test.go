@@ -83,3 +83,20 @@ func TestCompress_ZstdFrame(t *testing.T) {
 		}
 	}
 }
+
+// The default levels are part of the documentation.
+func TestCompress_DefaultLevels(t *testing.T) {
+	c := chunk.AccessLog(1, 1000)
+	for compression, level := range map[Compression]int{Gzip: 6, Zlib: 6, Zstd: 1, Snappy: 1} {
+		build := func(level int) []byte {
+			a := transformed(t, Transform{BatchBytes: 100_000, Compression: compression, CompressionLevel: level})
+			return a.Build(c.Bytes, 0, testKey, largest).Aggregate
+		}
+		if !bytes.Equal(build(0), build(level)) {
+			t.Errorf("%s: the default is not level %d", compression, level)
+		}
+		if bytes.Equal(build(0), build(level+1)) {
+			t.Errorf("%s: the levels %d and %d give the same bytes", compression, level, level+1)
+		}
+	}
+}
