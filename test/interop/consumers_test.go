@@ -27,7 +27,7 @@ var consumers = filepath.Join("..", "consumers")
 // the log records.
 type consumer struct {
 	name string
-	run  func(t *testing.T, records [][]byte) []byte
+	run  func(t *testing.T, records [][]byte) ([]byte, error)
 }
 
 func exampleConsumers(t *testing.T) []consumer {
@@ -37,12 +37,12 @@ func exampleConsumers(t *testing.T) []consumer {
 		t.Fatal(err)
 	}
 	all := []consumer{
-		{"Node.js", func(t *testing.T, records [][]byte) []byte {
-			return output(t, lambdaEvent(t, records), filepath.Join(consumers, "node"), "node", "-e",
+		{"Node.js", func(t *testing.T, records [][]byte) ([]byte, error) {
+			return output(lambdaEvent(t, records), filepath.Join(consumers, "node"), "node", "-e",
 				`require('./lambda.js').handler(JSON.parse(require('fs').readFileSync(0)))`)
 		}},
-		{"Python", func(t *testing.T, records [][]byte) []byte {
-			return output(t, lambdaEvent(t, records), filepath.Join(consumers, "python"), filepath.Join(built, "venv", "bin", "python"), "-Bc",
+		{"Python", func(t *testing.T, records [][]byte) ([]byte, error) {
+			return output(lambdaEvent(t, records), filepath.Join(consumers, "python"), filepath.Join(built, "venv", "bin", "python"), "-Bc",
 				`import json, sys, lambda_function; lambda_function.lambda_handler(json.load(sys.stdin), None)`)
 		}},
 		{"Go", runGoLambda},
@@ -52,12 +52,12 @@ func exampleConsumers(t *testing.T) []consumer {
 		t.Fatal(err)
 	}
 	for _, mode := range []string{"kcl", "lambda", "flink"} {
-		all = append(all, consumer{"Java " + mode, func(t *testing.T, records [][]byte) []byte {
+		all = append(all, consumer{"Java " + mode, func(t *testing.T, records [][]byte) ([]byte, error) {
 			var lines bytes.Buffer
 			for _, r := range records {
 				fmt.Fprintln(&lines, base64.StdEncoding.EncodeToString(r))
 			}
-			return output(t, lines.Bytes(), ".", "java", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp",
+			return output(lines.Bytes(), ".", "java", "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp",
 				filepath.Join(built, "consumers", "classes")+string(os.PathListSeparator)+strings.TrimSpace(string(classpath)), "RunConsumer", mode)
 		}})
 	}
@@ -86,7 +86,7 @@ func lambdaEvent(t *testing.T, records [][]byte) []byte {
 	}
 	var event struct{ Records []record }
 	for i, data := range records {
-		number := fmt.Sprint(49_590_338_271_490, i)
+		number := fmt.Sprint(49_590_338_271_490 + i)
 		event.Records = append(event.Records, record{
 			kinesis{"1.0", "key", number, data, 1772366400.25}, "aws:kinesis", "1.0", "shardId-000000000000:" + number,
 			"aws:kinesis:record", "arn:aws:iam::123456789012:role/reader", "eu-central-1",
@@ -101,25 +101,26 @@ func lambdaEvent(t *testing.T, records [][]byte) []byte {
 }
 
 // output runs a command to its end and returns what it prints.
-func output(t *testing.T, stdin []byte, dir, name string, args ...string) []byte {
-	t.Helper()
+func output(stdin []byte, dir, name string, args ...string) ([]byte, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(stdin)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", name, err, stderr.Bytes())
+		return nil, fmt.Errorf("%s: %w\n%s", name, err, stderr.Bytes())
 	}
-	return out
+	return out, nil
 }
 
 // runGoLambda runs the function in Go, which is a client of Lambda's runtime API, for
 // one invocation.
-func runGoLambda(t *testing.T, records [][]byte) []byte {
+func runGoLambda(t *testing.T, records [][]byte) ([]byte, error) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "lambda")
-	output(t, nil, filepath.Join(consumers, "go"), "go", "build", "-o", binary, ".")
+	if _, err := output(nil, filepath.Join(consumers, "go"), "go", "build", "-o", binary, "."); err != nil {
+		t.Fatal(err)
+	}
 	event := lambdaEvent(t, records)
 	result := make(chan string, 1)
 	invoked := false
@@ -154,12 +155,12 @@ func runGoLambda(t *testing.T, records [][]byte) []byte {
 		_ = cmd.Process.Kill()
 		<-exited // All of stdout is copied.
 		if want := "/2018-06-01/runtime/invocation/1/response"; !strings.HasPrefix(got, want+" ") {
-			t.Fatalf("the function reports %s", got)
+			return nil, fmt.Errorf("the function reports %s", got)
 		}
 	case err := <-exited:
-		t.Fatalf("the function exits: %v", err)
+		return nil, fmt.Errorf("the function exits: %w", err)
 	}
-	return stdout.Bytes()
+	return stdout.Bytes(), nil
 }
 
 // TestConsumers_Concatenated: Firehose writes user records one after another into an
@@ -216,7 +217,10 @@ shutil.copyfileobj(f, sys.stdout.buffer)`},
 				if _, err := exec.LookPath(reader[0]); err != nil {
 					t.Skip(err)
 				}
-				got := output(t, nil, filepath.Join(consumers, "node"), reader[0], append(reader[1:], path)...)
+				got, err := output(nil, filepath.Join(consumers, "node"), reader[0], append(reader[1:], path)...)
+				if err != nil {
+					t.Fatal(err)
+				}
 				if want := strings.Join(c.JSON, "\n") + "\n"; string(got) != want {
 					t.Errorf("%d bytes, want %d: %.200q", len(got), len(want), got)
 				}
@@ -255,7 +259,11 @@ func TestConsumers_ReadAll(t *testing.T) {
 	}
 	for _, consumer := range all {
 		t.Run(consumer.name, func(t *testing.T) {
-			got := strings.Split(strings.TrimSuffix(string(consumer.run(t, records)), "\n"), "\n")
+			out, err := consumer.run(t, records)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
 			if len(got) != len(want) {
 				t.Fatalf("%d log records of %d", len(got), len(want))
 			}
@@ -269,6 +277,28 @@ func TestConsumers_ReadAll(t *testing.T) {
 				}
 				if !reflect.DeepEqual(g, w) {
 					t.Fatalf("log record %d: %.200q, want %.200q", i, got[i], want[i])
+				}
+			}
+		})
+	}
+}
+
+// TestConsumers_ReportDamage: no example passes on a record that it cannot read.
+func TestConsumers_ReportDamage(t *testing.T) {
+	create, err := aggregator.Factory(aggregator.Transform{BatchBytes: 10_000, Compression: aggregator.Zstd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := create().Build(chunk.Kubernetes(1, 60).Bytes, 0, "key", aggregator.Limit{RecordMax: 1 << 20, SingleRecordMax: 1 << 20}).Aggregate
+	last := len(good) - 1
+	wrongDigest := append(bytes.Clone(good[:last]), good[last]^1)
+	for _, consumer := range exampleConsumers(t) {
+		t.Run(consumer.name, func(t *testing.T) {
+			for name, damaged := range map[string][]byte{
+				"digest": wrongDigest, "aggregate": good[:len(good)/2], "gzip": []byte("\x1f\x8b\x08 and no valid rest"), "zstd": []byte("\x28\xb5\x2f\xfd and no valid rest"),
+			} {
+				if out, err := consumer.run(t, [][]byte{damaged}); err == nil {
+					t.Errorf("%s: no error, and the output is %.200q", name, out)
 				}
 			}
 		})

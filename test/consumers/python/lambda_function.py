@@ -16,6 +16,9 @@ def decompress(data):
 
     For `compression snappy`, which they do not tell, use the module cramjam.
     """
+    if data[:4] == b"\xf3\x89\x9a\xc2":
+        # iter_deaggregate_records passes on what it cannot take apart.
+        raise ValueError(f"damaged aggregated record of {len(data)} bytes")
     if data[:4] == b"\x28\xb5\x2f\xfd":
         return zstandard.ZstdDecompressor().decompress(data)
     if data[:2] == b"\x1f\x8b" or data[:1] == b"\x78":

@@ -21,6 +21,10 @@ final class LogRecords {
     static List<String> ofUserRecord(ByteBuffer data) throws IOException {
         byte[] bytes = new byte[data.remaining()];
         data.duplicate().get(bytes);
+        if (startsWith(bytes, 0xf3, 0x89, 0x9a, 0xc2)) {
+            // AggregatorUtil and KCL pass on what they cannot take apart.
+            throw new IOException("damaged aggregated record of " + bytes.length + " bytes");
+        }
         try (InputStream in = decompress(bytes)) {
             String text = new String(in.readAllBytes(), StandardCharsets.UTF_8);
             // One newline at the end is that of the last line.
