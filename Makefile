@@ -81,8 +81,11 @@ interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for N
 	$(call long,$(INTEROP)/venv,Installing libraries with npm$(comma) pip and Maven. The first time: 2 to 5 minutes.)
 	@cd test/interop/node && npm ci --ignore-scripts --no-audit --no-fund
 	@test -x $(INTEROP)/venv/bin/pip || python3 -m venv $(INTEROP)/venv
-	@$(INTEROP)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt
+	@$(INTEROP)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt \
+		-r test/consumers/python/requirements.txt
 	@cd test/interop/java && mvn --quiet --batch-mode compile
+	@cd test/consumers/node && npm ci --ignore-scripts --no-audit --no-fund
+	@cd test/consumers/java && mvn --quiet --batch-mode compile
 	@OUT_KINESIS_AGG_INTEROP="$(CURDIR)/$(INTEROP)" go test -count=1 -v ./test/interop
 
 bench: need ## Run the benchmarks of the Go code
@@ -127,7 +130,7 @@ docker: need ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE,
 		--build-arg FLUENT_BIT_VERSION=$(FLUENT_BIT_VERSION) -t $(IMAGE) .
 
 clean: ## Remove what the targets above made, but not the Go that ./run has installed
-	@rm -rf build test/readers/node_modules test/interop/node/node_modules
+	@rm -rf build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
 
 # Reports everything that the targets need and that is missing, in one message.
 need:
