@@ -123,13 +123,9 @@ func TestAddress_OldOneHangs(t *testing.T) {
 	isolate(t)
 	const workers = 8
 	var hang atomic.Bool
-	var together sync.WaitGroup
-	together.Add(workers)
+	await := gate(workers)
 	old := start(t, endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
-		if n <= workers { // no response before each worker has a connection
-			together.Done()
-			together.Wait()
-		}
+		await(n)
 		if hang.Load() {
 			return endpoint.Hold(nil)
 		}

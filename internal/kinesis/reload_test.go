@@ -79,6 +79,22 @@ func fileSettings(server *endpoint.Server) Settings {
 	return s
 }
 
+// fileSources are the ways to configure a credentials file, for readFrom.
+var fileSources = []string{"credentials_path", "profile", "environment"}
+
+// readFrom configures path as the credentials file.
+func readFrom(t *testing.T, s *Settings, source, path string) {
+	switch source {
+	case "credentials_path":
+		s.CredentialsPath = path
+	case "profile":
+		s.Profile = "other"
+		fallthrough
+	default:
+		t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -110,7 +126,7 @@ func TestReload_FileChanges(t *testing.T) {
 			must(t, os.Rename(filepath.Join(root, "next"), filepath.Join(root, "data")))
 		},
 	} {
-		for _, from := range []string{"credentials_path", "profile", "environment"} {
+		for _, from := range fileSources {
 			t.Run(name+", "+from, func(t *testing.T) {
 				root := t.TempDir()
 				must(t, os.Mkdir(filepath.Join(root, "first"), 0o700))
@@ -121,15 +137,7 @@ func TestReload_FileChanges(t *testing.T) {
 				valid := accept(oldKey)
 				server := start(t, endpoint.Options{Fault: valid.put})
 				s := fileSettings(server)
-				switch from {
-				case "credentials_path":
-					s.CredentialsPath = path
-				case "profile":
-					s.Profile = "other"
-					fallthrough
-				default:
-					t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
-				}
+				readFrom(t, &s, from, path)
 				sender := open(t, s)
 				now := frozen(sender)
 				put(t, sender)
@@ -195,7 +203,7 @@ func TestReload_BadFileKeepsCredentials(t *testing.T) {
 			return os.WriteFile(path, []byte("[third]\naws_access_key_id = X\naws_secret_access_key = Y\n"), 0o600)
 		},
 	} {
-		for _, from := range []string{"credentials_path", "profile", "environment"} {
+		for _, from := range fileSources {
 			t.Run(name+", "+from, func(t *testing.T) {
 				path := write(t, "credentials", keysFile(oldKey))
 				valid := accept(oldKey)
@@ -204,15 +212,7 @@ func TestReload_BadFileKeepsCredentials(t *testing.T) {
 				t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
 				t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL())
 				s := fileSettings(server)
-				switch from {
-				case "credentials_path":
-					s.CredentialsPath = path
-				case "profile":
-					s.Profile = "other"
-					fallthrough
-				default:
-					t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
-				}
+				readFrom(t, &s, from, path)
 				sender := open(t, s)
 				now := frozen(sender)
 				put(t, sender)
@@ -406,13 +406,9 @@ func TestReload_ManyWorkersLoadOnce(t *testing.T) {
 	const workers = 16
 	path := write(t, "credentials", keysFile(oldKey))
 	valid := accept(oldKey)
-	var together sync.WaitGroup
-	together.Add(workers)
+	await := gate(workers)
 	s := fileSettings(start(t, endpoint.Options{Fault: func(n int, r *endpoint.Request) endpoint.Fault {
-		if n <= workers { // all requests are signed before one is rejected
-			together.Done()
-			together.Wait()
-		}
+		await(n) // all requests are signed before one is rejected
 		return valid.fault(r)
 	}}))
 	s.CredentialsPath = path

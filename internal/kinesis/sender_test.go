@@ -90,6 +90,19 @@ func script(faults ...endpoint.Fault) func(int, *endpoint.Request) endpoint.Faul
 	}
 }
 
+// gate returns a function that blocks requests 1 to n until all of them have arrived,
+// so that each of n workers has a connection of its own.
+func gate(n int) func(request int) {
+	var missing sync.WaitGroup
+	missing.Add(n)
+	return func(request int) {
+		if request <= n {
+			missing.Done()
+			missing.Wait()
+		}
+	}
+}
+
 func TestPutRecord_SendsKeyAndData(t *testing.T) {
 	isolate(t)
 	server := start(t, endpoint.Options{})
@@ -620,13 +633,9 @@ func TestTLS_CABundleAndHTTP1(t *testing.T) {
 func TestPutRecord_ReusesConnections(t *testing.T) {
 	isolate(t)
 	const workers = 8
-	var together sync.WaitGroup
-	together.Add(workers)
+	await := gate(workers)
 	server := start(t, endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
-		if n <= workers { // no response before each worker has a connection
-			together.Done()
-			together.Wait()
-		}
+		await(n)
 		return endpoint.OK
 	}})
 	sender := open(t, settings(server))
