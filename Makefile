@@ -19,7 +19,7 @@ IMAGE              ?= out_kinesis_agg:$(FLUENT_BIT_VERSION)
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.75.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# The Go that ./run has installed for this project.
+# Use the Go that ./run has installed for this project, if there is one.
 ifneq ($(wildcard .tools/go/bin/go),)
 export PATH := $(CURDIR)/.tools/go/bin:$(PATH)
 unexport GOROOT
@@ -62,7 +62,7 @@ $(HOST): test/abihost/abihost.c | need
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 -Wall -Wextra -Werror -O1 -g -rdynamic -pthread -o $@ $< -ldl
 
-# A local Kinesis and a reader of aggregated records.
+# kinesis-local, and a reader of aggregated records.
 $(READERS): test/readers/package-lock.json | need
 	@echo "Installing kinesis-local, a local Kinesis, and the Node.js reader with npm: about 15 seconds."
 	@cd test/readers && npm ci --ignore-scripts --no-audit --no-fund
@@ -91,7 +91,7 @@ interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for N
 bench: need ## Run the benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem $(PACKAGES)
 
-bench-engine: $(PLUGIN) ## Measure Fluent Bit with the plugin beside null and kinesis_streams (needs Fluent Bit; ARGS)
+bench-engine: $(PLUGIN) ## Compare Fluent Bit with this plugin, null and kinesis_streams (needs Fluent Bit; ARGS)
 	@$(GO_COMMANDS) ./test/bench
 	@exec build/bench $(ARGS)
 
@@ -132,6 +132,6 @@ docker: need ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE,
 clean: ## Remove what the targets above made, but not the Go that ./run has installed
 	@rm -rf build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
 
-# Reports everything that the targets need and that is missing, in one message.
+# Reports all missing tools of the targets in one message.
 need:
 	@./run --check $(MAKECMDGOALS)
