@@ -8,8 +8,13 @@ READERS := test/readers/node_modules/.package-lock.json
 INTEROP := build/interop
 
 CC      ?= cc
+
+# The version in the plugin and in kplcat: from the git tag, unless it is set.
+VERSION_SH := internal/plugin/version/version.sh
+STAMP = $(or $(shell VERSION='$(VERSION)' $(VERSION_SH)),$(error no version, see above))
+
 # STRIP=1 leaves out symbols and debug information.
-LDFLAGS := $(if $(STRIP),-s -w)
+LDFLAGS = $(if $(STRIP),-s -w )-X out_kinesis_agg/internal/plugin/version.stamped=$(STAMP)
 
 # For `make docker`.
 FLUENT_BIT_IMAGE   ?= fluent/fluent-bit
