@@ -58,7 +58,7 @@ PACKAGES = $$(go list ./... | grep -v /test/e2e)
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) test demo bench bench-engine check fuzz soak docs proto docker interop dist clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) test demo bench bench-engine check fuzz soak docs proto docker interop dist reproduce portable release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -158,8 +158,17 @@ dist: $(ZIG) | need ## Build the files of a release into build/dist, for amd64 a
 	@go run ./packaging/dist -out $(DIST) -zig $(ZIG) -nfpm 'go run $(NFPM)' -cyclonedx 'go run $(CYCLONEDX)' \
 		-maintainer '$(MAINTAINER)' -homepage '$(HOMEPAGE)'
 
+reproduce: $(ZIG) | need ## Build the release again as another user in another folder and compare it with build/dist (needs root)
+	@MAINTAINER='$(MAINTAINER)' HOMEPAGE='$(HOMEPAGE)' packaging/reproduce.sh $(DIST) $(ZIG)
+
+portable: $(READERS) $(ZIG) | need ## Run the library and the package of build/dist in a Debian 11 root (needs root, debootstrap)
+	@test/portable/run.sh $(DIST) $(ZIG) build/bullseye
+
+release-check: need ## Check the workflows with actionlint
+	go run $(ACTIONLINT) .github/workflows/*.yml
+
 clean: ## Remove what the targets above made, but not the Go that ./run has installed
-	@rm -rf build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
+	@rm -rf --one-file-system build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
 
 # Reports all missing tools of the targets in one message.
 need:

@@ -51,6 +51,9 @@ func checkELF(r io.ReaderAt, goarch string) (newest glibc, err error) {
 		return newest, err
 	}
 	var problems []error
+	if f.Section(".symtab") != nil {
+		problems = append(problems, errors.New("it is not stripped"))
+	}
 	for _, library := range needed {
 		if !slices.Contains(libraries, library) {
 			problems = append(problems, fmt.Errorf("it needs the library %s", library))

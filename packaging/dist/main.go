@@ -173,7 +173,10 @@ func (b *builder) env(arch string) []string {
 	return append(os.Environ(),
 		"CGO_ENABLED=1", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0",
 		fmt.Sprintf("CC=%q cc -target %s", b.zig, target), fmt.Sprintf("CXX=%q c++ -target %s", b.zig, target),
-		"CGO_CFLAGS=-O2 -g", "CGO_CPPFLAGS=", "CGO_CXXFLAGS=-O2 -g", "CGO_LDFLAGS=",
+		"CGO_CFLAGS=-O2 -g", "CGO_CPPFLAGS=", "CGO_CXXFLAGS=-O2 -g",
+		// Without -g, which Go has by default: after Go's -s it makes zig keep all
+		// symbols and debug information.
+		"CGO_LDFLAGS=-O2",
 		"CPATH=", "C_INCLUDE_PATH=", "LIBRARY_PATH=",
 		"GOENV=off", "GOFLAGS=-mod=readonly", "GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GO_EXTLINK_ENABLED=",
 		"GOTOOLCHAIN="+goToolchain,
@@ -217,7 +220,11 @@ func check(path, arch string) error {
 	if err != nil {
 		return err
 	}
-	log.Printf("%s for %s needs glibc %v", filepath.Base(path), arch, newest)
+	needs := "no glibc"
+	if newest != (glibc{}) {
+		needs = "glibc " + newest.String()
+	}
+	log.Printf("%s for %s needs %s", filepath.Base(path), arch, needs)
 	if strings.HasSuffix(path, ".so") {
 		return checkExports(f)
 	}
@@ -257,7 +264,7 @@ var hostPaths = strings.NewReplacer(
 func (b *builder) packages(arch, folder, library, kplcat string, licenses []byte) error {
 	t := tree{
 		"doc/THIRD_PARTY_LICENSES.txt": {data: licenses},
-		"changelog.gz": {data: gzipped(fmt.Sprintf("%s (%s-1) stable; urgency=medium\n\n  * CHANGELOG.md in this folder lists the changes.\n\n -- %s  %s\n",
+		"changelog.Debian.gz": {data: gzipped(fmt.Sprintf("%s (%s-1) stable; urgency=medium\n\n  * CHANGELOG.md in this folder lists the changes.\n\n -- %s  %s\n",
 			packageName, strings.Replace(b.version, "-", "~", 1), b.maintainer, b.date.Format("Mon, 02 Jan 2006 15:04:05 -0700")))},
 	}
 	err := errors.Join(
