@@ -10,7 +10,7 @@
 set -eu
 dist=$(realpath "$1") zig=$(realpath "$2")
 [ "$(id -u)" -eq 0 ] || { echo "reproduce: this needs root, to become another user" >&2; exit 1; }
-version=$(ls "$dist"/out_kinesis_agg-*-linux-*.tar.gz | sed -n '1s/.*out_kinesis_agg-\(.*\)-linux-.*/\1/p')
+version=$(printf '%s\n' "$dist"/out_kinesis_agg-*-linux-*.tar.gz | sed -n '1s/.*out_kinesis_agg-\(.*\)-linux-.*/\1/p')
 modules=$(go env GOMODCACHE)
 proxy=$(go env GOPROXY)
 go=$(dirname "$(command -v go)")

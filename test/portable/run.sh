@@ -44,10 +44,12 @@ CC
 chmod +x "$tmp/cc"
 
 go test -c -o "$tmp/e2e.test" ./test/e2e
-export TMP_DIR="$tmp" ROOT="$root" DEB="$(ls "$dist"/*_"$arch".deb)"
+DEB=$(echo "$dist"/*_"$arch".deb)
+export TMP_DIR="$tmp" ROOT="$root" DEB
 # Mounts end with the namespace. /tmp is the same in the root, so that chunk
 # files have the same paths; tests with the engine or with other compilers do not
 # run in the root and are left out.
+# shellcheck disable=SC2016 # the inner shell expands the variables
 unshare --mount sh -euc '
 	mount --bind /tmp "$ROOT/tmp"
 	mount --bind /dev "$ROOT/dev"
