@@ -65,7 +65,6 @@ func Attach(plugin unsafe.Pointer, fallback string) *Output {
 	return o
 }
 
-
 // Property returns the option of that name, or an empty text if it is not set.
 // It reads through plugin, which is right only during the instance's Init.
 func Property(plugin unsafe.Pointer, name string) string {
