@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,10 +31,16 @@ const (
 type stsClient struct{ *sts.Client }
 
 // chainOptions says where the SDK's chain looks for credentials.
-func chainOptions(s Settings, roles *stsClient) ([]func(*config.LoadOptions) error, error) {
+func chainOptions(s Settings, roles *stsClient, hidden *secrets) ([]func(*config.LoadOptions) error, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore }),
-		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) { o.Client = roles }),
+		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
+			o.Client = roles
+			// The SDK calls this once more before there is a token.
+			if o.TokenRetriever != nil {
+				o.TokenRetriever = notedToken{o.TokenRetriever, hidden}
+			}
+		}),
 	}
 	if s.KeyID != "" {
 		options = append(options, config.WithCredentialsProvider(
@@ -41,14 +48,14 @@ func chainOptions(s Settings, roles *stsClient) ([]func(*config.LoadOptions) err
 	}
 	profile := s.Profile
 	if s.CredentialsPath != "" {
-		// The SDK passes over a file that is not there and goes on to other
-		// sources, so that records could go to somebody else's stream.
+		// The SDK ignores a missing file and continues with other sources, so that
+		// records could go to the stream of another account.
 		if _, err := os.Stat(s.CredentialsPath); err != nil {
-			return nil, fmt.Errorf("credentials_path: %w", err)
+			return nil, &SettingError{"CredentialsPath", err}
 		}
 		options = append(options, config.WithSharedCredentialsFiles([]string{s.CredentialsPath}))
-		// Only where a profile is named does the SDK put the file before keys
-		// in the environment; a path that was written down goes first.
+		// The SDK prefers the file to keys in the environment only if a profile is
+		// named. A path that is configured comes first.
 		if profile == "" {
 			profile = os.Getenv("AWS_PROFILE")
 		}
@@ -62,33 +69,30 @@ func chainOptions(s Settings, roles *stsClient) ([]func(*config.LoadOptions) err
 	return options, nil
 }
 
-// profileError names the option where the SDK names a profile alone. A profile
-// that is not there stops the start: files are read once, waiting would not help.
+// profileError names the setting if a profile is missing. A missing profile aborts
+// startup, because it is more likely misspelled than late.
 func profileError(s Settings, err error) error {
 	var missing config.SharedConfigProfileNotExistError
 	if !errors.As(err, &missing) {
 		return err
 	}
 	if s.CredentialsPath != "" {
-		return fmt.Errorf("profile: %q is not in the credentials_path %s", missing.Profile, s.CredentialsPath)
+		return &SettingError{"Profile", fmt.Errorf("%q is not in the file %s", missing.Profile, s.CredentialsPath)}
 	}
-	return fmt.Errorf("profile: %q is not in the shared configuration and credentials files", missing.Profile)
+	return &SettingError{"Profile", fmt.Errorf("%q is not in the shared configuration and credentials files", missing.Profile)}
 }
 
 // signer hands out the credentials that requests are signed with.
 type signer struct {
-	// caches are the SDK's: the chain's, and with a role the role's behind it.
-	// The last one signs.
-	caches []*aws.CredentialsCache
+	chain *chain
+	// role is what the chain's credentials assume; nil where they sign themselves.
+	role    *aws.CredentialsCache
+	secrets *secrets
 }
 
-func newSigner(cfg aws.Config, s Settings, roles *stsClient) *signer {
-	chain, ok := cfg.Credentials.(*aws.CredentialsCache)
-	if !ok {
-		chain = aws.NewCredentialsCache(cfg.Credentials)
-	}
+func newSigner(c *chain, s Settings, roles *stsClient, hidden *secrets) *signer {
 	if s.RoleARN == "" {
-		return &signer{caches: []*aws.CredentialsCache{chain}}
+		return &signer{chain: c, secrets: hidden}
 	}
 	role := stscreds.NewAssumeRoleProvider(roles, s.RoleARN, func(o *stscreds.AssumeRoleOptions) {
 		o.RoleSessionName = s.RoleSessionName
@@ -97,25 +101,50 @@ func newSigner(cfg aws.Config, s Settings, roles *stsClient) *signer {
 			o.ExternalID = &s.ExternalID
 		}
 	})
-	return &signer{caches: []*aws.CredentialsCache{chain, aws.NewCredentialsCache(assumedRole{role},
-		func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore })}}
+	return &signer{chain: c, secrets: hidden, role: aws.NewCredentialsCache(assumedRole{role},
+		func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore })}
 }
 
 // Retrieve implements aws.CredentialsProvider. It marks what goes wrong as a
-// *credentialsError, by which Judge tells STS from Kinesis.
+// *credentialsError, by which Classify distinguishes STS from Kinesis.
 func (s *signer) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	found, err := s.caches[len(s.caches)-1].Retrieve(ctx)
+	s.chain.look(ctx)
+	// Between the two, because what look loads is not what was rejected.
+	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+		a.generation.Store(s.chain.generation.Load())
+	}
+	found, err := s.retrieve(ctx)
 	if err != nil {
 		return aws.Credentials{}, &credentialsError{err}
 	}
+	s.secrets.note(found.SecretAccessKey, found.SessionToken)
 	return found, nil
 }
 
-// forget drops cached credentials, so that the next request fetches its own.
-func (s *signer) forget() {
-	for _, c := range s.caches {
-		c.Invalidate()
+func (s *signer) retrieve(ctx context.Context) (aws.Credentials, error) {
+	if s.role == nil {
+		return s.chain.Retrieve(ctx)
 	}
+	return s.role.Retrieve(ctx)
+}
+
+// renew drops the credentials that the attempt was signed with, or that STS
+// rejected for it, so that the next request gets others.
+func (s *signer) renew(ctx context.Context, a *attempt) {
+	if s.chain.renew(ctx, a.generation.Load()) && s.role != nil {
+		s.role.Invalidate()
+	}
+}
+
+// attempt is what is remembered of a request while it is under way. It travels
+// in the request's context.
+type attempt struct{ generation atomic.Uint64 }
+
+type attemptKey struct{}
+
+func newAttempt(ctx context.Context) (context.Context, *attempt) {
+	a := new(attempt)
+	return context.WithValue(ctx, attemptKey{}, a), a
 }
 
 type credentialsError struct{ err error }

@@ -1,21 +1,17 @@
 package kinesis
 
 import (
-	"errors"
-	"fmt"
 	"net/netip"
-	"regexp"
 	"strings"
 	"time"
 )
 
-// Settings is what one [OUTPUT] section says about AWS. Zero values mean "not
-// set". The field names are the option names that errors quote.
+// Settings are the settings of a Sender. Zero values mean "not set". The caller has
+// checked that each value is valid on its own and that KeyID and SecretKey are set
+// together.
 type Settings struct {
-	// Stream is a name or an ARN, where one stream takes every record. Empty
-	// where each PutRecord names its own. An ARN also decides the region.
-	Stream string
-	// Region may be empty: an ARN in Stream, AWS_REGION or the profile has it.
+	// Region is that of the streams. If it is empty, AWS_REGION or the profile
+	// provides it.
 	Region string
 
 	RoleARN, ExternalID, RoleSessionName string
@@ -23,10 +19,9 @@ type Settings struct {
 	Profile, CredentialsPath             string
 
 	// Endpoint and STSEndpoint are base URLs, http or https; empty is AWS's own.
-	// They and HTTPProxy have been checked to be URLs with a host.
 	Endpoint, STSEndpoint string
-	// HTTPProxy is the URL of a proxy for calls to AWS; empty leaves it to
-	// HTTPS_PROXY and NO_PROXY in the environment. Metadata services and this
+	// HTTPProxy is the URL of a proxy for calls to AWS. If it is empty, HTTPS_PROXY
+	// and NO_PROXY in the environment apply. Metadata services and this
 	// host are never reached through HTTPProxy.
 	HTTPProxy string
 
@@ -36,37 +31,28 @@ type Settings struct {
 	// ConnectTimeout covers a TCP connect, and after it a TLS handshake. 0 is
 	// DefaultConnectTimeout.
 	ConnectTimeout time.Duration
-	// AutoRetry repeats a request once, at once, after its connection broke.
+	// AutoRetry repeats a request once, immediately, after its connection failed.
 	AutoRetry bool
 
 	// WireFormat is how records are sent; empty is JSON.
 	WireFormat WireFormat
 
-	// Version stands in the user agent behind out_kinesis_agg/.
+	// Version follows out_kinesis_agg/ in the user agent.
 	Version string
 	// Debug, unless nil, gets a line for each request to Kinesis and STS and
-	// one for each answer, without bodies and without anything that
-	// authenticates. It is called from every goroutine that sends.
+	// one for each response, without bodies and without credentials. It is called from every goroutine that sends.
 	Debug func(format string, args ...any)
 }
 
-// The limits of Settings where it sets none.
+// The defaults of Settings.
 const (
 	DefaultRequestTimeout = 30 * time.Second
 	DefaultConnectTimeout = 5 * time.Second
 )
 
-// What a stream may be called: CreateStream and PutRecord in the Kinesis API
-// reference. An ARN with more behind the name is a consumer's, not a stream's.
-var (
-	streamName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
-	streamARN  = regexp.MustCompile(`^arn:aws[a-z-]*:kinesis:([a-z0-9-]+):\d{12}:stream/[a-zA-Z0-9_.-]{1,128}$`)
-	regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
-)
-
 func isARN(stream string) bool { return strings.HasPrefix(stream, "arn:") }
 
-// streamID is the stream, either as a name or as an ARN.
+// streamID returns the stream, either as a name or as an ARN.
 func streamID(stream string) (name, arn *string) {
 	if isARN(stream) {
 		return nil, &stream
@@ -74,52 +60,16 @@ func streamID(stream string) (name, arn *string) {
 	return &stream, nil
 }
 
-// Check refuses what no request could carry. The error joins one for each bad
-// setting, with its option's name; Open makes the same check.
-func (s Settings) Check() error {
-	errs := []error{s.checkStream()}
-	if s.Region != "" && !regionName.MatchString(s.Region) {
-		errs = append(errs, fmt.Errorf("region: %q is not the name of a region, such as eu-central-1", s.Region))
-	}
-	if (s.KeyID == "") != (s.SecretKey == "") {
-		errs = append(errs, errors.New("aws_key_id and aws_sec_key: set both or neither"))
-	}
-	if s.SessionToken != "" && s.KeyID == "" {
-		errs = append(errs, errors.New("aws_session_token: belongs to an aws_key_id and an aws_sec_key, which are not set"))
-	}
-	for i, err := range errs {
-		if err != nil {
-			errs[i] = fmt.Errorf("kinesis: option %w", err)
-		}
-	}
-	return errors.Join(errs...)
+// SettingError is an error about one field of Settings.
+type SettingError struct {
+	Field string // its name
+	Err   error
 }
 
-func (s Settings) checkStream() error {
-	if s.Stream == "" || streamName.MatchString(s.Stream) {
-		return nil
-	}
-	if !isARN(s.Stream) {
-		return fmt.Errorf("stream: %q is not a stream name: 1 to 128 letters, digits, '_', '-' and '.'", s.Stream)
-	}
-	if !streamARN.MatchString(s.Stream) {
-		return fmt.Errorf("stream: %q is not the ARN of a stream: arn:aws:kinesis:REGION:ACCOUNT:stream/NAME", s.Stream)
-	}
-	if in := s.arnRegion(); s.Region != "" && s.Region != in {
-		return fmt.Errorf("region: %q, but the ARN in stream is of %q", s.Region, in)
-	}
-	return nil
-}
+func (e *SettingError) Error() string { return "kinesis: " + e.Field + ": " + e.Err.Error() }
+func (e *SettingError) Unwrap() error { return e.Err }
 
-// arnRegion returns the region in the stream's ARN, "" where there is no ARN.
-func (s Settings) arnRegion() string {
-	if m := streamARN.FindStringSubmatch(s.Stream); m != nil {
-		return m[1]
-	}
-	return ""
-}
-
-// thisHost tells whether traffic to host, a name or an address without port,
+// thisHost reports whether traffic to host, a name or an address without port,
 // stays on this machine.
 func thisHost(host string) bool {
 	addr, err := netip.ParseAddr(host)

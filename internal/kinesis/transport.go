@@ -2,6 +2,7 @@ package kinesis
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -37,6 +38,8 @@ func credentialsClient(s Settings) *awshttp.BuildableClient {
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = s.ConnectTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.DisableKeepAlives = true
+			t.DisableCompression = true
+			t.MaxResponseHeaderBytes = maxResponseHeaderBytes
 			t.Proxy = proxy(s.HTTPProxy)
 			t.TLSHandshakeTimeout = s.ConnectTimeout
 			t.TLSClientConfig.MinVersion = tls.VersionTLS12
@@ -62,7 +65,7 @@ func pooled(t *http.Transport) *http.Transport {
 }
 
 // sendingClient wraps the pool for Kinesis and STS.
-func sendingClient(s Settings, pool *http.Transport) *http.Client {
+func sendingClient(s Settings, pool *http.Transport, hidden *secrets) *http.Client {
 	client := &http.Client{
 		Transport: plainBodies{pool},
 		// PutRecord's context ends its own request just as soon, but the SDK's
@@ -72,7 +75,7 @@ func sendingClient(s Settings, pool *http.Transport) *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if s.Debug != nil {
-		client.Transport = &debugLog{next: client.Transport, logf: s.Debug}
+		client.Transport = &debugLog{next: client.Transport, secrets: hidden, write: s.Debug}
 	}
 	return client
 }
@@ -121,8 +124,18 @@ func (p plainBodies) RoundTrip(r *http.Request) (*http.Response, error) {
 // debugLog logs requests and answers. The SDK's own log is not used: without
 // bodies it still shows the session token.
 type debugLog struct {
-	next http.RoundTripper
-	logf func(format string, args ...any)
+	next    http.RoundTripper
+	secrets *secrets
+	write   func(format string, args ...any)
+}
+
+// logf leaves out lines in which an endpoint or a proxy repeats a credential.
+func (d *debugLog) logf(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	if d.secrets.in(line) {
+		line = "a line of the debug log contains a credential and is not shown"
+	}
+	d.write("%s", line)
 }
 
 // loggedHeaders are shown, in this order. A list of what to show cannot leak

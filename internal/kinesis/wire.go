@@ -180,9 +180,12 @@ func (w wire) DeserializeResponse(ctx context.Context, schema *smithy.OperationS
 	if resp.Header.Get("Content-Type") != mediaCBOR {
 		return w.ClientProtocol.DeserializeResponse(ctx, schema, types, resp, out)
 	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return &smithy.DeserializationError{Err: err}
+	}
+	if len(answer) > maxCBORBytes {
+		return &smithy.DeserializationError{Err: errResponseTooLarge}
 	}
 	v, err := cbor.Decode(answer)
 	if err != nil {
@@ -203,8 +206,10 @@ func (w wire) DeserializeResponse(ctx context.Context, schema *smithy.OperationS
 	return nil
 }
 
-// maxAnswerBytes is far more than any answer to a PutRecord has.
-const maxAnswerBytes = 1 << 20
+// maxCBORBytes bounds the responses to a PutRecord in CBOR. Decoding a list of
+// empty maps allocates 130 times its size, and no response of Kinesis has more
+// than a few hundred bytes.
+const maxCBORBytes = 64 << 10
 
 // cborString returns the member under the first of the names that is a string.
 func cborString(members cbor.Map, names ...string) string {

@@ -117,6 +117,8 @@ func TestParse_InvalidValues(t *testing.T) {
 		{"sts_endpoint", "https://sts?x=1", []string{"option sts_endpoint"}},
 		{"http_proxy", "http://[::1", []string{"option http_proxy", "not a URL"}},
 		{"stream_name", "my logs", []string{`option stream_name: "my logs" is not a stream name`, "set a stream name or ARN"}},
+		{"stream_name", strings.Repeat("x", 129), []string{"is not a stream name"}},
+		{"stream_name", "arn:aws:sqs:eu-west-1:123456789012:logs", []string{"is not the ARN of a stream"}},
 		{"stream_name", "arn:aws:kinesis:eu-west-1:1:stream/a", []string{"is not the ARN of a stream"}},
 		{"stream_name", "arn:aws:kinesis:eu-west-1:123456789012:stream/a/consumer/b", []string{"is not the ARN of a stream"}},
 		{"stream_name", "arn:aws:kinesis:eu-central-1:123456789012:stream/$TAG", []string{"is an ARN with $TAG"}},

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunk"
 	"out_kinesis_agg/test/endpoint"
@@ -15,15 +14,15 @@ import (
 // streamSender notes the stream of each PutRecord and the records in it.
 type streamSender map[string][]string
 
-func (s streamSender) PutRecord(_ context.Context, stream, _ string, data []byte) (kinesis.Receipt, error) {
+func (s streamSender) PutRecord(_ context.Context, stream, _ string, data []byte) (string, error) {
 	a, err := kpl.Open(data)
 	if err != nil {
-		return kinesis.Receipt{}, err
+		return "", err
 	}
 	for _, r := range a.All() {
 		s[stream] = append(s[stream], string(r.Data))
 	}
-	return kinesis.Receipt{SequenceNumber: "1"}, nil
+	return "shardId-000000000000", nil
 }
 
 func (s streamSender) Close() {}

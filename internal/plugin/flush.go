@@ -65,14 +65,14 @@ func (f *flush) deliver() Outcome {
 		if part.Aggregate != nil {
 			f.logSplit()
 			began := f.in.now()
-			v, err := f.put(key, part)
+			c, err := f.put(key, part)
 			recordBytes := len(key) + len(part.Aggregate)
 			switch {
 			case err == nil:
 				f.acceptedPart(recordBytes, f.in.now().Sub(began))
-			case !tooLarge(v, recordBytes):
-				f.shrink(v, part.LogRecords, recordBytes)
-				f.logFailure(v, err)
+			case !needsSplit(c, recordBytes):
+				f.shrink(c, part.LogRecords, recordBytes)
+				f.logFailure(c, err)
 				return Retry
 			case f.drops():
 				return f.giveUp(fmt.Sprintf("is refused by the stream (%v)", err))
@@ -117,32 +117,32 @@ func (f *flush) limit() aggregator.Limit {
 	return aggregator.Limit{RecordMax: recordMax, SingleRecordMax: f.in.config.MaxRecordBytes}
 }
 
-// tooLarge reports whether the stream only accepts smaller records. A refusal for
+// needsSplit reports whether the stream only accepts smaller records. A refusal for
 // the size of a record that every stream accepts means something else.
-func tooLarge(v kinesis.Verdict, recordBytes int) bool {
-	return recordBytes > kpl.DefaultMaxRecordBytes && v.Outcome == kinesis.TooLarge
+func needsSplit(c kinesis.Classification, recordBytes int) bool {
+	return recordBytes > kpl.DefaultMaxRecordBytes && c.Action == kinesis.Split
 }
 
-// put sends one part. The verdict is that on the error, if there is one.
-func (f *flush) put(key string, part aggregator.Result) (kinesis.Verdict, error) {
+// put sends one part. The classification is that of the error, if there is one.
+func (f *flush) put(key string, part aggregator.Result) (kinesis.Classification, error) {
 	began := time.Now()
-	receipt, err := f.in.sender.PutRecord(f.ctx, f.stream, key, part.Aggregate)
+	shardID, err := f.in.sender.PutRecord(f.ctx, f.stream, key, part.Aggregate)
 	took := time.Since(began)
 	f.in.metrics.seconds.Observe(took.Seconds())
 	if err != nil {
-		v := kinesis.Judge(err)
-		f.in.metrics.failures.With(v.Cause).Add(1)
-		return v, err
+		c := kinesis.Classify(err)
+		f.in.metrics.failures.With(c.Cause).Add(1)
+		return c, err
 	}
 	f.in.metrics.accepted(part, part.Next-f.at.offset)
 	f.in.firstDelivery.Do(func() {
 		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, log records: %d, user records: %d, bytes: %d, time: %d ms",
-			f.stream, receipt.ShardID, part.LogRecords, part.UserRecords, len(part.Aggregate), took.Milliseconds()))
+			f.stream, shardID, part.LogRecords, part.UserRecords, len(part.Aggregate), took.Milliseconds()))
 	})
 	for _, line := range f.in.failures.succeeded(f.stream, kinesis.Causes()) {
 		f.in.log(engine.Info, line)
 	}
-	return kinesis.Verdict{}, nil
+	return kinesis.Classification{}, nil
 }
 
 // acceptedPart measures how fast the chunk goes, and lifts the bound of a chunk
@@ -158,17 +158,19 @@ func (f *flush) acceptedPart(recordBytes int, took time.Duration) {
 	}
 }
 
-// timeRunsOut reports whether the next part of a chunk that exceeded the time
-// limit before would probably do so again. Kinesis may accept a record whose
-// response comes too late, and then the retry repeats it, so that it is better
+// timeRunsOut reports whether the next part would exceed the time limit: because
+// the limit is over, as after a stop of the process, or because the chunk exceeded it
+// before and the next part would probably do so again. Kinesis may accept a record
+// whose response comes too late, and then the retry repeats it, so that the part is
 // left to a flush with more time.
 func (f *flush) timeRunsOut() bool {
-	if f.at.maxPartBytes == 0 || f.accepted == 0 {
+	left := f.deadline.Sub(f.in.now())
+	if f.accepted == 0 || left > 0 && f.at.maxPartBytes == 0 {
 		return false
 	}
-	// msgpack is about as large as the JSON it becomes.
+	// JSON is about as large as msgpack.
 	next := min(f.at.maxPartBytes, len(f.chunk)-f.at.offset)
-	if float64(next) <= f.bytesPerTime*float64(f.deadline.Sub(f.in.now())) {
+	if left > 0 && float64(next) <= f.bytesPerTime*float64(left) {
 		return false
 	}
 	f.logRetry(engine.Warn, kinesis.CauseTimeout, fmt.Sprintf("request_timeout of %s is too short for all of it: %d bytes are delivered, the rest follows with the retry",
@@ -178,8 +180,8 @@ func (f *flush) timeRunsOut() bool {
 
 // shrink makes the parts of the chunk smaller if this one exceeded the time limit
 // and had all of it. With oversize_chunk drop, a chunk is one record or none.
-func (f *flush) shrink(v kinesis.Verdict, records, recordBytes int) {
-	if v.Cause == kinesis.CauseTimeout && f.accepted == 0 && records > 1 && !f.drops() {
+func (f *flush) shrink(c kinesis.Classification, records, recordBytes int) {
+	if c.Cause == kinesis.CauseTimeout && f.accepted == 0 && records > 1 && !f.drops() {
 		f.at.maxPartBytes = max(recordBytes/2, minPartBytes)
 	}
 }
@@ -216,20 +218,12 @@ func (f *flush) logSplit() {
 }
 
 // logFailure logs why the chunk has to be retried, unless the log has it already.
-func (f *flush) logFailure(v kinesis.Verdict, err error) {
+func (f *flush) logFailure(c kinesis.Classification, err error) {
 	level := engine.Warn
-	if v.Outcome != kinesis.Retry {
+	if c.Action != kinesis.Retry {
 		level = engine.Error
 	}
-	f.logRetry(level, v.Cause, failureText(v, err))
-}
-
-// failureText is an error with the advice for it.
-func failureText(v kinesis.Verdict, err error) string {
-	if v.Advice == "" {
-		return err.Error()
-	}
-	return err.Error() + ": " + v.Advice
+	f.logRetry(level, c.Cause, failureText(err))
 }
 
 func (f *flush) logRetry(level engine.Level, cause, text string) {

@@ -37,7 +37,7 @@ type Log func(level engine.Level, line string)
 
 // sender is the part of kinesis.Sender that an instance uses.
 type sender interface {
-	PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (kinesis.Receipt, error)
+	PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (shardID string, err error)
 	Close()
 }
 
@@ -84,7 +84,7 @@ func Start(get func(name string) string, log Log, meter engine.Meter) (*Instance
 	}
 	k, err := kinesis.Open(context.Background(), s)
 	if err != nil {
-		return nil, err
+		return nil, optionError(err)
 	}
 	for _, base := range k.PlaintextRemote() {
 		warnings = append(warnings, fmt.Sprintf("records and credentials are sent to %s without encryption: use https:// unless you trust the network", base))

@@ -11,7 +11,6 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
-	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunk"
@@ -23,11 +22,11 @@ type fakeSender struct {
 	closed bool
 }
 
-func (f *fakeSender) PutRecord(_ context.Context, stream, key string, data []byte) (kinesis.Receipt, error) {
+func (f *fakeSender) PutRecord(_ context.Context, stream, key string, data []byte) (string, error) {
 	if stream != "logs" {
-		return kinesis.Receipt{}, fmt.Errorf("stream %q", stream)
+		return "", fmt.Errorf("stream %q", stream)
 	}
-	return kinesis.Receipt{ShardID: "shardId-000000000000", SequenceNumber: "1"}, f.put(key, data)
+	return "shardId-000000000000", f.put(key, data)
 }
 
 func (f *fakeSender) Close() { f.closed = true }
@@ -358,20 +357,20 @@ type syncSink struct {
 	got map[string]int
 }
 
-func (s *syncSink) PutRecord(_ context.Context, _, _ string, data []byte) (kinesis.Receipt, error) {
+func (s *syncSink) PutRecord(_ context.Context, _, _ string, data []byte) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.n++; s.n%3 == 0 {
-		return kinesis.Receipt{}, errors.New("throttled")
+		return "", errors.New("throttled")
 	}
 	a, err := kpl.Open(data)
 	if err != nil {
-		return kinesis.Receipt{}, err
+		return "", err
 	}
 	for _, r := range a.All() {
 		s.got[string(r.Data)]++
 	}
-	return kinesis.Receipt{SequenceNumber: "1"}, nil
+	return "shardId-000000000000", nil
 }
 
 func (*syncSink) Close() {}
@@ -422,8 +421,8 @@ func TestInstance_NoFalseAllClear(t *testing.T) {
 // streamFunc is a Kinesis whose streams respond with the function's error.
 type streamFunc func(stream string) error
 
-func (f streamFunc) PutRecord(_ context.Context, stream, _ string, _ []byte) (kinesis.Receipt, error) {
-	return kinesis.Receipt{SequenceNumber: "1"}, f(stream)
+func (f streamFunc) PutRecord(_ context.Context, stream, _ string, _ []byte) (string, error) {
+	return "shardId-000000000000", f(stream)
 }
 
 func (streamFunc) Close() {}

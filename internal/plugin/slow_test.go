@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunk"
 )
@@ -26,13 +25,13 @@ type slowKinesis struct {
 	stored   []int
 }
 
-func (k *slowKinesis) PutRecord(_ context.Context, _, key string, data []byte) (kinesis.Receipt, error) {
+func (k *slowKinesis) PutRecord(_ context.Context, _, key string, data []byte) (string, error) {
 	size := len(key) + len(data)
 	k.sizes = append(k.sizes, size)
 	k.now = k.now.Add(time.Duration(size) * time.Second / time.Duration(k.bytesPerSecond))
 	if k.now.After(k.deadline) {
 		k.now = k.deadline
-		return kinesis.Receipt{}, context.DeadlineExceeded
+		return "", context.DeadlineExceeded
 	}
 	k.stored = append(k.stored, size)
 	a, err := kpl.Open(data)
@@ -42,7 +41,7 @@ func (k *slowKinesis) PutRecord(_ context.Context, _, key string, data []byte) (
 	for _, r := range a.All() {
 		k.records = append(k.records, string(r.Data))
 	}
-	return kinesis.Receipt{SequenceNumber: "1"}, nil
+	return "shardId-000000000000", nil
 }
 
 func (*slowKinesis) Close() {}

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"unicode"
+
+	"out_kinesis_agg/internal/kinesis"
 )
 
 // root is the folder of the module.
@@ -347,6 +349,25 @@ func TestQuotedLogLines_Exist(t *testing.T) {
 
 // TestMetrics_Documented: metrics.md lists each metric that the plugin creates,
 // and no other.
+// TestCauses_Documented compares the causes of failed requests with their table.
+func TestCauses_Documented(t *testing.T) {
+	_, table, found := strings.Cut(documents(t)["docs/troubleshooting.md"], "## Causes of failed requests\n")
+	if !found {
+		t.Fatal("the section about causes is missing")
+	}
+	table, _, _ = strings.Cut(table, "\n## ")
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(table, -1) {
+		documented = append(documented, m[1])
+	}
+	causes := kinesis.Causes()
+	slices.Sort(causes)
+	slices.Sort(documented)
+	if !slices.Equal(documented, causes) {
+		t.Errorf("documented: %q, causes: %q", documented, causes)
+	}
+}
+
 func TestMetrics_Documented(t *testing.T) {
 	source, err := fs.ReadFile(root, "internal/plugin/metrics.go")
 	if err != nil {

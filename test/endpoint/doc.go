@@ -50,10 +50,15 @@
 //	AnswerHeld   accepted, and no answer until the client hangs up
 //	Hold         held until a channel closes, then OK; not accepted if the
 //	             client hangs up first
+//	Body         not accepted, a response that the test writes itself
 //
 // Options.Role is the script for STS in the same way, and sets when the
-// credentials end. There, what is neither Error, Status, Hold nor OK resets the
-// connection.
+// credentials end. There, what is neither Error, Status, Hold, Body nor OK resets the
+// connection. Body works there as well.
+//
+// # Proxy
+//
+// StartProxy runs an HTTP proxy for CONNECT that closes connections on demand.
 //
 // # TLS
 //

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 )
@@ -12,6 +13,8 @@ type Fault struct {
 	status        int
 	code, message string
 	until         <-chan struct{}
+	header        map[string]string
+	body          func(io.Writer)
 }
 
 type kind int
@@ -27,6 +30,7 @@ const (
 	kindNoNumber
 	kindAnswerHeld
 	kindHold
+	kindBody
 )
 
 // The faults without parameters; see the package's documentation.
@@ -51,6 +55,36 @@ func Status(status int) Fault { return Fault{kind: kindStatus, status: status} }
 // Hold lets a request wait until the channel closes and then answers it. nil
 // waits for the client to give up, or for Close.
 func Hold(until <-chan struct{}) Fault { return Fault{kind: kindHold, until: until} }
+
+// Body answers with a status, headers and a body that the test writes. Each
+// write is sent at once. write returns early if the client hangs up, because
+// its writes then fail.
+func Body(status int, header map[string]string, write func(io.Writer)) Fault {
+	return Fault{kind: kindBody, status: status, header: header, body: write}
+}
+
+// answerBody sends what Body describes.
+func answerBody(w http.ResponseWriter, f Fault) {
+	for name, value := range f.header {
+		w.Header().Set(name, value)
+	}
+	w.WriteHeader(f.status)
+	f.body(flushed{w, http.NewResponseController(w)})
+}
+
+// flushed sends each write at once.
+type flushed struct {
+	io.Writer
+	control *http.ResponseController
+}
+
+func (f flushed) Write(p []byte) (int, error) {
+	n, err := f.Writer.Write(p)
+	if err == nil {
+		err = f.control.Flush()
+	}
+	return n, err
+}
 
 // reset ends the request's connection with a TCP RST.
 func reset(w http.ResponseWriter) {

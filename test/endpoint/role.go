@@ -59,6 +59,9 @@ func (s *Server) assumeRole(w http.ResponseWriter, r *http.Request) {
 	case kindStatus:
 		refuse(w, answer.Fault)
 		return
+	case kindBody:
+		answerBody(w, answer.Fault)
+		return
 	case kindHold:
 		if !s.hold(r, answer.Fault.until) {
 			panic(http.ErrAbortHandler)

@@ -227,6 +227,9 @@ func (s *Server) putRecord(w http.ResponseWriter, r *http.Request) {
 	case kindError, kindStatus:
 		refuse(w, fault)
 		return
+	case kindBody:
+		answerBody(w, fault)
+		return
 	case kindHold:
 		if !s.hold(r, fault.until) {
 			panic(http.ErrAbortHandler)

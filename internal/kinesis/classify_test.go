@@ -39,14 +39,14 @@ func noCredentials(inner error) error {
 		Err: fmt.Errorf("get identity: get credentials: %w", &credentialsError{inner})}
 }
 
-func TestJudge(t *testing.T) {
+func TestClassify_Causes(t *testing.T) {
 	broken := &smithy.DeserializationError{Err: io.ErrUnexpectedEOF}
 	refusedByTCP := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	message := "no"
 	for name, test := range map[string]struct {
-		err     error
-		outcome Outcome
-		cause   string
+		err    error
+		action Action
+		cause  string
 	}{
 		"throughput":          {code("ProvisionedThroughputExceededException"), Retry, CauseThrottled},
 		"throughput, modeled": {fromAWS(400, &types.ProvisionedThroughputExceededException{Message: &message}), Retry, CauseThrottled},
@@ -68,28 +68,28 @@ func TestJudge(t *testing.T) {
 		"metadata service silent":   {noCredentials(onTheWay(context.DeadlineExceeded)), Retry, CauseNoCredentials},
 		"metadata service not ours": {noCredentials(fromAWS(404, errors.New("not found"))), Retry, CauseNoCredentials},
 		"STS busy":                  {noCredentials(code("Throttling")), Retry, CauseThrottled},
-		"role denied":               {noCredentials(code("AccessDenied")), RetryMend, CauseAssumeRole},
-		"web identity not accepted": {noCredentials(code("InvalidIdentityToken")), RetryMend, CauseAssumeRole},
-		"STS does not know the key": {noCredentials(code("InvalidClientTokenId")), RetryMend, CauseBadKey},
+		"role denied":               {noCredentials(code("AccessDenied")), RetryAfterFix, CauseAssumeRole},
+		"web identity not accepted": {noCredentials(code("InvalidIdentityToken")), RetryAfterFix, CauseAssumeRole},
+		"STS does not know the key": {noCredentials(code("InvalidClientTokenId")), RetryAfterFix, CauseBadKey},
 
-		"no stream":               {fromAWS(400, &types.ResourceNotFoundException{Message: &message}), RetryMend, CauseStreamNotFound},
-		"no stream, generic":      {code("ResourceNotFoundException"), RetryMend, CauseStreamNotFound},
-		"access denied":           {fromAWS(400, &types.AccessDeniedException{Message: &message}), RetryMend, CauseAccessDenied},
-		"access denied to KMS":    {coded("AccessDeniedException", "User: x is not authorized to perform: kms:GenerateDataKey on resource: y"), RetryMend, CauseKMS},
-		"KMS denied":              {fromAWS(400, &types.KMSAccessDeniedException{Message: &message}), RetryMend, CauseKMS},
-		"KMS disabled":            {code("KMSDisabledException"), RetryMend, CauseKMS},
-		"KMS state":               {code("KMSInvalidStateException"), RetryMend, CauseKMS},
-		"KMS not found":           {code("KMSNotFoundException"), RetryMend, CauseKMS},
-		"KMS opt-in":              {code("KMSOptInRequired"), RetryMend, CauseKMS},
-		"unrecognised client":     {code("UnrecognizedClientException"), RetryMend, CauseBadKey},
-		"no token":                {code("MissingAuthenticationTokenException"), RetryMend, CauseBadKey},
-		"incomplete signature":    {code("IncompleteSignatureException"), RetryMend, CauseBadKey},
-		"invalid signature":       {coded("InvalidSignatureException", "The request signature we calculated does not match"), RetryMend, CauseBadKey},
-		"signature mismatch":      {code("SignatureDoesNotMatch"), RetryMend, CauseBadKey},
-		"signature expired":       {coded("InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20210101T000000Z"), RetryMend, CauseClockSkew},
-		"signature of the future": {coded("SignatureDoesNotMatch", "Signature not yet current: 20210101T000000Z is still later than"), RetryMend, CauseClockSkew},
-		"time skewed":             {code("RequestTimeTooSkewed"), RetryMend, CauseClockSkew},
-		"request expired":         {code("RequestExpired"), RetryMend, CauseClockSkew},
+		"no stream":               {fromAWS(400, &types.ResourceNotFoundException{Message: &message}), RetryAfterFix, CauseStreamNotFound},
+		"no stream, generic":      {code("ResourceNotFoundException"), RetryAfterFix, CauseStreamNotFound},
+		"access denied":           {fromAWS(400, &types.AccessDeniedException{Message: &message}), RetryAfterFix, CauseAccessDenied},
+		"access denied to KMS":    {coded("AccessDeniedException", "User: x is not authorized to perform: kms:GenerateDataKey on resource: y"), RetryAfterFix, CauseKMS},
+		"KMS denied":              {fromAWS(400, &types.KMSAccessDeniedException{Message: &message}), RetryAfterFix, CauseKMS},
+		"KMS disabled":            {code("KMSDisabledException"), RetryAfterFix, CauseKMS},
+		"KMS state":               {code("KMSInvalidStateException"), RetryAfterFix, CauseKMS},
+		"KMS not found":           {code("KMSNotFoundException"), RetryAfterFix, CauseKMS},
+		"KMS opt-in":              {code("KMSOptInRequired"), RetryAfterFix, CauseKMS},
+		"unrecognised client":     {code("UnrecognizedClientException"), RetryAfterFix, CauseBadKey},
+		"no token":                {code("MissingAuthenticationTokenException"), RetryAfterFix, CauseBadKey},
+		"incomplete signature":    {code("IncompleteSignatureException"), RetryAfterFix, CauseBadSignature},
+		"invalid signature":       {coded("InvalidSignatureException", "The request signature we calculated does not match"), RetryAfterFix, CauseBadSignature},
+		"signature mismatch":      {code("SignatureDoesNotMatch"), RetryAfterFix, CauseBadSignature},
+		"signature expired":       {coded("InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20210101T000000Z"), RetryAfterFix, CauseClockSkew},
+		"signature of the future": {coded("SignatureDoesNotMatch", "Signature not yet current: 20210101T000000Z is still later than"), RetryAfterFix, CauseClockSkew},
+		"time skewed":             {code("RequestTimeTooSkewed"), RetryAfterFix, CauseClockSkew},
+		"request expired":         {code("RequestExpired"), RetryAfterFix, CauseClockSkew},
 
 		"validation":             {code("ValidationException"), RetryRefused, CauseRefused},
 		"argument":               {fromAWS(400, &types.InvalidArgumentException{Message: &message}), RetryRefused, CauseRefused},
@@ -115,17 +115,14 @@ func TestJudge(t *testing.T) {
 		"deadline inside the answer": {fromAWS(200, &smithy.DeserializationError{Err: context.DeadlineExceeded}), Retry, CauseTimeout},
 		"caller gave up":             {fromAWS(0, &smithy.CanceledError{Err: context.Canceled}), Retry, CauseCanceled},
 
-		"answer cut off":     {fromAWS(200, broken), Retry, CauseBadAnswer},
-		"no sequence number": {errNoSequenceNumber, Retry, CauseBadAnswer},
+		"answer cut off":     {fromAWS(200, broken), Retry, CauseBadResponse},
+		"no sequence number": {errNoSequenceNumber, Retry, CauseBadResponse},
 		"something new":      {errors.New("something new"), Retry, CauseUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Judge(&requestError{what: "put record to s in r", err: test.err})
-			if got.Outcome != test.outcome || got.Cause != test.cause {
-				t.Errorf("got %+v, want outcome %d, cause %s", got, test.outcome, test.cause)
-			}
-			if got.Outcome != Retry && got.Advice == "" {
-				t.Error("no advice")
+			got := Classify(&requestError{what: "put record to s in r", err: test.err})
+			if got.Action != test.action || got.Cause != test.cause {
+				t.Errorf("got %+v, want action %d, cause %s", got, test.action, test.cause)
 			}
 			if !slices.Contains(Causes(), got.Cause) {
 				t.Errorf("%s is not in Causes", got.Cause)
@@ -135,7 +132,7 @@ func TestJudge(t *testing.T) {
 }
 
 // The texts are Kinesis's where that is noted, else those of look-alikes.
-func TestJudgeTellsTooLargeFromOtherRefusals(t *testing.T) {
+func TestClassify_TooLarge(t *testing.T) {
 	for _, test := range []struct {
 		code, message string
 		tooLarge      bool
@@ -159,8 +156,8 @@ func TestJudgeTellsTooLargeFromOtherRefusals(t *testing.T) {
 		{"InvalidArgumentException", "ExplicitHashKey is not valid", false},
 		{"ResourceNotFoundException", "Record data size 2 exceeds the stream's max record size of 1 bytes", false},
 	} {
-		got := Judge(coded(test.code, test.message))
-		if (got.Outcome == TooLarge) != test.tooLarge {
+		got := Classify(coded(test.code, test.message))
+		if (got.Action == Split) != test.tooLarge {
 			t.Errorf("%s: %s: got %+v", test.code, test.message, got)
 		}
 	}

@@ -1,0 +1,208 @@
+package kinesis
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/endpoint"
+)
+
+// throughProxy opens a sender for a TLS endpoint that only the proxy leads to.
+func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) endpoint.Tunnel) (*Sender, *endpoint.Server, *endpoint.Proxy) {
+	t.Helper()
+	server := start(t, endpoint.Options{TLS: true, RecordLimitBytes: endpoint.MaxRecordLimitBytes})
+	proxy := endpoint.StartProxy(strings.TrimPrefix(server.URL(), "https://"), tunnel)
+	t.Cleanup(proxy.Close)
+	t.Setenv("AWS_CA_BUNDLE", write(t, "ca.pem", string(server.CAPEM())))
+	s := settings(server)
+	s.Endpoint, s.STSEndpoint = "https://example.com", "https://example.com"
+	s.HTTPProxy = "http://" + proxy.Addr()
+	s.RequestTimeout = limit
+	return open(t, s), server, proxy
+}
+
+// first is a script that spoils the first tunnel only.
+func first(t endpoint.Tunnel) func(int) endpoint.Tunnel {
+	return func(n int) endpoint.Tunnel {
+		if n == 1 {
+			return t
+		}
+		return endpoint.Tunnel{}
+	}
+}
+
+func TestProxy_Faults(t *testing.T) {
+	isolate(t)
+	const limit = 2 * time.Second
+	for name, test := range map[string]struct {
+		tunnel   endpoint.Tunnel
+		causes   []string
+		accepted int // at most, of the record that fails
+	}{
+		"closes at CONNECT":       {endpoint.Tunnel{CloseAtConnect: true}, []string{CauseConnection, CauseUnreachable}, 0},
+		"refuses CONNECT":         {endpoint.Tunnel{Refuse: "503 Service Unavailable"}, []string{CauseConnection, CauseUnreachable}, 0},
+		"closes in the handshake": {endpoint.Tunnel{UpBytes: 100}, []string{CauseConnection, CauseTLS}, 0},
+		"closes in the body":      {endpoint.Tunnel{UpBytes: 1 << 20}, []string{CauseConnection}, 0},
+		"closes in the response":  {endpoint.Tunnel{DownBytes: 2000}, []string{CauseConnection, CauseBadResponse}, 1},
+		"slow from the start":     {endpoint.Tunnel{DownPause: 20 * time.Millisecond}, []string{CauseTimeout, CauseTLS, CauseConnection, CauseUnreachable}, 0},
+		"slow in the response":    {endpoint.Tunnel{DownPause: 100 * time.Millisecond, DownFastBytes: 1900}, []string{CauseTimeout}, 1},
+		"endless headers of CONNECT": {endpoint.Tunnel{ConnectHeader: func(w io.Writer) {
+			for err := error(nil); err == nil; {
+				_, err = io.WriteString(w, "X-Filler: "+strings.Repeat("x", 8<<10)+"\r\n")
+			}
+		}}, []string{CauseConnection, CauseUnreachable, CauseTimeout, CauseBadResponse}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sender, server, _ := throughProxy(t, limit, first(test.tunnel))
+			data := make([]byte, 4<<20)
+			var err error
+			began := time.Now()
+			n := allocated(func() { _, err = sender.PutRecord(context.Background(), "logs", "key", data) })
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if took := time.Since(began); took > limit+time.Second {
+				t.Errorf("took %s", took)
+			}
+			if n > allowedBytes {
+				t.Errorf("%d bytes allocated", n)
+			}
+			c := Classify(err)
+			if c.Action != Retry || !slices.Contains(test.causes, c.Cause) {
+				t.Errorf("%v: got %+v", err, c)
+			}
+			if n := server.Counts().Accepted; n > test.accepted {
+				t.Errorf("%d accepted", n)
+			}
+			// The next request gets a tunnel of its own.
+			if _, err := sender.PutRecord(context.Background(), "logs", "key", data); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestProxy_ConnectClosedIsRepeatedOnce(t *testing.T) {
+	isolate(t)
+	sender, server, proxy := throughProxy(t, patience, first(endpoint.Tunnel{UpBytes: 1 << 20}))
+	sender.autoRetry = true
+	if _, err := sender.PutRecord(context.Background(), "logs", "key", bytes.Repeat([]byte("x"), 4<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(proxy.Hosts()); n != 2 {
+		t.Errorf("%d tunnels", n)
+	}
+	if n := server.Counts().Accepted; n != 1 {
+		t.Errorf("%d accepted", n)
+	}
+}
+
+// address is a name server for one host: what it says can be changed.
+func address(s *Sender, server *endpoint.Server) *atomic.Value {
+	var current atomic.Value
+	point := func(to *endpoint.Server) { current.Store(strings.TrimPrefix(to.URL(), "http://")) }
+	point(server)
+	var d net.Dialer
+	s.pool.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, network, current.Load().(string))
+	}
+	return &current
+}
+
+func TestAddress_ChangesAndTheOldHangs(t *testing.T) {
+	isolate(t)
+	const workers = 8
+	var hang atomic.Bool
+	var together sync.WaitGroup
+	together.Add(workers)
+	old := start(t, endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+		if n <= workers { // so that each worker has a connection
+			together.Done()
+			together.Wait()
+		}
+		if hang.Load() {
+			return endpoint.Hold(nil)
+		}
+		return endpoint.OK
+	}})
+	next := start(t, endpoint.Options{})
+	s := settings(old)
+	s.Endpoint = "http://kinesis.test"
+	s.RequestTimeout = 300 * time.Millisecond
+	sender := open(t, s)
+	current := address(sender, old)
+	var done sync.WaitGroup
+	for range workers {
+		done.Go(func() { _, _ = sender.PutRecord(context.Background(), "logs", "key", []byte("data")) })
+	}
+	done.Wait()
+	hang.Store(true)
+	current.Store(strings.TrimPrefix(next.URL(), "http://"))
+	// The first request finds out. The other kept connections lead to the dead
+	// address too and must not cost a time limit each.
+	if c, err := putFails(t, sender); c.Cause != CauseTimeout {
+		t.Errorf("%v: got %+v", err, c)
+	}
+	for range workers {
+		put(t, sender)
+	}
+	if n := next.Counts().Accepted; n != workers {
+		t.Errorf("%d accepted at the new address", n)
+	}
+}
+
+func TestAddress_ChangesAndTheOldIsGone(t *testing.T) {
+	isolate(t)
+	old := endpoint.Start(endpoint.Options{})
+	next := start(t, endpoint.Options{})
+	s := settings(next)
+	s.Endpoint, s.AutoRetry = "http://kinesis.test", true
+	sender := open(t, s)
+	current := address(sender, old)
+	put(t, sender)
+	old.Close()
+	if c, err := putFails(t, sender); c.Cause != CauseUnreachable {
+		t.Errorf("%v: got %+v", err, c)
+	}
+	current.Store(strings.TrimPrefix(next.URL(), "http://"))
+	put(t, sender)
+}
+
+// The host of a request must not depend on where its credentials come from, or
+// an allow-list that works with keys would not work with a role.
+func TestAddress_SameHostForKeysAndRoles(t *testing.T) {
+	isolate(t)
+	for name, test := range map[string]struct {
+		stream, mode, want string
+		role               bool
+	}{
+		"keys":                          {stream: "logs", want: "kinesis.eu-west-1.amazonaws.com:443"},
+		"role":                          {stream: "logs", role: true, want: "kinesis.eu-west-1.amazonaws.com:443"},
+		"role, account endpoint wanted": {stream: "logs", role: true, mode: "preferred", want: "123456789012.data-kinesis.eu-west-1.amazonaws.com:443"},
+		"ARN":                           {stream: arn, want: "123456789012.data-kinesis.eu-west-1.amazonaws.com:443"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("AWS_ACCOUNT_ID_ENDPOINT_MODE", test.mode)
+			server := start(t, endpoint.Options{})
+			proxy := endpoint.StartProxy("", func(int) endpoint.Tunnel { return endpoint.Tunnel{CloseAtConnect: true} })
+			t.Cleanup(proxy.Close)
+			s := settings(server)
+			s.Region, s.Endpoint, s.HTTPProxy = "eu-west-1", "", "http://"+proxy.Addr()
+			if test.role {
+				s.RoleARN = "arn:aws:iam::123456789012:role/writer"
+			}
+			_, _ = open(t, s).PutRecord(context.Background(), test.stream, "key", []byte("data"))
+			if got := strings.Join(proxy.Hosts(), " "); got != test.want {
+				t.Errorf("asked for %s, want %s", got, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,489 @@
+package kinesis
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"out_kinesis_agg/test/endpoint"
+)
+
+// keysFile is a shared credentials file with one key in every profile.
+func keysFile(key string) string {
+	profile := "aws_access_key_id = " + key + "\naws_secret_access_key = secret-of-" + key + "\naws_session_token = token-of-" + key + "\n"
+	return "[default]\n" + profile + "[other]\n" + profile
+}
+
+// The keys have the same length, so that a file's size does not change.
+const oldKey, newKey = "AKIDOLD", "AKIDNEW"
+
+// onlyKey accepts requests that one key has signed, and calls others expired.
+type onlyKey struct {
+	key  atomic.Value
+	code string // of the refusal
+}
+
+func accept(key string) *onlyKey {
+	o := &onlyKey{code: "ExpiredTokenException"}
+	o.key.Store(key)
+	return o
+}
+
+func (o *onlyKey) fault(r *endpoint.Request) endpoint.Fault {
+	if key, _, _ := r.Signer(); key != o.key.Load() {
+		return endpoint.Error(400, o.code, "The security token included in the request is expired")
+	}
+	return endpoint.OK
+}
+
+func (o *onlyKey) put(_ int, r *endpoint.Request) endpoint.Fault { return o.fault(r) }
+
+// frozen gives the sender a clock that the test moves.
+func frozen(s *Sender) *atomic.Int64 {
+	var now atomic.Int64
+	now.Store(time.Now().UnixNano())
+	s.signer.chain.now = func() time.Time { return time.Unix(0, now.Load()) }
+	return &now
+}
+
+// pass moves the clock far enough for files to be looked at and to be settled.
+func pass(now *atomic.Int64) { now.Add(int64(time.Minute)) }
+
+// overwrite changes a file in place. Its time is moved on by a second, since a
+// file system's clock may be coarser than the test is fast.
+func overwrite(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().Add(time.Second)
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fileSettings take credentials from nowhere but files.
+func fileSettings(server *endpoint.Server) Settings {
+	s := settings(server)
+	s.KeyID, s.SecretKey = "", ""
+	return s
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReload_FileChanges(t *testing.T) {
+	isolate(t)
+	for name, change := range map[string]func(t *testing.T, path string){
+		"written in place": func(t *testing.T, path string) { overwrite(t, path, keysFile(newKey)) },
+		"renamed over, same size and time": func(t *testing.T, path string) {
+			was, err := os.Stat(path)
+			must(t, err)
+			must(t, os.WriteFile(path+".new", []byte(keysFile(newKey)), 0o600))
+			must(t, os.Chtimes(path+".new", was.ModTime(), was.ModTime()))
+			must(t, os.Rename(path+".new", path))
+		},
+		"directory swapped by a link": func(t *testing.T, path string) {
+			// As the kubelet does: credentials -> ..data/credentials, ..data -> a directory.
+			was, err := os.Stat(path)
+			must(t, err)
+			root := filepath.Dir(filepath.Dir(path))
+			must(t, os.Mkdir(filepath.Join(root, "second"), 0o700))
+			file := filepath.Join(root, "second", "credentials")
+			must(t, os.WriteFile(file, []byte(keysFile(newKey)), 0o600))
+			must(t, os.Chtimes(file, was.ModTime(), was.ModTime()))
+			must(t, os.Symlink("second", filepath.Join(root, "next")))
+			must(t, os.Rename(filepath.Join(root, "next"), filepath.Join(root, "data")))
+		},
+	} {
+		for _, from := range []string{"credentials_path", "profile", "environment"} {
+			t.Run(name+", "+from, func(t *testing.T) {
+				root := t.TempDir()
+				must(t, os.Mkdir(filepath.Join(root, "first"), 0o700))
+				must(t, os.WriteFile(filepath.Join(root, "first", "credentials"), []byte(keysFile(oldKey)), 0o600))
+				must(t, os.Symlink("first", filepath.Join(root, "data")))
+				path := filepath.Join(root, "data", "credentials")
+
+				valid := accept(oldKey)
+				server := start(t, endpoint.Options{Fault: valid.put})
+				s := fileSettings(server)
+				switch from {
+				case "credentials_path":
+					s.CredentialsPath = path
+				case "profile":
+					s.Profile = "other"
+					fallthrough
+				default:
+					t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+				}
+				sender := open(t, s)
+				now := frozen(sender)
+				put(t, sender)
+				change(t, path)
+				valid.key.Store(newKey)
+				pass(now)
+				put(t, sender) // not one request fails
+			})
+		}
+	}
+}
+
+func TestReload_ConfigFileChanges(t *testing.T) {
+	isolate(t)
+	path := write(t, "config", keysFile(oldKey))
+	t.Setenv("AWS_CONFIG_FILE", path)
+	valid := accept(oldKey)
+	sender := open(t, fileSettings(start(t, endpoint.Options{Fault: valid.put})))
+	now := frozen(sender)
+	put(t, sender)
+	overwrite(t, path, keysFile(newKey))
+	valid.key.Store(newKey)
+	pass(now)
+	put(t, sender)
+}
+
+// Even a change that no stat shows is found once the old key is rejected.
+func TestReload_KeyIsRejected(t *testing.T) {
+	isolate(t)
+	for _, code := range []string{"ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException"} {
+		t.Run(code, func(t *testing.T) {
+			path := write(t, "credentials", keysFile(oldKey))
+			valid := accept(oldKey)
+			valid.code = code
+			s := fileSettings(start(t, endpoint.Options{Fault: valid.put}))
+			s.CredentialsPath = path
+			sender := open(t, s)
+			frozen(sender)
+			put(t, sender)
+			was, err := os.Stat(path)
+			must(t, err)
+			must(t, os.WriteFile(path, []byte(keysFile(newKey)), 0o600))
+			must(t, os.Chtimes(path, was.ModTime(), was.ModTime()))
+			valid.key.Store(newKey)
+			putFails(t, sender)
+			put(t, sender)
+		})
+	}
+}
+
+func TestReload_BadFileKeepsCredentials(t *testing.T) {
+	isolate(t)
+	for name, spoil := range map[string]func(path string) error{
+		"deleted": os.Remove,
+		"empty":   func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"no secret": func(path string) error {
+			return os.WriteFile(path, []byte("[default]\naws_access_key_id = X\n"), 0o600)
+		},
+		"broken off":      func(path string) error { return os.WriteFile(path, []byte("[defau"), 0o600) },
+		"a directory":     func(path string) error { _ = os.Remove(path); return os.Mkdir(path, 0o700) },
+		"profile removed": func(path string) error { return os.WriteFile(path, []byte("[third]\nregion = x\n"), 0o600) },
+		"other profile": func(path string) error {
+			return os.WriteFile(path, []byte("[third]\naws_access_key_id = X\naws_secret_access_key = Y\n"), 0o600)
+		},
+	} {
+		for _, from := range []string{"credentials_path", "profile", "environment"} {
+			t.Run(name+", "+from, func(t *testing.T) {
+				path := write(t, "credentials", keysFile(oldKey))
+				valid := accept(oldKey)
+				server := start(t, endpoint.Options{Fault: valid.put})
+				// What the SDK would fall back on.
+				t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+				t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL())
+				s := fileSettings(server)
+				switch from {
+				case "credentials_path":
+					s.CredentialsPath = path
+				case "profile":
+					s.Profile = "other"
+					fallthrough
+				default:
+					t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+				}
+				sender := open(t, s)
+				now := frozen(sender)
+				put(t, sender)
+				must(t, spoil(path))
+				pass(now)
+				put(t, sender)
+
+				// Once the old key is rejected, the error says why it is still used.
+				valid.key.Store(newKey)
+				if _, err := putFails(t, sender); !strings.Contains(err.Error(), "the shared AWS files have changed and cannot be used") {
+					t.Errorf("got %v", err)
+				}
+				must(t, os.RemoveAll(path))
+				overwrite(t, path, keysFile(newKey))
+				pass(now)
+				put(t, sender)
+			})
+		}
+	}
+}
+
+// A file that was written a moment ago may be half written, even if it parses.
+func TestReload_WaitsForTheFileToSettle(t *testing.T) {
+	isolate(t)
+	path := write(t, "credentials", keysFile(oldKey))
+	valid := accept(oldKey)
+	s := fileSettings(start(t, endpoint.Options{Fault: valid.put}))
+	s.CredentialsPath = path
+	sender := open(t, s)
+	now := frozen(sender)
+	put(t, sender)
+	overwrite(t, path, keysFile("AKIDNE")) // a key broken off
+	info, err := os.Stat(path)
+	must(t, err)
+	now.Store(info.ModTime().Add(settleTime - time.Nanosecond).UnixNano())
+	sender.signer.chain.lookAt.Store(0)
+	put(t, sender)
+	overwrite(t, path, keysFile(newKey))
+	valid.key.Store(newKey)
+	pass(now)
+	put(t, sender)
+}
+
+func TestReload_FileAppearsLater(t *testing.T) {
+	isolate(t)
+	path := filepath.Join(t.TempDir(), "credentials")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+	sender := open(t, fileSettings(start(t, endpoint.Options{})))
+	now := frozen(sender)
+	if c, _ := putFails(t, sender); c.Cause != CauseNoCredentials {
+		t.Errorf("got %+v", c)
+	}
+	overwrite(t, path, keysFile(newKey))
+	pass(now)
+	put(t, sender)
+}
+
+// roleOf answers STS for requests that valid accepts.
+func roleOf(valid *onlyKey) func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
+	return func(_ int, r endpoint.RoleRequest) endpoint.RoleAnswer {
+		return endpoint.RoleAnswer{Fault: valid.fault(&r.Request)}
+	}
+}
+
+func TestReload_RoleOnTopOfTheFile(t *testing.T) {
+	isolate(t)
+	for _, code := range []string{"ExpiredToken", "InvalidClientTokenId", "SignatureDoesNotMatch"} {
+		t.Run(code, func(t *testing.T) {
+			path := write(t, "credentials", keysFile(oldKey))
+			valid := accept(oldKey)
+			valid.code = code
+			// The first role ends at once, so that the second record needs another.
+			server := start(t, endpoint.Options{Role: func(n int, r endpoint.RoleRequest) endpoint.RoleAnswer {
+				return endpoint.RoleAnswer{Fault: valid.fault(&r.Request), Expires: time.Now().Add(time.Duration(n-1) * time.Hour)}
+			}})
+			s := fileSettings(server)
+			s.CredentialsPath, s.RoleARN = path, "arn:aws:iam::123456789012:role/writer"
+			sender := open(t, s)
+			frozen(sender)
+			put(t, sender)
+			overwrite(t, path, keysFile(newKey))
+			valid.key.Store(newKey)
+			putFails(t, sender)
+			put(t, sender)
+			if n := server.Counts().RoleRequests; n != 3 {
+				t.Errorf("%d requests to STS", n)
+			}
+		})
+	}
+}
+
+func TestReload_SourceProfile(t *testing.T) {
+	isolate(t)
+	path := write(t, "credentials", keysFile(oldKey))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[profile writer]\nrole_arn = arn:aws:iam::123456789012:role/writer\nsource_profile = other\n"))
+	base := accept(oldKey)
+	session := accept(endpoint.RoleKeyID(1))
+	server := start(t, endpoint.Options{Role: roleOf(base), Fault: session.put})
+	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL())
+	s := fileSettings(server)
+	s.Profile = "writer"
+	sender := open(t, s)
+	now := frozen(sender)
+	put(t, sender)
+	overwrite(t, path, keysFile(newKey))
+	base.key.Store(newKey)
+	session.key.Store(endpoint.RoleKeyID(2))
+	pass(now)
+	put(t, sender)
+	// And after the role's own credentials were revoked.
+	session.key.Store(endpoint.RoleKeyID(3))
+	putFails(t, sender)
+	put(t, sender)
+}
+
+func TestReload_WebIdentityToken(t *testing.T) {
+	isolate(t)
+	token := write(t, "token", "first")
+	var session atomic.Value
+	session.Store(endpoint.RoleKeyID(1))
+	valid := "first"
+	server := start(t, endpoint.Options{
+		Role: func(_ int, r endpoint.RoleRequest) endpoint.RoleAnswer {
+			if r.WebIdentityToken != valid {
+				return endpoint.RoleAnswer{Fault: endpoint.Error(400, "ExpiredTokenException", "Token expired")}
+			}
+			return endpoint.RoleAnswer{}
+		},
+		Fault: func(_ int, r *endpoint.Request) endpoint.Fault {
+			if key, _, _ := r.Signer(); key != session.Load() {
+				return endpoint.Error(400, "UnrecognizedClientException", "The security token included in the request is invalid.")
+			}
+			return endpoint.OK
+		},
+	})
+	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", token)
+	t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pod")
+	sender := open(t, fileSettings(server))
+	now := frozen(sender)
+	put(t, sender)
+	// The session is revoked and the token was replaced.
+	must(t, os.WriteFile(token, []byte("second"), 0o600))
+	valid = "second"
+	session.Store(endpoint.RoleKeyID(2))
+	putFails(t, sender)
+	put(t, sender)
+	// The token is replaced too late: STS rejects the old one first.
+	valid = "third"
+	session.Store(endpoint.RoleKeyID(4))
+	pass(now)
+	putFails(t, sender) // Kinesis
+	putFails(t, sender) // STS
+	must(t, os.WriteFile(token, []byte("third"), 0o600))
+	put(t, sender)
+}
+
+func TestReload_CredentialProcess(t *testing.T) {
+	isolate(t)
+	output := write(t, "output", "")
+	say := func(key string) {
+		must(t, os.WriteFile(output, fmt.Appendf(nil, `{"Version":1,"AccessKeyId":%q,"SecretAccessKey":"secret"}`, key), 0o600))
+	}
+	say(oldKey)
+	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[default]\ncredential_process = cat "+output+"\n"))
+	valid := accept(oldKey)
+	valid.code = "InvalidSignatureException"
+	sender := open(t, fileSettings(start(t, endpoint.Options{Fault: valid.put})))
+	frozen(sender)
+	put(t, sender)
+	say(newKey)
+	valid.key.Store(newKey)
+	putFails(t, sender)
+	put(t, sender)
+}
+
+// loads counts how often the sender's chain is loaded again.
+func loads(s *Sender) *atomic.Int64 {
+	var n atomic.Int64
+	load := s.signer.chain.load
+	s.signer.chain.load = func(ctx context.Context) (aws.Config, error) {
+		n.Add(1)
+		return load(ctx)
+	}
+	return &n
+}
+
+func TestReload_ManyWorkersLoadOnce(t *testing.T) {
+	isolate(t)
+	const workers = 16
+	path := write(t, "credentials", keysFile(oldKey))
+	valid := accept(oldKey)
+	var together sync.WaitGroup
+	together.Add(workers)
+	s := fileSettings(start(t, endpoint.Options{Fault: func(n int, r *endpoint.Request) endpoint.Fault {
+		if n <= workers { // all are signed before one is rejected
+			together.Done()
+			together.Wait()
+		}
+		return valid.fault(r)
+	}}))
+	s.CredentialsPath = path
+	sender := open(t, s)
+	// So much time between two rejections that it cannot be what stops a load.
+	now := frozen(sender)
+	sender.signer.chain.now = func() time.Time { return time.Unix(0, now.Add(int64(renewEvery))) }
+	n := loads(sender)
+	valid.key.Store(newKey)
+	overwrite(t, path, keysFile(newKey))
+	sender.signer.chain.lookAt.Store(1 << 62) // the rejection alone has to do
+	var done sync.WaitGroup
+	for range workers {
+		done.Go(func() {
+			if _, err := sender.PutRecord(context.Background(), "logs", "key", []byte("data")); err == nil {
+				t.Error("accepted with the old key")
+			}
+		})
+	}
+	done.Wait()
+	if n.Load() != 1 {
+		t.Errorf("loaded %d times", n.Load())
+	}
+	for range workers {
+		put(t, sender)
+	}
+}
+
+func TestReload_LooksOnceASecond(t *testing.T) {
+	isolate(t)
+	path := write(t, "credentials", keysFile(oldKey))
+	s := fileSettings(start(t, endpoint.Options{}))
+	s.CredentialsPath = path
+	sender := open(t, s)
+	now := frozen(sender)
+	n := loads(sender)
+	must(t, os.Remove(path)) // so that each look tries to load
+	for second := range 3 {
+		for range 10 {
+			put(t, sender)
+		}
+		if got := n.Load(); got != int64(second+1) {
+			t.Errorf("loaded %d times in %d s", got, second)
+		}
+		now.Add(int64(lookEvery))
+	}
+}
+
+// A stat that hangs holds up the request that makes it, and no other.
+func TestReload_HangingFileSystem(t *testing.T) {
+	isolate(t)
+	s := fileSettings(start(t, endpoint.Options{}))
+	s.CredentialsPath = write(t, "credentials", keysFile(oldKey))
+	sender := open(t, s)
+	sender.signer.chain.mu.Lock()
+	defer sender.signer.chain.mu.Unlock()
+	put(t, sender)
+}
+
+// Credentials that stay wrong must not cost a request to STS for each record.
+func TestReload_RejectedForGood(t *testing.T) {
+	isolate(t)
+	server := start(t, endpoint.Options{Fault: accept("nobody").put})
+	s := settings(server)
+	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
+	sender := open(t, s)
+	now := frozen(sender)
+	for round := range 3 {
+		for range 10 {
+			putFails(t, sender)
+		}
+		if n := server.Counts().RoleRequests; n != round+2 {
+			t.Errorf("%d requests to STS in round %d", n, round)
+		}
+		now.Add(int64(renewEvery))
+	}
+}

@@ -1,0 +1,286 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmihailenco/msgpack/v5"
+
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/local"
+)
+
+// chunkFileContent takes a chunk file of the engine apart (chunkio,
+// cio_file_st.h; all numbers are big-endian):
+//
+//	 0  2 bytes  c1 00
+//	 2  4 bytes  CRC-32 of what begins at 22, if storage.checksum is on
+//	 6  4 bytes  padding
+//	10  4 bytes  length of the content
+//	14  8 bytes  padding
+//	22  2 bytes  length of the metadata
+//	24           metadata, then content
+//
+// A file may be longer than its content, since the engine extends it by pages.
+func chunkFileContent(file []byte) (metadata, content []byte, err error) {
+	const header = 24
+	if len(file) < header || file[0] != 0xc1 || file[1] != 0 {
+		return nil, nil, fmt.Errorf("%d bytes, begin % x: not a chunk file", len(file), file[:min(len(file), 2)])
+	}
+	contentBytes := int(binary.BigEndian.Uint32(file[10:]))
+	begin := header + int(binary.BigEndian.Uint16(file[22:]))
+	if len(file) < begin+contentBytes {
+		return nil, nil, fmt.Errorf("%d bytes, want %d of header and metadata and %d of content", len(file), begin, contentBytes)
+	}
+	return file[header:begin], file[begin : begin+contentBytes], nil
+}
+
+// deadLetters reads the chunk files of a folder: by file name, their contents.
+func deadLetters(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.flb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	letters := map[string][]byte{}
+	for _, path := range files {
+		file, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, content, err := chunkFileContent(file)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		letters[filepath.Base(path)] = content
+	}
+	return letters
+}
+
+// decodedIDs decodes a chunk's events and returns the member id of their bodies.
+func decodedIDs(t *testing.T, content []byte) (ids []int) {
+	t.Helper()
+	in := bytes.NewReader(content)
+	for d := msgpack.NewDecoder(in); in.Len() > 0; {
+		var event []msgpack.RawMessage // [[timestamp, metadata], body]
+		var body struct {
+			ID int `msgpack:"id"`
+		}
+		if err := d.Decode(&event); err != nil || len(event) != 2 {
+			t.Fatalf("event %d of a dead letter: %d elements, %v", len(ids), len(event), err)
+		}
+		if err := msgpack.Unmarshal(event[1], &body); err != nil {
+			t.Fatalf("event %d of a dead letter: %v", len(ids), err)
+		}
+		ids = append(ids, body.ID)
+	}
+	return ids
+}
+
+// TestFluentBitDeadLetters checks what storage.keep.rejected keeps of chunks
+// that the plugin or the engine gives up: each byte of the chunk, once. A chunk
+// of which nothing can be read is not among them: the engine discards it in the
+// input or when it loads its file, before it comes to an output.
+func TestFluentBitDeadLetters(t *testing.T) {
+	t.Parallel()
+	needVersion(t, 5, 0, "the next start of 4.2 deletes dead letters")
+	const tag = "app/dead.letter"
+	throttle := endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
+	for _, tt := range []struct {
+		name     string
+		chunk    chunk.Corpus
+		options  []string
+		fault    func(n int, r *endpoint.Request) endpoint.Fault
+		accepted int // user records
+		says     []string
+	}{
+		{
+			name: "oversize chunk", chunk: texted(50, contents),
+			options: []string{"Retry_Limit no_limits", "max_record_size 1000", "oversize_chunk drop"},
+			says:    []string{"record of 1000 bytes"},
+		},
+		{
+			name: "chunk refused by the stream", chunk: largeChunk,
+			options: []string{"Retry_Limit no_limits", "max_record_size 10M", "oversize_chunk drop"},
+			says:    []string{"is refused by the stream"},
+		},
+		{
+			name: "retries used up", chunk: texted(50, contents), options: []string{"Retry_Limit 1"},
+			fault: func(int, *endpoint.Request) endpoint.Fault { return throttle },
+			says:  []string{"Rate exceeded", "cannot be retried"},
+		},
+		{
+			name: "retries forbidden", chunk: texted(50, contents), options: []string{"Retry_Limit no_retries"},
+			fault: func(int, *endpoint.Request) endpoint.Fault { return throttle },
+			says:  []string{"Rate exceeded", "not retried"},
+		},
+		{
+			// The engine knows only whole chunks, so the dead letter has the part
+			// that Kinesis took as well.
+			name: "retries used up after a part was sent", chunk: texted(4, strings.Repeat("x", 1000)),
+			options: []string{"Retry_Limit 1", "max_record_size 2200"},
+			fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+				if n == 1 {
+					return endpoint.OK
+				}
+				return throttle
+			},
+			accepted: 2, says: []string{"Rate exceeded", "cannot be retried"},
+		},
+	} {
+		for _, storage := range []string{"memory", "filesystem"} {
+			t.Run(tt.name+" in "+storage, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				server := endpoint.Start(endpoint.Options{Fault: tt.fault})
+				defer server.Close()
+				port, err := local.FreePort()
+				if err != nil {
+					t.Fatal(err)
+				}
+				pipeline := fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n    storage.type %s\n\n", port, storage) +
+					strings.Replace(outputTo(server, append(tt.options, "Workers 2")...), "Retry_Limit no_limits\n", "\n", 1)
+				service := []string{
+					"storage.path " + filepath.Join(dir, "chunks"), "storage.keep.rejected on",
+					"storage.rejected.path dead", "storage.rejected.limit 10M",
+					// The engine counts dead letters of an earlier start as chunks that
+					// wait, and takes all of its grace to stop.
+					"Grace 2",
+				}
+				engine := startEngineIn(t, dir, pipeline, service...)
+				forward(t, engine, port, tag, tt.chunk.Bytes)
+				const kept = "quarantined rejected chunk"
+				awaitLog(t, engine, kept, engineDeadline)
+				if err := engine.Stop(); err != nil {
+					t.Error(err)
+				}
+				if n := strings.Count(engine.Log(), kept); n != 1 {
+					t.Errorf("the engine kept %d dead letters, want 1", n)
+				}
+				for _, words := range append(tt.says, "app/dead.letter") {
+					if !strings.Contains(engine.Log(), words) {
+						t.Errorf("the log does not say %q:\n%s", words, engine.Log())
+					}
+				}
+				if strings.Contains(engine.Log(), contents) {
+					t.Errorf("contents of a record are in the log:\n%s", engine.Log())
+				}
+				if got := len(texts(t, server.Records())); got != tt.accepted {
+					t.Errorf("%d user records arrived, want %d", got, tt.accepted)
+				}
+
+				folder := filepath.Join(dir, "chunks", "dead")
+				letters := deadLetters(t, folder)
+				if len(letters) != 1 {
+					t.Fatalf("dead letters: %d files, want 1", len(letters))
+				}
+				var name string
+				for file, content := range letters {
+					name = file
+					if !strings.HasPrefix(file, "app_dead.letter_") {
+						t.Errorf("a dead letter is called %s, want the tag in it", file)
+					}
+					if !bytes.Equal(content, tt.chunk.Bytes) {
+						t.Errorf("the dead letter has %d bytes of content, want the %d bytes of the chunk", len(content), len(tt.chunk.Bytes))
+					}
+					if got := decodedIDs(t, content); !slices.Equal(got, consecutive(len(tt.chunk.JSON))) {
+						t.Errorf("ids in the dead letter: %v", got)
+					}
+				}
+
+				// The next start leaves them alone.
+				puts := server.Counts().PutRecords
+				engine = startEngineIn(t, dir, pipeline, service...)
+				started(t, engine)
+				if err := engine.Stop(); err != nil {
+					t.Error(err)
+				}
+				if again := deadLetters(t, folder); !bytes.Equal(again[name], tt.chunk.Bytes) || len(again) != 1 {
+					t.Errorf("after another start: %d dead letters, %d bytes", len(again), len(again[name]))
+				}
+				if n := server.Counts().PutRecords; n != puts {
+					t.Errorf("another start sent %d PutRecords", n-puts)
+				}
+			})
+		}
+	}
+}
+
+func consecutive(n int) []int {
+	ids := make([]int, n)
+	for i := range ids {
+		ids[i] = i
+	}
+	return ids
+}
+
+// awaitLog waits until the engine's log contains some words.
+func awaitLog(t *testing.T, engine *local.FluentBit, words string, within time.Duration) {
+	t.Helper()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for !strings.Contains(engine.Log(), words) {
+		select {
+		case <-deadline.C:
+			t.Fatalf("the log does not say %q after %s:\n%.20000s", words, within, engine.Log())
+		case <-ticker.C:
+			if engine.Ended() {
+				t.Fatalf("fluent-bit ended:\n%.20000s", engine.Log())
+			}
+		}
+	}
+}
+
+// TestFluentBitManyDeadLetters checks dead letters of one tag one after another.
+// The engine names their files by an address in memory, so it comes upon a name
+// again, and then appends to that file.
+func TestFluentBitManyDeadLetters(t *testing.T) {
+	t.Parallel()
+	needVersion(t, 4, 2, "storage.keep.rejected is new in 4.2")
+	const chunks, records = 40, 25
+	dir := t.TempDir()
+	server := endpoint.Start(endpoint.Options{})
+	defer server.Close()
+	input, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, service := httpServer(t)
+	engine := startEngineIn(t, dir, fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", input)+
+		outputTo(server, "Workers 2", "max_record_size 1K", "oversize_chunk drop"),
+		append(service, "Flush 0.05", "storage.path "+filepath.Join(dir, "chunks"), "storage.keep.rejected on")...)
+	for i := range chunks {
+		var bodies []chunk.Map
+		for id := i * records; id < (i+1)*records; id++ {
+			bodies = append(bodies, chunk.M("id", id, "text", contents+strings.Repeat("x", 40)))
+		}
+		forward(t, engine, input, "app", chunk.NewCorpus(bodies...).Bytes)
+	}
+	awaitMetric(t, engine, port, `fluentbit_output_dropped_records_total{name="kinesis_agg.0"}`, chunks*records, engineDeadline)
+	if err := engine.Stop(); err != nil {
+		t.Error(err)
+	}
+	letters := deadLetters(t, filepath.Join(dir, "chunks", "rejected"))
+	var got []int
+	for _, content := range letters {
+		got = append(got, decodedIDs(t, content)...)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, consecutive(chunks*records)) {
+		t.Errorf("%d records are in the dead letters, want each of %d once", len(got), chunks*records)
+	}
+	if n := server.Counts().PutRecords; n != 0 {
+		t.Errorf("%d PutRecords", n)
+	}
+	t.Logf("%d records in %d files", len(got), len(letters))
+}

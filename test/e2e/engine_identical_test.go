@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/local"
+)
+
+// number returns the value of an environment variable that makes a test longer,
+// or the number that a normal run uses.
+func number(t *testing.T, variable string, normal int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return normal
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%s: want a number above 0", variable, text)
+	}
+	return n
+}
+
+// throttled throttles a share of the requests, in percent, at random and in the
+// same order for the same seed.
+func throttled(percent int, seed uint64) func(int, *endpoint.Request) endpoint.Fault {
+	var mu sync.Mutex
+	r := rand.New(rand.NewPCG(seed, 0x7468726f74746c65))
+	return func(int, *endpoint.Request) endpoint.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.IntN(100) < percent {
+			return endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
+		}
+		return endpoint.OK
+	}
+}
+
+// httpServer returns the lines of [SERVICE] that open the engine's HTTP server
+// at a free port.
+func httpServer(t *testing.T) (port int, service []string) {
+	t.Helper()
+	port, err := local.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port, []string{"HTTP_Server On", "HTTP_Listen 127.0.0.1", fmt.Sprintf("HTTP_Port %d", port)}
+}
+
+// awaitMetric waits until one of the engine's metrics is at least n. Until the
+// engine listens and has the metric, its value is 0.
+func awaitMetric(t *testing.T, engine *local.FluentBit, port int, name string, n int, within time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	_ = dial(ctx, t, engine, fmt.Sprintf("127.0.0.1:%d", port)).Close()
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		got := metric(t, metrics(ctx, t, port), name)
+		if got >= n {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s is %d after %s, want %d\n%.20000s", name, got, within, n, engine.Log())
+		case <-ticker.C:
+		}
+	}
+}
+
+// TestFluentBitIdenticalChunks checks that chunks with the same tag and the same
+// bytes, which are split and retried at the same time, deliver each record once.
+// OUT_KINESIS_AGG_ROUNDS repeats it with other requests that fail.
+func TestFluentBitIdenticalChunks(t *testing.T) {
+	t.Parallel()
+	const samples, copies = 30, 200
+	text := chunk.JSON(chunk.M("message", strings.Repeat("x", 3000)))
+	for round := range number(t, "OUT_KINESIS_AGG_ROUNDS", 1) {
+		t.Run(fmt.Sprint("round ", round+1), func(t *testing.T) {
+			var total atomic.Int64
+			server := endpoint.Start(endpoint.Options{Fault: throttled(30, uint64(round)), OnRecord: func(r endpoint.Record) {
+				texts, err := open(local.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+				if err != nil {
+					t.Error(err)
+				}
+				for i, got := range texts {
+					if got != text {
+						t.Errorf("user record %d of request %d: %.100s", i, r.Request, got)
+					}
+				}
+				total.Add(int64(len(texts)))
+			}})
+			defer server.Close()
+			port, service := httpServer(t)
+			input := []string{
+				"[INPUT]", "Name dummy", "Tag same", "Dummy " + text, "fixed_timestamp on",
+				fmt.Sprint("copies ", copies), fmt.Sprint("samples ", samples), "rate 10",
+			}
+			engine := startEngineIn(t, t.TempDir(),
+				strings.Join(input, "\n    ")+"\n\n"+outputTo(server, "Workers 8", "max_record_size 100000"), service...)
+			// The engine counts the records of a chunk when the plugin says that it
+			// is delivered.
+			awaitMetric(t, engine, port, `fluentbit_output_proc_records_total{name="kinesis_agg.0"}`, samples*copies, 3*time.Minute)
+			if err := engine.Stop(); err != nil {
+				t.Error(err)
+			}
+			if total.Load() != samples*copies {
+				t.Errorf("%d records arrived, want %d", total.Load(), samples*copies)
+			}
+			counts := server.Counts()
+			t.Logf("%d PutRecords, %d throttled, %d retries", counts.PutRecords, counts.PutRecords-counts.Accepted,
+				strings.Count(engine.Log(), "failed to flush chunk"))
+		})
+	}
+}

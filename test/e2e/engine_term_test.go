@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/endpoint"
+)
+
+// repeated returns the ids that arrived more than once, and how often too many.
+func (s *ids) repeated() (ids map[int]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ids = map[int]int{}
+	for id, times := range s.times {
+		if times > 1 {
+			ids[id] = int(times) - 1
+		}
+	}
+	return ids
+}
+
+// recordIDs returns the ids of the lines of a record.
+func recordIDs(t *testing.T, r endpoint.Record) (ids []int) {
+	t.Helper()
+	for _, text := range texts(t, []endpoint.Record{r}) {
+		var id int
+		if _, err := fmt.Sscanf(text, `{"id":%d,`, &id); err != nil {
+			t.Fatalf("a user record without an id: %.100s", text)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// TestFluentBitTerm sends SIGTERM while a flush waits for a response that does
+// not come, or comes late. The engine ends in time, and the chunk that is on
+// disk arrives after the next start: twice only where Kinesis had taken it and
+// the engine did not learn of it.
+func TestFluentBitTerm(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	const late = 3 * time.Second // after SIGTERM
+	for _, tt := range []struct {
+		name     string
+		fault    func(late <-chan struct{}) endpoint.Fault // of the first request
+		timeout  int                                       // request_timeout, in seconds
+		grace    int                                       // in seconds
+		repeated []int                                     // with so many workers, the lines of the first request
+	}{
+		{"no response", func(<-chan struct{}) endpoint.Fault { return endpoint.Hold(nil) }, 4, 6, nil},
+		{"no response and a short grace", func(<-chan struct{}) endpoint.Fault { return endpoint.Hold(nil) }, 6, 2, nil},
+		{"accepted without a response", func(<-chan struct{}) endpoint.Fault { return endpoint.AnswerHeld }, 4, 6, []int{0, 2}},
+		{"late response", endpoint.Hold, 6, 8, nil},
+		// Without workers the flush holds up the engine, which sees the response
+		// before it looks at its grace.
+		{"late response and a short grace", endpoint.Hold, 6, 2, []int{2}},
+	} {
+		for _, workers := range []int{0, 2} {
+			t.Run(fmt.Sprintf("%s with %d workers", tt.name, workers), func(t *testing.T) {
+				t.Parallel()
+				dir, path := t.TempDir(), logFile(t, n)
+				waits, release := make(chan struct{}), make(chan struct{})
+				server := endpoint.Start(endpoint.Options{Fault: func(i int, _ *endpoint.Request) endpoint.Fault {
+					if i > 1 {
+						return endpoint.OK
+					}
+					close(waits)
+					return tt.fault(release)
+				}})
+				defer server.Close()
+				options := []string{fmt.Sprintf("request_timeout %ds", tt.timeout)}
+				if workers > 0 {
+					options = append(options, fmt.Sprint("Workers ", workers))
+				}
+				pipeline := tail(dir, path, "storage.type filesystem") + outputTo(server, options...)
+				service := []string{"storage.path " + filepath.Join(dir, "chunks"), fmt.Sprint("Grace ", tt.grace)}
+				engine := startEngineIn(t, dir, pipeline, service...)
+				select {
+				case <-waits:
+				case <-time.After(engineDeadline):
+					t.Fatalf("no request came:\n%s", engine.Log())
+				}
+				signalled := time.Now()
+				timer := time.AfterFunc(late, func() { close(release) })
+				defer timer.Stop()
+				if err := engine.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+				// A second SIGTERM would end it at once.
+				ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
+				defer cancel()
+				if err := engine.Wait(ctx); err != nil {
+					t.Errorf("fluent-bit: %v\n%s", err, engine.Log())
+				}
+				took := time.Since(signalled)
+				// The engine looks at its tasks once a second, and the machine may be
+				// busy.
+				if most := time.Duration(tt.timeout+tt.grace+3) * time.Second; took > most {
+					t.Errorf("the engine ended after %s, want at most %s\n%s", took, most, engine.Log())
+				}
+				stopped := len(texts(t, server.Records()))
+				log := engine.Log()
+
+				engine = startEngineIn(t, dir, pipeline, service...)
+				started(t, engine)
+				s := newIDs(n)
+				ticker := time.NewTicker(50 * time.Millisecond)
+				defer ticker.Stop()
+				want := n
+				repeated := slices.Contains(tt.repeated, workers)
+				if repeated {
+					want = n + firstRequestLines(t, server)
+				}
+				for len(texts(t, server.Records())) < want {
+					select {
+					case <-ctx.Done():
+						t.Fatalf("%d user records arrived, want %d\nfirst engine:\n%s\nsecond engine:\n%s",
+							len(texts(t, server.Records())), want, log, engine.Log())
+					case <-ticker.C:
+					}
+				}
+				if err := engine.Stop(); err != nil {
+					t.Error(err)
+				}
+				first := map[int]bool{}
+				for _, r := range server.Records() {
+					s.add(r)
+					if r.Request == 1 {
+						for _, id := range recordIDs(t, r) {
+							first[id] = true
+						}
+					}
+				}
+				s.wantAll(t, n)
+				for id, times := range s.repeated() {
+					if !repeated || !first[id] || times > 1 {
+						t.Errorf("line %d arrived %d times", id, times+1)
+						break
+					}
+				}
+				t.Logf("ended after %s; %d lines arrived before the end, %d in all", took.Round(10*time.Millisecond), stopped, len(texts(t, server.Records())))
+				if strings.Contains(log, "[error]") {
+					t.Errorf("errors in the log:\n%s", log)
+				}
+			})
+		}
+	}
+}
+
+// firstRequestLines returns how many lines the record of the first request has.
+func firstRequestLines(t *testing.T, server *endpoint.Server) int {
+	t.Helper()
+	for _, r := range server.Records() {
+		if r.Request == 1 {
+			return len(recordIDs(t, r))
+		}
+	}
+	t.Fatal("the record of the first request did not arrive")
+	return 0
+}

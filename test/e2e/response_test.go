@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/local"
+)
+
+// TestHugeResponses_Memory: a process with several workers, all of which get
+// responses of 1 GiB, keeps below 100 MB and its flushes end in time.
+func TestHugeResponses_Memory(t *testing.T) {
+	t.Parallel()
+	const peakKiB, requestTimeout = 100 << 10, 5 * time.Second
+	block := make([]byte, 16<<20)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write(block)
+	_ = z.Close()
+	for name, test := range map[string]struct {
+		status int
+		header map[string]string
+		member []byte
+	}{
+		"200":              {200, map[string]string{"Content-Type": "application/x-amz-json-1.1"}, block},
+		"500":              {500, map[string]string{"Content-Type": "application/x-amz-json-1.1"}, block},
+		"200 CBOR":         {200, map[string]string{"Content-Type": "application/x-amz-cbor-1.1"}, block},
+		"200 gzip":         {200, map[string]string{"Content-Type": "application/x-amz-json-1.1", "Content-Encoding": "gzip"}, packed.Bytes()},
+		"500 gzip of CBOR": {500, map[string]string{"Content-Type": "application/x-amz-cbor-1.1", "Content-Encoding": "gzip"}, packed.Bytes()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := endpoint.Start(endpoint.Options{Fault: func(int, *endpoint.Request) endpoint.Fault {
+				return endpoint.Body(test.status, test.header, func(w io.Writer) {
+					for range 1 << 30 / len(block) {
+						if _, err := w.Write(test.member); err != nil {
+							return
+						}
+					}
+				})
+			}})
+			defer server.Close()
+			args := []string{"--threads", "4", "--repeat", "8", rig.plugin, "--instance", "stream=logs", "region=" + local.Region,
+				"endpoint=" + server.URL(), "request_timeout=5s", "aws_key_id=AKID", "aws_sec_key=not-a-real-key"}
+			cmd := exec.CommandContext(t.Context(), rig.host, append(args, chunkFile(t, "app.log", chunk.AccessLog(1, 3).Bytes)...)...)
+			cmd.Env = []string{"AWS_EC2_METADATA_DISABLED=true"}
+			began := time.Now()
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if !strings.Contains(string(out), "retry=8") {
+				t.Errorf("not every flush is a retry:\n%s", out)
+			}
+			// 8 flushes on 4 threads are two after another.
+			if took := time.Since(began); took > 2*(requestTimeout+time.Second) {
+				t.Errorf("took %s", took)
+			}
+			if got := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss; got > peakKiB {
+				t.Errorf("peak of %d KiB", got)
+			} else {
+				t.Logf("peak of %d KiB in %s", got, time.Since(began))
+			}
+		})
+	}
+}
