@@ -1,12 +1,9 @@
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <dlfcn.h>
-#include <fcntl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <unistd.h>
 
 #include "engine.h"
 #include "fork.h"
@@ -62,126 +59,47 @@ static int find_engine(struct engine *e)
     return e->context_get != NULL && e->enable_multi_threading != NULL && e->set_property != NULL;
 }
 
-/* A list of the process's threads. */
-struct threads {
-    pid_t *ids;
-    size_t count;
+/* The functions by which has_pool finds out what the engine does not tell. */
+struct probe {
+    void *(*instance_get)(void);
+    void (*instance_set)(void *thread);
+    int (*flush_id_get)(void *output);
 };
 
-/* Lists all threads. Returns 0 if that is not possible. */
-static int list_threads(struct threads *all)
+static int find_probe(struct probe *p)
 {
-    DIR *dir = opendir("/proc/self/task");
-    struct dirent *entry;
-    size_t capacity = 0;
-
-    all->ids = NULL;
-    all->count = 0;
-    if (dir == NULL) {
-        return 0;
-    }
-    while ((entry = readdir(dir)) != NULL) {
-        const pid_t id = (pid_t) atoi(entry->d_name); /* 0 for . and .. */
-
-        if (id <= 0) {
-            continue;
-        }
-        if (all->count == capacity) {
-            pid_t *more;
-
-            capacity = capacity * 2 + 64;
-            more = realloc(all->ids, capacity * sizeof(*more));
-            if (more == NULL) {
-                closedir(dir);
-                free(all->ids);
-                all->ids = NULL;
-                return 0;
-            }
-            all->ids = more;
-        }
-        all->ids[all->count++] = id;
-    }
-    closedir(dir);
-    return all->count > 0;
+    *(void **) &p->instance_get = dlsym(RTLD_DEFAULT, "flb_output_thread_instance_get");
+    *(void **) &p->instance_set = dlsym(RTLD_DEFAULT, "flb_output_thread_instance_set");
+    *(void **) &p->flush_id_get = dlsym(RTLD_DEFAULT, "flb_output_flush_id_get");
+    return p->instance_get != NULL && p->instance_set != NULL && p->flush_id_get != NULL;
 }
 
-static int contains(const struct threads *all, pid_t id)
+/* Whether the output has a pool. Neither `workers` nor the pool can be read in a
+ * way that is the same in all releases, but flb_output_flush_id_get depends on
+ * it: it counts up a number in the output or, if the output has a pool, in the
+ * worker that calls it. So the engine's thread poses as a worker for the time of
+ * the call, with memory that is all zero, and looks whether it is still zero. The
+ * function is the same in all releases from 2.1 to 5.1, and uses nothing else of
+ * the worker. The number only tells flushes apart. */
+static int has_pool(const struct probe *p, void *output)
 {
-    for (size_t i = 0; i < all->count; i++) {
-        if (all->ids[i] == id) {
-            return 1;
-        }
-    }
-    return 0;
-}
+    static const unsigned char zero[4096]; /* struct flb_out_thread_instance has some 400 bytes */
+    _Alignas(max_align_t) unsigned char worker[sizeof(zero)] = {0};
+    void *before = p->instance_get();
 
-/* The beginning of a worker's name: src/flb_output_thread.c, output_thread. */
-static const char worker[] = "flb-out-";
-
-static int is_worker(pid_t id)
-{
-    char path[64];
-    char name[16] = "";
-    int file;
-    ssize_t n;
-
-    snprintf(path, sizeof(path), "/proc/self/task/%d/comm", (int) id);
-    file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) {
-        return 0; /* It has ended, and workers do not end here. */
-    }
-    n = read(file, name, sizeof(name) - 1);
-    close(file);
-    return n > 0 && strncmp(name, worker, sizeof(worker) - 1) == 0;
-}
-
-enum pool { POOL_FAILED, POOL_NONE, POOL_CREATED, POOL_UNKNOWN };
-
-/* Lets the engine create a pool of as many threads as the instance's `workers`
- * says, and finds out whether there is one. Neither the number nor the pool can
- * be read in a way that is the same in all releases, but threads can: on Linux a
- * thread starts with the name of the thread that created it. So every thread that
- * begins during the call, and whose name begins as a worker's does, is a worker of
- * this instance, whether it has come to naming itself or not. */
-static enum pool create_pool(const struct engine *e, void *output, void *config)
-{
-    struct threads before;
-    struct threads after;
-    char name[16] = "";
-    enum pool pool = POOL_NONE;
-    int known = list_threads(&before) && prctl(PR_GET_NAME, name) == 0
-                && prctl(PR_SET_NAME, worker) == 0;
-    int failed = e->enable_multi_threading(output, config);
-
-    if (known) {
-        prctl(PR_SET_NAME, name);
-    }
-    if (failed) {
-        free(before.ids);
-        return POOL_FAILED;
-    }
-    known = known && list_threads(&after);
-    if (!known) {
-        free(before.ids);
-        return POOL_UNKNOWN;
-    }
-    for (size_t i = 0; i < after.count && pool == POOL_NONE; i++) {
-        if (!contains(&before, after.ids[i]) && is_worker(after.ids[i])) {
-            pool = POOL_CREATED;
-        }
-    }
-    free(before.ids);
-    free(after.ids);
-    return pool;
+    p->instance_set(worker);
+    p->flush_id_get(output);
+    p->instance_set(before);
+    return memcmp(worker, zero, sizeof(zero)) != 0;
 }
 
 int kinesis_agg_start_workers(struct kinesis_agg_plugin *plugin)
 {
-    /* FLBPluginInit of the next instance overwrites the plugin's fields. */
     void *output = plugin->output;
     struct engine e;
+    struct probe p;
     struct lib_context *context;
-    enum pool pool;
+    const char *done = "the plugin has created the worker threads";
 
     if (switched_off()) {
         say(plugin, LOG_DEBUG, "KINESIS_AGG_ENGINE_WORKERS is set: the engine creates the worker threads");
@@ -191,27 +109,23 @@ int kinesis_agg_start_workers(struct kinesis_agg_plugin *plugin)
         say(plugin, LOG_DEBUG, "the engine creates the worker threads: it does not let the plugin create them");
         return KINESIS_AGG_OK;
     }
-    pool = create_pool(&e, output, context->config);
-    if (pool == POOL_NONE) {
-        /* The engine's own outputs for AWS have one worker by default. Without a
-         * worker, each flush blocks all inputs until Kinesis responds. */
-        if (e.set_property(output, "workers", "1") == 0) {
-            pool = e.enable_multi_threading(output, context->config) == 0 ? POOL_CREATED : POOL_FAILED;
-        }
-        if (pool == POOL_CREATED) {
-            say(plugin, LOG_DEBUG, "workers is 0 or not set: the plugin has created one worker thread");
-        }
-    }
-    else if (pool == POOL_CREATED) {
-        say(plugin, LOG_DEBUG, "the plugin has created the worker threads");
-    }
-    if (pool == POOL_FAILED) {
-        /* The engine is out of memory, and has freed the instance. */
+    if (e.enable_multi_threading(output, context->config) != 0) {
+        /* The engine is out of memory, and has freed the output. */
         return KINESIS_AGG_ERROR;
     }
-    if (e.set_property(output, "workers", "0") != 0) {
-        say(plugin, LOG_ERROR, "workers cannot be set to 0: the engine creates its worker threads a second time, "
-                               "and a hot reload can crash it");
+    if (find_probe(&p) && !has_pool(&p, output) && e.set_property(output, "workers", "1") == 0) {
+        /* The engine's own outputs for AWS have one worker by default. Without a
+         * worker, each flush blocks all inputs until Kinesis responds. */
+        if (e.enable_multi_threading(output, context->config) != 0) {
+            return KINESIS_AGG_ERROR;
+        }
+        done = "workers is 0 or not set: the plugin has created one worker thread";
     }
+    if (e.set_property(output, "workers", "0") != 0) {
+        say(plugin, LOG_ERROR, "workers cannot be set to 0: the engine creates the worker threads a second time, "
+                               "and a hot reload can crash it");
+        return KINESIS_AGG_OK;
+    }
+    say(plugin, LOG_DEBUG, done);
     return KINESIS_AGG_OK;
 }

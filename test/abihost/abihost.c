@@ -123,6 +123,7 @@ struct instance {
     int initialized;
     struct pool *pools;                         /* the last one that was created first */
     int by_plugin;                              /* pools that the plugin created */
+    int flush_id;
     int closed;                                 /* a call that has to be the last of Init was made */
 };
 
@@ -607,6 +608,32 @@ static _Thread_local struct instance *initializing;
 ENGINE_EXPORT struct flb_lib_ctx *flb_context_get(void);
 ENGINE_EXPORT int flb_output_enable_multi_threading(struct instance *ins, void *config);
 ENGINE_EXPORT int flb_output_set_property(struct instance *ins, const char *key, const char *value);
+ENGINE_EXPORT void *flb_output_thread_instance_get(void);
+ENGINE_EXPORT void flb_output_thread_instance_set(void *thread);
+ENGINE_EXPORT int flb_output_flush_id_get(struct instance *ins);
+
+/* What a worker knows of itself: struct flb_out_thread_instance has its number of
+ * the next flush after some 200 bytes. */
+struct worker {
+    char other[200];
+    int flush_id;
+};
+static _Thread_local struct worker *this_worker;
+
+ENGINE_EXPORT void *flb_output_thread_instance_get(void)
+{
+    return this_worker;
+}
+
+ENGINE_EXPORT void flb_output_thread_instance_set(void *thread)
+{
+    this_worker = thread;
+}
+
+ENGINE_EXPORT int flb_output_flush_id_get(struct instance *ins)
+{
+    return ins->pools != NULL ? this_worker->flush_id++ : ins->flush_id++;
+}
 
 ENGINE_EXPORT struct flb_lib_ctx *flb_context_get(void)
 {
@@ -909,6 +936,9 @@ static void load(struct plugin *p)
     (void) flb_context_get;
     (void) flb_output_enable_multi_threading;
     (void) flb_output_set_property;
+    (void) flb_output_thread_instance_get;
+    (void) flb_output_thread_instance_set;
+    (void) flb_output_flush_id_get;
 #endif
     p->def = guarded(def_size);
     p->def->type = PROXY_OUTPUT_PLUGIN;
@@ -969,6 +999,9 @@ static void init_instances(struct plugin *p)
         ret = p->go.cb_init(&p->go);
         initializing = NULL;
         ins->initialized = ret > 0;
+        if (this_worker != NULL) {
+            wrong("Init leaves the engine's thread posing as a worker");
+        }
         if (!ins->initialized && ins->pools != NULL) {
             wrong("an Init that failed has created worker threads");
         }

@@ -30,11 +30,20 @@ func FindFluentBit() (string, error) {
 // FluentBit is a running engine.
 type FluentBit struct{ process *process }
 
-// StartFluentBit writes the configuration into dir, with a plugins file that
-// loads plugin and a parsers file with a parser named json, and starts the
-// engine. pipeline is everything but the [SERVICE] section, to which lines of
-// service are added.
+// StartFluentBit writes a configuration into dir, as ConfigureFluentBit does, and
+// starts the engine with it.
 func StartFluentBit(path, dir, plugin, pipeline string, service ...string) (*FluentBit, error) {
+	if err := ConfigureFluentBit(dir, plugin, pipeline, service...); err != nil {
+		return nil, err
+	}
+	return StartFluentBitWith(path, dir, filepath.Join(dir, "fluent-bit.conf"))
+}
+
+// ConfigureFluentBit writes a configuration into dir, with a plugins file that
+// loads plugin and a parsers file with a parser named json. pipeline is everything
+// but the [SERVICE] section, to which lines of service are added. An engine that
+// was started in dir reads it at its next reload.
+func ConfigureFluentBit(dir, plugin, pipeline string, service ...string) error {
 	files := map[string]string{
 		"plugins.conf": "[PLUGINS]\n    Path " + plugin + "\n",
 		"parsers.conf": "[PARSER]\n    Name   json\n    Format json\n",
@@ -51,10 +60,10 @@ func StartFluentBit(path, dir, plugin, pipeline string, service ...string) (*Flu
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return nil, fmt.Errorf("local: %w", err)
+			return fmt.Errorf("local: %w", err)
 		}
 	}
-	return StartFluentBitWith(path, dir, filepath.Join(dir, "fluent-bit.conf"))
+	return nil
 }
 
 // StartFluentBitWith starts the engine in dir with a configuration file.
