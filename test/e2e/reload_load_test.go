@@ -140,7 +140,6 @@ func usage(t *testing.T, engine *local.FluentBit) local.Usage {
 // reloads.
 func TestFluentBitReload_Workers(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 3, 0, "2.2.3 hangs at a reload, with core outputs too")
 	const perSecond = 4000
 	reloads := number(t, "OUT_KINESIS_AGG_RELOADS", 3)
 	for _, tt := range []struct {
@@ -232,7 +231,6 @@ func wantFlat(t *testing.T, all []local.Usage) {
 // pipeline goes on until all are delivered, and then the new one starts.
 func TestFluentBitReload_Waiting(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 3, 0, "2.2.3 hangs at a reload, with core outputs too")
 	for _, storage := range []string{"memory", "filesystem"} {
 		t.Run(storage, func(t *testing.T) {
 			t.Parallel()

@@ -116,8 +116,7 @@ func (f *FluentBit) Wait(ctx context.Context) error {
 // Reload makes it read its configuration again, in the same process, and
 // returns when it has.
 func (f *FluentBit) Reload(ctx context.Context) error {
-	const done = "successful reload done"
-	before := strings.Count(f.Log(), done)
+	before := f.Reloads()
 	if err := f.process.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		return fmt.Errorf("local: fluent-bit: %w", err)
 	}
@@ -125,12 +124,24 @@ func (f *FluentBit) Reload(ctx context.Context) error {
 		if f.Ended() {
 			return false, fmt.Errorf("it ended: %v", f.process.err)
 		}
-		return strings.Count(f.Log(), done) > before, nil
+		return f.Reloads() > before, nil
 	})
 	if err != nil {
 		return fmt.Errorf("local: fluent-bit: reload: %w\n%s", err, tail(f.Log()))
 	}
 	return nil
+}
+
+// Reloads is the number of reloads that succeeded so far.
+func (f *FluentBit) Reloads() int {
+	log := f.Log()
+	if !strings.Contains(log, " version=2.") && !strings.Contains(log, " version=3.") {
+		return strings.Count(log, "successful reload done")
+	}
+	// Engines before 4.0.14 and 4.1.1 do not log the end of a reload. This is their
+	// last line about the start of a pipeline.
+	_, log, _ = strings.Cut(log, "[reload] start everything")
+	return strings.Count(log, "stream processor started")
 }
 
 // Dump makes it log its state: SIGCONT.
