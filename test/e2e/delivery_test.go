@@ -322,8 +322,8 @@ func metric(t *testing.T, text, name string) int {
 }
 
 // TestFluentBitReload: the engine takes the library down and up again in one
-// process, while a file grows that it reads. Without workers: with them 5.1.1
-// crashes, in code of its own, on any plugin in Go.
+// process, while a file grows that it reads, with the worker that the plugin
+// creates by default.
 func TestFluentBitReload(t *testing.T) {
 	t.Parallel()
 	const (
