@@ -64,7 +64,7 @@ func outputNamed(server *endpoint.Server, stream string, more ...string) string 
 // workers and one more output, by a signal and by the engine's HTTP interface.
 func TestFluentBitReload_Changed(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 3, 0, reloadWaits)
+	needVersion(t, 3, 2, reloadWaits)
 	for _, by := range []string{"SIGHUP", "HTTP"} {
 		t.Run(by, func(t *testing.T) {
 			t.Parallel()
@@ -140,7 +140,7 @@ func reloadByHTTP(t *testing.T, engine *local.FluentBit, port int) {
 // by then, and the log names the option.
 func TestFluentBitReload_Bad(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 3, 0, reloadWaits)
+	needVersion(t, 3, 2, reloadWaits)
 	for _, tt := range []struct {
 		name, outputs string
 		ends          bool
@@ -243,7 +243,7 @@ func TestFluentBitStart_SecondOutputFails(t *testing.T) {
 // new path the new one is loaded beside it. Delivery goes on in both cases.
 func TestFluentBitReload_Library(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 3, 0, reloadWaits)
+	needVersion(t, 3, 2, reloadWaits)
 	for _, tt := range []struct {
 		name, next string
 		want       []string // libraries that are mapped in the end
@@ -317,7 +317,7 @@ func TestFluentBitReload_Library(t *testing.T) {
 // workers and a processor.
 func TestFluentBitReload_YAML(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 3, 0, reloadWaits)
+	needVersion(t, 3, 2, reloadWaits)
 	path, err := local.FindFluentBit()
 	if err != nil {
 		t.Skip(err)

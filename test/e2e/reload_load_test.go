@@ -24,8 +24,8 @@ const steadyLine = 400
 // beginning of a line whose end it has not read.
 const steadyBuffer = "Buffer_Chunk_Size 32801\n    Buffer_Max_Size 32801" // 82 lines and a byte
 
-// reloadWaits is why the tests of reloads need Fluent Bit 3.
-const reloadWaits = "once a reload has begun, 2.2.3 retries each chunk of an output in Go without calling the plugin, and waits for it"
+// reloadWaits is why the tests of reloads need Fluent Bit 3.2.3.
+const reloadWaits = "once a reload has begun, 2.2.0 to 3.2.2 retry each chunk of an output in Go without calling the plugin, and wait for it"
 
 // steady is a log file that grows until stop.
 type steady struct {
@@ -143,7 +143,7 @@ func usage(t *testing.T, engine *local.FluentBit) local.Usage {
 // reloads.
 func TestFluentBitReload_Workers(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 3, 0, reloadWaits)
+	needVersion(t, 3, 2, reloadWaits)
 	const perSecond = 4000
 	reloads := number(t, "OUT_KINESIS_AGG_RELOADS", 3)
 	for _, tt := range []struct {
@@ -237,7 +237,7 @@ func wantFlat(t *testing.T, all []local.Usage, files bool) {
 // pipeline goes on until all are delivered, and then the new one starts.
 func TestFluentBitReload_Waiting(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 3, 0, reloadWaits)
+	needVersion(t, 3, 2, reloadWaits)
 	for _, storage := range []string{"memory", "filesystem"} {
 		t.Run(storage, func(t *testing.T) {
 			t.Parallel()
