@@ -1,7 +1,9 @@
-# out_kinesis_agg: `make` lists the targets.
+# out_kinesis_agg: `make` lists the targets, `./run TARGET` also installs what a
+# target needs.
 
 PLUGIN  := build/out_kinesis_agg.so
 HOST    := build/abihost
+KPLCAT  := build/kplcat
 READERS := test/readers/node_modules/.package-lock.json
 INTEROP := build/interop
 
@@ -17,61 +19,84 @@ IMAGE              ?= out_kinesis_agg:$(FLUENT_BIT_VERSION)
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.75.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# The library is the same, byte for byte, from every checkout: no paths
-# (-trimpath, below) and no version control in it.
+# Use the Go that ./run has installed for this project, if there is one.
+ifneq ($(wildcard .tools/go/bin/go),)
+export PATH := $(CURDIR)/.tools/go/bin:$(PATH)
+unexport GOROOT
+endif
+
+# The plugin is the same, byte for byte, from every checkout: it contains no
+# paths (-trimpath, below) and no version control information.
 export CGO_ENABLED := 1
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
-# All but test/e2e, which starts servers and loads the library into processes
-# of their own, so that the race detector and fuzzing have nothing to see there.
+# The plugin and the commands are built with the same compiler flags, and share
+# the compiled dependencies: a position-independent executable is compiled like a
+# shared library.
+GO_BUILD    = go build -trimpath -tags netgo,osusergo -ldflags '$(LDFLAGS)'
+GO_COMMANDS = $(GO_BUILD) -buildmode=pie -o build/
+
+# All packages except test/e2e. Its tests run the plugin in other processes,
+# where neither the race detector nor coverage for fuzzing applies.
 PACKAGES = $$(go list ./... | grep -v /test/e2e)
 
+# $(call long,FILE,MESSAGE) announces a long step unless FILE exists already.
 comma := ,
-# $(call need,COMMAND,HOW TO GET IT)
-need = @command -v $(1) >/dev/null || { echo "make: $(1) is missing: $(2)" >&2; exit 1; }
+long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) test demo bench bench-engine check fuzz soak docs proto docker interop clean need-go need-cc need-node need-interop
+.PHONY: help build $(PLUGIN) $(KPLCAT) test demo bench bench-engine check fuzz soak docs proto docker interop clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: $(PLUGIN) $(HOST) ## Build the plugin and the ABI host into build/ (STRIP=1: smaller, without symbols)
+build: $(PLUGIN) $(HOST) $(KPLCAT) ## Build the plugin, kplcat and the ABI host into build/ (STRIP=1: smaller, without symbols)
 
-$(PLUGIN): need-go need-cc
-	@go build -buildmode=c-shared -trimpath -tags netgo,osusergo -ldflags '$(LDFLAGS)' -o $@ .
+$(PLUGIN): need
+	$(call long,$@,Building the plugin. The first build compiles all dependencies: 1 to 3 minutes.)
+	@$(GO_BUILD) -buildmode=c-shared -o $@ .
 
-$(HOST): test/abihost/abihost.c | need-cc
+$(KPLCAT): need
+	@$(GO_COMMANDS) ./cmd/kplcat
+
+$(HOST): test/abihost/abihost.c | need
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 -Wall -Wextra -Werror -O1 -g -rdynamic -pthread -o $@ $< -ldl
 
-# A Kinesis look-alike and a reader of aggregated records.
-$(READERS): test/readers/package-lock.json | need-node
+# kinesis-local, and a reader of aggregated records.
+$(READERS): test/readers/package-lock.json | need
+	@echo "Installing kinesis-local, a local Kinesis, and the Node.js reader with npm: about 15 seconds."
 	@cd test/readers && npm ci --ignore-scripts --no-audit --no-fund
 
 test: $(PLUGIN) $(READERS) ## Run all tests; those that need Fluent Bit only if it is on PATH or in FLUENT_BIT
 	@command -v "$${FLUENT_BIT:-fluent-bit}" >/dev/null || \
 		echo "No Fluent Bit on PATH or in FLUENT_BIT: the tests that need it are skipped."
+	@echo "Running all tests: 2 to 6 minutes."
 	@OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 ./...
 
-demo: build $(READERS) ## Ship a sample log into a local Kinesis and read it back
-	@go build -o build/ ./test/demo ./cmd/kplcat
-	@exec build/demo
+demo: build $(READERS) ## Ship a sample log into a local Kinesis and read it back (KEEP=1: keep it running until Ctrl-C)
+	@$(GO_COMMANDS) ./test/demo
+	@exec build/demo $(if $(filter-out 0,$(KEEP)),-keep)
 
-interop: $(READERS) need-go need-cc need-interop ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
+interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
+	$(call long,$(INTEROP)/venv,Installing libraries with npm$(comma) pip and Maven. The first time: 2 to 5 minutes.)
 	@cd test/interop/node && npm ci --ignore-scripts --no-audit --no-fund
 	@test -x $(INTEROP)/venv/bin/pip || python3 -m venv $(INTEROP)/venv
-	@$(INTEROP)/venv/bin/pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt
+	@$(INTEROP)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt \
+		-r test/consumers/python/requirements.txt
 	@cd test/interop/java && mvn --quiet --batch-mode compile
-	@OUT_KINESIS_AGG_INTEROP=$(CURDIR)/$(INTEROP) go test -count=1 -v ./test/interop
+	@cd test/consumers/node && npm ci --ignore-scripts --no-audit --no-fund
+	@cd test/consumers/java && mvn --quiet --batch-mode compile
+	@OUT_KINESIS_AGG_INTEROP="$(CURDIR)/$(INTEROP)" go test -count=1 -v ./test/interop
 
-bench: need-go ## Run the benchmarks of the Go code
+bench: need ## Run the benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem $(PACKAGES)
 
-bench-engine: $(PLUGIN) ## Measure Fluent Bit with the plugin beside null and kinesis_streams (needs Fluent Bit; ARGS)
-	@go build -o build/bench ./test/bench
+bench-engine: $(PLUGIN) ## Compare Fluent Bit with this plugin, null and kinesis_streams (needs Fluent Bit; ARGS)
+	@$(GO_COMMANDS) ./test/bench
 	@exec build/bench $(ARGS)
 
-check: need-go need-cc ## Format, vet, staticcheck, race detector, benchmarks once, short fuzzing (FUZZTIME, default 5s a target)
+check: need ## Format, vet, staticcheck, race detector, benchmarks once, short fuzzing (FUZZTIME, default 5s a target)
+	@echo "Checking: 3 to 10 minutes, and $(or $(FUZZTIME),5s) for each fuzz target."
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); test -z "$$unformatted" || \
 		{ echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
@@ -80,8 +105,8 @@ check: need-go need-cc ## Format, vet, staticcheck, race detector, benchmarks on
 	go test -run '^$$' -bench . -benchtime 1x $(PACKAGES)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(or $(FUZZTIME),5s)
 
-# A target takes one processor, and as many run at a time as there are.
-fuzz: need-go need-cc ## Fuzz every fuzz target (FUZZTIME, default 60s each)
+# Each fuzz target uses one processor, and one runs per processor.
+fuzz: need ## Fuzz every fuzz target (FUZZTIME, default 60s each)
 	@mkdir -p build && rm -f build/fuzz-targets
 	@for package in $(PACKAGES); do \
 		targets=$$(go test -list '^Fuzz' $$package) || { echo "$$targets"; exit 1; }; \
@@ -91,33 +116,22 @@ fuzz: need-go need-cc ## Fuzz every fuzz target (FUZZTIME, default 60s each)
 		go test -run "^$$" -fuzz "^$$1$$" -parallel 1 -fuzzminimizetime 2s -fuzztime $(or $(FUZZTIME),60s) $$0'
 
 soak: build ## Flush chunks for minutes against an endpoint that fails at random, and count what arrived
-	@go build -o build/soak ./test/soak
+	@$(GO_COMMANDS) ./test/soak
 	@exec build/soak $(ARGS)
 
-docs: need-go ## Rewrite the option table in docs/options.md
+docs: need ## Rewrite the option table in docs/options.md
 	@go test -count=1 -run '^TestTable_MatchesDocs$$' ./internal/option -update
 
-proto: need-go ## Regenerate proto/*.pb.go
+proto: need ## Regenerate proto/*.pb.go
 	cd proto && go run $(BUF) generate
 
-docker: ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE, FLUENT_BIT_VERSION, IMAGE)
-	$(call need,docker,https://docs.docker.com/engine/install/)
+docker: need ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE, FLUENT_BIT_VERSION, IMAGE)
 	DOCKER_BUILDKIT=1 docker build --build-arg FLUENT_BIT_IMAGE=$(FLUENT_BIT_IMAGE) \
 		--build-arg FLUENT_BIT_VERSION=$(FLUENT_BIT_VERSION) -t $(IMAGE) .
 
-clean: ## Remove what the targets above made
-	@rm -rf build test/readers/node_modules test/interop/node/node_modules
+clean: ## Remove what the targets above made, but not the Go that ./run has installed
+	@rm -rf build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
 
-need-go:
-	$(call need,go,install Go 1.26 from https://go.dev/dl)
-
-need-cc:
-	$(call need,$(CC),install a C compiler and the C library's headers$(comma) such as the packages gcc and libc6-dev)
-
-need-node:
-	$(call need,node,install Node.js 18 or later from https://nodejs.org)
-	$(call need,npm,it comes with Node.js or as the package npm)
-
-need-interop:
-	$(call need,mvn,install a JDK 17 or later and Apache Maven 3.8 or later)
-	$(call need,python3,install Python 3.10 or later with its module venv)
+# Reports all missing tools of the targets in one message.
+need:
+	@./run --check $(MAKECMDGOALS)

@@ -12,23 +12,21 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
+
+	"out_kinesis_agg/internal/consumer"
 )
 
-// requestTimeout bounds one request: an answer can have 10 MiB of records.
+// requestTimeout bounds one request. A response holds up to 10 MiB.
 const requestTimeout = time.Minute
 
-// api is what of Kinesis is used.
-type api interface {
-	ListShards(context.Context, *kinesis.ListShardsInput, ...func(*kinesis.Options)) (*kinesis.ListShardsOutput, error)
-	GetShardIterator(context.Context, *kinesis.GetShardIteratorInput, ...func(*kinesis.Options)) (*kinesis.GetShardIteratorOutput, error)
-	GetRecords(context.Context, *kinesis.GetRecordsInput, ...func(*kinesis.Options)) (*kinesis.GetRecordsOutput, error)
-}
-
-// connect makes the client. The reader knows better than the SDK how long to
-// wait before it asks again, so the SDK does not.
-func connect(ctx context.Context, o options) (api, error) {
+// connect makes the Kinesis client.
+func connect(ctx context.Context, o options) (consumer.API, error) {
 	load := []func(*config.LoadOptions) error{
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(requestTimeout)),
+		// The SDK logs warnings to standard error in a format of its own. Errors
+		// that matter are returned.
+		config.WithLogger(logging.Nop{}),
 	}
 	if o.region != "" {
 		load = append(load, config.WithRegion(o.region))
@@ -47,6 +45,7 @@ func connect(ctx context.Context, o options) (api, error) {
 		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), o.roleARN))
 	}
 	return kinesis.NewFromConfig(cfg, func(k *kinesis.Options) {
+		// Package consumer retries.
 		k.Retryer = aws.NopRetryer{}
 		if o.endpoint != "" {
 			k.BaseEndpoint = aws.String(o.endpoint)

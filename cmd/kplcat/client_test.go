@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/smithy-go/logging"
 
 	"out_kinesis_agg/test/endpoint"
 )
 
-// TestConnect: region, profile, role and endpoint of the command line are what
-// the client uses.
-func TestConnect(t *testing.T) {
+// The client uses the region, profile, role and endpoint of the command line.
+func TestConnect_UsesFlags(t *testing.T) {
 	sts := endpoint.Start(endpoint.Options{})
 	defer sts.Close()
 	for _, e := range os.Environ() {
@@ -50,6 +50,9 @@ func TestConnect(t *testing.T) {
 			t.Fatal(err)
 		}
 		c, err := o.Credentials.Retrieve(t.Context())
+		if _, silent := o.Logger.(logging.Nop); !silent {
+			t.Errorf("the SDK logs with %T", o.Logger)
+		}
 		if err != nil || c.AccessKeyID != want || o.Region != "eu-central-1" || *o.BaseEndpoint != "http://127.0.0.1:1" {
 			t.Errorf("role %q: %s %s %s, %v", role, c.AccessKeyID, o.Region, *o.BaseEndpoint, err)
 		}
@@ -63,7 +66,7 @@ func TestConnect(t *testing.T) {
 	if _, err := connected("s"); err == nil || !strings.Contains(err.Error(), "--region") {
 		t.Errorf("no region: %v", err)
 	}
-	if _, err := connected("s", "--region", "x", "--profile", "nobody"); err == nil {
+	if _, err := connected("s", "--region", "x", "--profile", "missing"); err == nil {
 		t.Error("no such profile: no error")
 	}
 }

@@ -21,11 +21,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
+	"out_kinesis_agg/internal/consumer/consumertest"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/local"
 )
 
-// recordsVariable sets how many user records TestEachRecordOnceAcrossReshards
+// recordsVariable sets how many user records TestLocal_EachRecordOnce
 // sends.
 const recordsVariable = "KPLCAT_TEST_RECORDS"
 
@@ -35,7 +36,7 @@ const (
 	keys         = 8
 )
 
-// started is what the tests share.
+// started is shared by the tests.
 type started struct {
 	kinesis *local.Kinesis
 	binary  string
@@ -60,7 +61,7 @@ var startLocal = sync.OnceValues(func() (started, error) {
 })
 
 var (
-	scratch         string // a folder for all tests
+	scratch         string // a directory for all tests
 	errNotInstalled = errors.New("kinesis-local is not installed")
 )
 
@@ -75,12 +76,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code) // kinesis-local ends with this process
 }
 
-// look returns a Kinesis and the command, or skips the test where the look-alike
-// is not installed.
-func look(t *testing.T) (*local.Kinesis, func(ctx context.Context, args ...string) *exec.Cmd) {
+// setUp returns a local Kinesis and a function that creates a kplcat command for it.
+// It skips the test if kinesis-local is not installed.
+func setUp(t *testing.T) (*local.Kinesis, func(ctx context.Context, args ...string) *exec.Cmd) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("it starts a server: run it without -short")
+		t.Skip("this test starts a server: run it without -short")
 	}
 	s, err := startLocal()
 	if errors.Is(err, errNotInstalled) {
@@ -96,7 +97,8 @@ func look(t *testing.T) (*local.Kinesis, func(ctx context.Context, args ...strin
 	}
 }
 
-// checker checks lines KEY NUMBER, each key's numbers from 0 on.
+// checker checks lines of the form KEY NUMBER. The numbers of a key must be
+// consecutive from 0.
 type checker struct {
 	next  map[string]int
 	lines int
@@ -106,20 +108,20 @@ func (c *checker) check(line string) error {
 	key, number, _ := strings.Cut(line, " ")
 	n, err := strconv.Atoi(number)
 	if err != nil {
-		return fmt.Errorf("a line that was not sent: %q", line)
+		return fmt.Errorf("line %q was not sent", line)
 	}
 	if c.next == nil {
 		c.next = map[string]int{}
 	}
 	if n != c.next[key] {
-		return fmt.Errorf("%s: want number %d of the key", line, c.next[key])
+		return fmt.Errorf("%s: want number %d", line, c.next[key])
 	}
 	c.next[key]++
 	c.lines++
 	return nil
 }
 
-// put sends the next records of each key, aggregated.
+// put sends one aggregated record for each key, with the user records from to to-1.
 func put(ctx context.Context, k *local.Kinesis, stream string, from, to int) error {
 	for key := range keys {
 		name := fmt.Sprint("key-", key)
@@ -128,7 +130,7 @@ func put(ctx context.Context, k *local.Kinesis, stream string, from, to int) err
 			texts = append(texts, fmt.Sprint(name, " ", n))
 		}
 		_, err := k.Client.PutRecord(ctx, &kinesis.PutRecordInput{
-			StreamName: &stream, PartitionKey: &name, Data: []byte(aggregate(name, texts...)),
+			StreamName: &stream, PartitionKey: &name, Data: []byte(consumertest.Aggregate(name, texts...)),
 		})
 		if err != nil {
 			return err
@@ -168,16 +170,20 @@ func reshard(ctx context.Context, k *local.Kinesis, stream string, split bool) e
 		if err == nil && d.StreamDescriptionSummary.StreamStatus == types.StreamStatusActive {
 			return nil
 		}
-		err = errors.Join(err, sleep(ctx, 50*time.Millisecond))
+		select {
+		case <-ctx.Done():
+			err = errors.Join(err, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 	return err
 }
 
-// TestEachRecordOnceAcrossReshards: one kplcat follows while shards are split
-// and merged under it, another one reads all afterwards. Each prints every
-// record once, and those of a key, which have one shard at a time, in order.
-func TestEachRecordOnceAcrossReshards(t *testing.T) {
-	k, kplcat := look(t)
+// One kplcat follows the stream while shards are split and merged, and another
+// one reads the stream afterwards. Each prints every record once, and the records
+// of a key, which are in one shard at a time, in order.
+func TestLocal_EachRecordOnce(t *testing.T) {
+	k, kplcat := setUp(t)
 	total := localRecords
 	if text := os.Getenv(recordsVariable); text != "" {
 		n, err := strconv.Atoi(text)
@@ -227,7 +233,7 @@ func TestEachRecordOnceAcrossReshards(t *testing.T) {
 			return nil
 		}()
 		if err != nil {
-			cancel() // Nobody need wait for more.
+			cancel() // no more records are sent
 		}
 		sent <- err
 	}()
@@ -241,7 +247,7 @@ func TestEachRecordOnceAcrossReshards(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.lines != total {
-		t.Fatalf("following: %d lines of %d\n%s", c.lines, total, stderr.String())
+		t.Fatalf("--follow: %d lines of %d\n%s", c.lines, total, stderr.String())
 	}
 	if err := follow.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -249,7 +255,7 @@ func TestEachRecordOnceAcrossReshards(t *testing.T) {
 	more, _ := io.ReadAll(pipe)
 	err = follow.Wait()
 	if follow.ProcessState.ExitCode() != exitInterrupted || len(more) > 0 || stderr.Len() > 0 {
-		t.Errorf("interrupted: %v, and prints %q %q", err, more, stderr.String())
+		t.Errorf("interrupted: %v, printed %q %q", err, more, stderr.String())
 	}
 
 	out, err := kplcat(ctx, stream).Output()
@@ -266,15 +272,15 @@ func TestEachRecordOnceAcrossReshards(t *testing.T) {
 		t.Errorf("afterwards: %d lines of %d", c.lines, total)
 	}
 	stats, err := kplcat(ctx, stream, "--stats", "--from", "1h").Output()
-	if err != nil || !strings.Contains(string(stats), fmt.Sprint(" ", total, " ")) || strings.Count(string(stats), "shardId-") < 4 {
+	if err != nil || !strings.Contains(string(stats), fmt.Sprint(" ", total, " ")) || strings.Count(string(stats), "\n") < 2+4+1 {
 		t.Errorf("%v\n%s", err, stats)
 	}
 	t.Logf("%d records\n%s", total, stats)
 }
 
-// TestHead: a reader that has enough ends the run, and nobody complains.
-func TestHead(t *testing.T) {
-	k, kplcat := look(t)
+// When the reader of its output ends, kplcat ends without a message.
+func TestLocal_Head(t *testing.T) {
+	k, kplcat := setUp(t)
 	if err := k.CreateStream(t.Context(), "head", 1); err != nil {
 		t.Fatal(err)
 	}
@@ -301,9 +307,8 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// TestWhatAPersonIsTold where there is no such stream.
-func TestWhatAPersonIsTold(t *testing.T) {
-	_, kplcat := look(t)
+func TestLocal_NoSuchStream(t *testing.T) {
+	_, kplcat := setUp(t)
 	cmd := kplcat(t.Context(), "nowhere")
 	out, err := cmd.CombinedOutput()
 	if err == nil || cmd.ProcessState.ExitCode() != exitFailed ||

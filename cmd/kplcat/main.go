@@ -1,11 +1,11 @@
-// Command kplcat prints the user records of a Kinesis data stream, whose
-// records may be aggregated, as lines.
+// Command kplcat prints the user records of a Kinesis data stream as lines. The
+// records of the stream may be aggregated.
 //
 //	kplcat STREAM | jq .
 //	kplcat STREAM --from 15m --json
 //	kplcat STREAM --stats
 //
-// kplcat --help lists what else there is.
+// kplcat --help lists all flags and the exit codes.
 package main
 
 import (
@@ -17,12 +17,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
+
+	"out_kinesis_agg/internal/consumer"
 )
 
-// Exit codes. A run that Ctrl-C ends has 130, as a shell says of one that
-// SIGINT killed.
+// Exit codes, documented in the usage. A shell reports 130 for a command that
+// SIGINT has ended.
 const (
 	exitOK          = 0
 	exitFailed      = 1
@@ -30,22 +33,22 @@ const (
 	exitInterrupted = 130
 )
 
-// outBytes is the buffer before standard output: a few hundred lines of a log.
+// outBytes is the size of the buffer for standard output, a few hundred log lines.
 const outBytes = 64 << 10
 
 func main() {
-	// A reader of ours that goes away, such as head, is an error of the write
-	// then, and no signal: the end of a run, and not of one with a trace.
+	// When the reader of standard output, such as head, ends, the write returns
+	// an error, and the run ends without a message.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal finds no handler, and ends what the first one could not,
-	// such as a write that nobody reads.
+	// A second signal has its default effect. It ends a run that the first signal
+	// cannot end, for example during a blocked write.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, time.Now(), stderr)
+	o, err := parse(args, time.Now(), stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	}
@@ -63,42 +66,45 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case ctx.Err() != nil:
 		return exitInterrupted
 	case err != nil:
-		fmt.Fprintf(stderr, "kplcat: %v\n", err)
+		fmt.Fprintf(stderr, "kplcat: %s\n", strings.TrimPrefix(err.Error(), "consumer: "))
 		return exitFailed
 	}
 	return exitOK
 }
 
-// cat reads the stream and prints what is asked for.
-func cat(ctx context.Context, o options, client api, stdout, stderr io.Writer) error {
+// cat reads the stream and prints its user records or statistics.
+func cat(ctx context.Context, o options, client consumer.API, stdout, stderr io.Writer) error {
 	w := bufio.NewWriterSize(stdout, outBytes)
 	p := &progress{w: stderr}
-	var out output = &printer{w: w, options: o, warn: p.warn}
+	var out output = &printer{w: w, options: o, warn: p.Warn}
 	if o.stats {
-		out = &statistics{w: w, warn: p.warn, now: time.Now}
+		out = &statistics{w: w, warn: p.Warn, now: time.Now}
 	}
-	r := &reader{
-		api: client, stream: o.stream, from: o.from, only: o.shard, follow: o.follow,
-		progress: p,
-		take: func(s *shard, records []record) error {
-			users, err := out.take(s, records)
-			p.took(records, users)
+	r := &consumer.Reader{
+		API: client, Stream: o.stream, From: o.from, To: o.to, Shards: o.shards, Follow: o.follow,
+		Monitor: p,
+		Handle: func(s *consumer.Shard, records []consumer.Record) error {
+			users, err := out.print(s, records)
+			p.read(records, users)
 			return err
 		},
 	}
 	if isTerminal(stderr) && (o.stats || !isTerminal(stdout)) {
 		defer p.show()()
 	}
-	err := r.run(ctx)
+	err := r.Read(ctx)
 	p.clear()
-	// What was read is printed also where the reading failed.
+	if err == nil && ctx.Err() == nil && p.records == 0 {
+		p.Warn("no records in %s%s", o.stream, o.where())
+	}
+	// After an error, the records that were read before it are printed too.
 	if last := out.end(); err == nil || ctx.Err() != nil {
 		err = errors.Join(last, err)
 	}
 	return err
 }
 
-// isTerminal tells whether somebody looks at it.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {

@@ -5,11 +5,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/kpl/decompress"
 )
 
@@ -17,43 +19,55 @@ const usage = `kplcat prints the user records of a Kinesis data stream as lines.
 
 Usage: kplcat [flags] STREAM
 
-STREAM is a name or an ARN. Aggregated records are taken apart, plain ones are
-printed as they are. Without --follow it ends where the stream ended when it
-came there. Within a shard, and from a shard to those it was split or merged
-into, records come in order.
+STREAM is a name or an ARN. Aggregated records are de-aggregated, plain records
+are printed as they are. Without --follow the command ends at the end of the
+stream. Records are in order within a shard, and from a shard to the shards that
+it is split or merged into. Records of different shards are interleaved.
 
-Where to read:
-  --from WHERE       start (default), now (implies --follow), a time such as
-                     2026-01-31T12:00:00Z, or how long ago, such as 15m
-  --shard ID         only this shard: shardId-000000000002, or 2
-  --follow           go on when the end is reached, until Ctrl-C
+What to read:
+  --from WHEN        start (default), now (implies --follow), a time such as
+                     2026-01-31T12:00:00Z, or a duration before now, such as 15m
+  --to WHEN          only records that arrived before this time: now, a time or
+                     a duration, as above
+  --limit N          only the first N user records
+  --shard ID,...     only these shards: shardId-000000000002, or 2
+  --follow           wait for more records, until --to, --limit or Ctrl-C
 
 What to print:
-  --json             a JSON object a line: shard, sequence, sub_sequence, arrival,
-                     key, and the record as data, or as base64 if it is no text
-  --raw              do not take aggregated records apart, do not decompress
-  --stats            instead of records, a table of the shards at the end
-  --decompress HOW   auto (default) knows gzip, zlib and zstd by their first
-                     bytes; none, gzip, zlib, zstd or snappy
+  --json             one JSON object per line: shard, sequence, sub_sequence,
+                     arrival, key, and data, or base64 if the data are not UTF-8
+  --raw              neither de-aggregate nor decompress; --limit then counts
+                     Kinesis records
+  --stats            a table of the shards instead of the records (aggr. means
+                     aggregated records)
+  --decompress HOW   auto (default) detects gzip, zlib and zstd; none, gzip,
+                     zlib, zstd or snappy
 
 AWS:
-  --region NAME      default: the ARN's, AWS_REGION, or the profile's
-  --profile NAME     of the shared configuration
-  --role-arn ARN     a role to assume for reading
-  --endpoint URL     of Kinesis, for VPC endpoints and look-alikes
+  --region NAME      default: the region of the ARN, AWS_REGION, or the profile
+  --profile NAME     profile of the shared AWS configuration
+  --role-arn ARN     role to assume
+  --endpoint URL     for VPC endpoints and local servers, such as
+                     http://localhost:4567
 
-It needs the permissions kinesis:ListShards, kinesis:GetShardIterator and
-kinesis:GetRecords. Exit codes: 0 all read, or nobody reads any more; 1 an error
-or damaged records, which are passed over; 2 wrong flags; 130 interrupted.
+Permissions: kinesis:ListShards, kinesis:GetShardIterator, kinesis:GetRecords.
+
+Exit codes:
+  0    success, or the reader of standard output has ended
+  1    an error, or damaged aggregated records, which are skipped
+  2    invalid flags
+  130  interrupted by Ctrl-C or SIGTERM
 `
 
-// auto is the --decompress that looks at each record.
+// auto is the --decompress that detects the format of each record.
 const auto decompress.Format = "auto"
 
 type options struct {
 	stream     string // name or ARN
-	from       position
-	shard      string
+	from       consumer.Position
+	to         time.Time // zero: no end
+	limit      int       // user records, or Kinesis records with raw; 0: no limit
+	shards     []string  // IDs; empty: all shards
 	follow     bool
 	json       bool
 	raw        bool
@@ -63,28 +77,16 @@ type options struct {
 	region, profile, roleARN, endpoint string
 }
 
-// position is where to begin in a shard.
-type position struct {
-	kind positionKind
-	at   time.Time // of fromTime
-}
-
-type positionKind int
-
-const (
-	fromStart positionKind = iota
-	fromNow
-	fromTime
-)
-
-// parse reads the command line. It is flag.ErrHelp where help was asked for,
-// and printed.
+// parse reads the command line. If it contains --help, parse prints the usage to
+// help and returns flag.ErrHelp.
 func parse(args []string, now time.Time, help io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("kplcat", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	from := flags.String("from", "start", "")
-	flags.StringVar(&o.shard, "shard", "", "")
+	to := flags.String("to", "", "")
+	limit := flags.String("limit", "", "")
+	flags.Func("shard", "", o.addShards)
 	flags.BoolVar(&o.follow, "follow", false, "")
 	flags.BoolVar(&o.json, "json", false, "")
 	flags.BoolVar(&o.raw, "raw", false, "")
@@ -95,8 +97,8 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 	flags.StringVar(&o.roleARN, "role-arn", "", "")
 	flags.StringVar(&o.endpoint, "endpoint", "", "")
 
-	// Package flag stops at the first word that is no flag; people write them
-	// behind the stream as well.
+	// Package flag stops at the first word that is not a flag. Flags after the
+	// stream are accepted too.
 	var words []string
 	for rest := args; ; {
 		if err := flags.Parse(rest); err != nil {
@@ -113,60 +115,135 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 	switch {
 	case len(words) != 1:
 		return o, fmt.Errorf("want one stream, not %d: %q", len(words), words)
-	case o.stats && (o.json || o.raw):
-		return o, errors.New("--stats prints no records: leave out --json and --raw")
+	case words[0] == "":
+		return o, errors.New("the name of the stream is empty")
+	case o.stats && (o.json || o.raw || *limit != ""):
+		return o, errors.New("--stats prints no records: leave out --json, --raw and --limit")
 	case o.decompress != auto && !slices.Contains(decompress.Formats(), o.decompress):
 		return o, fmt.Errorf("--decompress %q: want auto or one of %v", o.decompress, decompress.Formats())
 	}
 	o.stream = words[0]
-	if n, err := strconv.ParseUint(o.shard, 10, 32); err == nil {
-		o.shard = fmt.Sprintf("shardId-%012d", n)
+	if err := checkEndpoint(o.endpoint); err != nil {
+		return o, err
 	}
 	if region := arnRegion(o.stream); o.region == "" {
 		o.region = region
 	} else if region != "" && region != o.region {
-		return o, fmt.Errorf("--region %s: the stream's ARN is of %s", o.region, region)
+		return o, fmt.Errorf("--region %s: the stream's ARN has the region %s", o.region, region)
 	}
-	var err error
-	if o.from, err = parsePosition(*from, now); err != nil {
-		return o, fmt.Errorf("--from %s: %w", *from, err)
+	if *limit != "" {
+		n, err := strconv.Atoi(*limit)
+		if err != nil || n < 1 {
+			return o, fmt.Errorf("--limit %s: want a number of records, at least 1", *limit)
+		}
+		o.limit = n
 	}
-	// From now until the end would be nothing.
-	o.follow = o.follow || o.from.kind == fromNow
-	return o, nil
+	return o, o.parseRange(*from, *to, now)
 }
 
-// timeLayouts are what a time can look like. What has no zone is local.
+// parseRange parses --from and --to.
+func (o *options) parseRange(from, to string, now time.Time) error {
+	switch from {
+	case "start":
+	case "now":
+		o.from.Latest = true
+		// Without follow, this range would always be empty.
+		o.follow = true
+	default:
+		at, ok := parseTime(from, now)
+		switch {
+		case !ok:
+			return fmt.Errorf("--from %s: want start, now, %s", from, timeForms)
+		case at.After(now):
+			return fmt.Errorf("--from %s: the time is in the future", from)
+		}
+		o.from.At = at
+	}
+	if to == "" {
+		return nil
+	}
+	var ok bool
+	if o.to, ok = parseTime(to, now); to == "now" {
+		o.to = now
+	} else if !ok {
+		return fmt.Errorf("--to %s: want now, %s", to, timeForms)
+	}
+	if start := o.from.At; o.from.Latest && !o.to.After(now) || !start.IsZero() && !o.to.After(start) {
+		return fmt.Errorf("--to %s is not after --from %s", to, from)
+	}
+	return nil
+}
+
+// addShards adds the shards of one --shard. A number means the shard ID that
+// Kinesis makes of it.
+func (o *options) addShards(list string) error {
+	for id := range strings.SplitSeq(list, ",") {
+		if id == "" {
+			return errors.New("want a shard ID such as shardId-000000000002, or its number")
+		}
+		if n, err := strconv.ParseUint(id, 10, 32); err == nil {
+			id = fmt.Sprintf(shardFormat, n)
+		}
+		if !slices.Contains(o.shards, id) {
+			o.shards = append(o.shards, id)
+		}
+	}
+	return nil
+}
+
+// shardFormat is the format of the shard IDs that Kinesis makes.
+const shardFormat = "shardId-%012d"
+
+// where describes the part of the stream that the flags select.
+func (o *options) where() string {
+	var text string
+	if !o.from.At.IsZero() {
+		text += " from " + o.from.At.Format(time.RFC3339)
+	}
+	if !o.to.IsZero() {
+		text += " to " + o.to.Format(time.RFC3339)
+	}
+	if len(o.shards) > 0 {
+		text += " (only " + strings.Join(o.shards, ", ") + ")"
+	}
+	return text
+}
+
+func checkEndpoint(endpoint string) error {
+	if endpoint == "" {
+		return nil
+	}
+	u, err := url.Parse(endpoint)
+	switch {
+	case !strings.Contains(endpoint, "://"):
+		return fmt.Errorf("--endpoint %s: the scheme is missing: write http://%[1]s or https://%[1]s", endpoint)
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return fmt.Errorf("--endpoint %s: want a URL such as http://localhost:4567", endpoint)
+	}
+	return nil
+}
+
+// timeLayouts are the formats of a time. A time without a zone is a local time.
 var timeLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly}
 
-func parsePosition(text string, now time.Time) (position, error) {
-	switch text {
-	case "start":
-		return position{kind: fromStart}, nil
-	case "now":
-		return position{kind: fromNow}, nil
-	}
+const timeForms = "a time such as 2026-01-31T12:00:00Z, or a duration before now, such as 15m"
+
+// parseTime parses a time, or a duration before now.
+func parseTime(text string, now time.Time) (at time.Time, ok bool) {
 	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return position{fromTime, now.Add(-ago)}, nil
+		return now.Add(-ago), true
 	}
 	for _, layout := range timeLayouts {
-		at, err := time.ParseInLocation(layout, text, now.Location())
-		if err != nil {
-			continue
+		if at, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return at, true
 		}
-		if at.After(now) {
-			return position{}, errors.New("it is in the future")
-		}
-		return position{fromTime, at}, nil
 	}
-	return position{}, errors.New("want start, now, a time such as 2026-01-31T12:00:00Z, or how long ago, such as 15m")
+	return time.Time{}, false
 }
 
-func isARN(stream string) bool { return strings.HasPrefix(stream, "arn:") }
-
-// arnRegion is the region in arn:aws:kinesis:REGION:ACCOUNT:stream/NAME.
+// arnRegion returns the region of arn:aws:kinesis:REGION:ACCOUNT:stream/NAME.
 func arnRegion(stream string) string {
-	if parts := strings.Split(stream, ":"); isARN(stream) && len(parts) > 3 {
+	if parts := strings.Split(stream, ":"); consumer.IsARN(stream) && len(parts) > 3 {
 		return parts[3]
 	}
 	return ""

@@ -3,21 +3,19 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"time"
 	"unicode/utf8"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
+	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/decompress"
 )
 
-// output gets the records of all shards, batch by batch.
+// output processes the records of all shards, in batches of one shard.
 type output interface {
-	// take returns how many user records there were in the Kinesis records.
-	take(s *shard, records []record) (users int, err error)
+	// print returns the number of user records in records. It returns
+	// consumer.ErrStop when no more records are wanted.
+	print(s *consumer.Shard, records []consumer.Record) (users int, err error)
 	// end is called once, after the last batch.
 	end() error
 }
@@ -28,28 +26,29 @@ type printer struct {
 	options
 	warn func(format string, args ...any)
 
-	decoder decompress.Decoder
-	text    []byte // what the decoder made
-	encoder *json.Encoder
-	damaged int
-	packed  int // records that could not be decompressed
+	decoder     decompress.Decoder
+	plain       []byte // output of the decoder, reused
+	encoder     *json.Encoder
+	printed     int
+	damaged     int
+	undecodable int // records that could not be decompressed
 }
 
 // line is a record with --json.
 type line struct {
-	Shard           string  `json:"shard"`
-	Sequence        *string `json:"sequence"`
-	SubSequence     *int    `json:"sub_sequence,omitempty"` // of records out of aggregated ones
-	Arrival         string  `json:"arrival,omitempty"`
-	Key             string  `json:"key"`
-	ExplicitHashKey string  `json:"explicit_hash_key,omitempty"`
-	Data            any     `json:"data,omitempty"` // an object, an array, or other text
-	Base64          []byte  `json:"base64,omitempty"`
+	Shard           string `json:"shard"`
+	Sequence        string `json:"sequence"`
+	SubSequence     *int   `json:"sub_sequence,omitempty"` // of a record in an aggregated record
+	Arrival         string `json:"arrival,omitempty"`
+	Key             string `json:"key"`
+	ExplicitHashKey string `json:"explicit_hash_key,omitempty"`
+	Data            any    `json:"data,omitempty"` // an object, an array, or a string
+	Base64          []byte `json:"base64,omitempty"`
 }
 
-func (p *printer) take(s *shard, records []record) (users int, err error) {
+func (p *printer) print(s *consumer.Shard, records []consumer.Record) (users int, err error) {
 	for _, r := range records {
-		n, err := p.record(s, r)
+		n, err := p.printRecord(s, r)
 		if users += n; err != nil {
 			return users, err
 		}
@@ -57,27 +56,30 @@ func (p *printer) take(s *shard, records []record) (users int, err error) {
 	return users, p.w.Flush()
 }
 
-// record prints one Kinesis record.
-func (p *printer) record(s *shard, r record) (users int, err error) {
-	aggregate, err := kpl.Open(r.Data)
-	switch {
-	case p.raw || errors.Is(err, kpl.ErrNotAggregated):
-		return 1, p.print(s, r, -1, kpl.UserRecord{PartitionKey: aws.ToString(r.PartitionKey), Data: r.Data})
-	case err != nil:
+// printRecord prints one Kinesis record and returns the number of lines.
+func (p *printer) printRecord(s *consumer.Shard, r consumer.Record) (users int, err error) {
+	if p.raw {
+		r.Aggregate, r.Damage = nil, nil
+	}
+	if r.Damage != nil {
 		p.damaged++
-		p.warn("%s %s: passed over: %v", s.id, aws.ToString(r.SequenceNumber), err)
+		p.warn("%s %s: skipped: %v", s.ID, r.SequenceNumber, r.Damage)
 		return 0, nil
 	}
-	for n, user := range aggregate.All() {
-		if err := p.print(s, r, n, user); err != nil {
-			return n, err
+	for n, user := range r.UserRecords() {
+		if err := p.printUser(s, r, n, user); err != nil {
+			return users, err
+		}
+		users++
+		if p.printed++; p.printed == p.limit {
+			return users, consumer.ErrStop
 		}
 	}
-	return aggregate.Len(), nil
+	return users, nil
 }
 
-// print prints one user record. n is -1 for a plain record.
-func (p *printer) print(s *shard, r record, n int, user kpl.UserRecord) error {
+// printUser prints one user record. n is -1 for a plain record.
+func (p *printer) printUser(s *consumer.Shard, r consumer.Record, n int, user kpl.UserRecord) error {
 	data := p.unpack(user.Data)
 	if p.json {
 		return p.printJSON(s, r, n, user, data)
@@ -85,14 +87,15 @@ func (p *printer) print(s *shard, r record, n int, user kpl.UserRecord) error {
 	if _, err := p.w.Write(data); err != nil {
 		return err
 	}
-	// A writer may have ended its records with a newline already.
+	// The writer of the record may have ended it with a newline already.
 	if len(data) > 0 && data[len(data)-1] == '\n' {
 		return nil
 	}
 	return p.w.WriteByte('\n')
 }
 
-// unpack decompresses a user record. What cannot be is left as it is.
+// unpack decompresses a user record. It returns data that it cannot decompress
+// unchanged.
 func (p *printer) unpack(data []byte) []byte {
 	format := p.decompress
 	if format == auto {
@@ -101,28 +104,28 @@ func (p *printer) unpack(data []byte) []byte {
 	if p.raw || format == decompress.None {
 		return data
 	}
-	text, err := p.decoder.Append(p.text[:0], data, format)
+	plain, err := p.decoder.Append(p.plain[:0], data, format)
 	if err != nil {
-		if p.packed++; p.packed == 1 && p.decompress != auto {
-			p.warn("a record is printed as it is: %v", err)
+		if p.undecodable++; p.undecodable == 1 && p.decompress != auto {
+			p.warn("a record is printed without decompression: %v", err)
 		}
 		return data
 	}
-	p.text = text
-	return text
+	p.plain = plain
+	return plain
 }
 
-func (p *printer) printJSON(s *shard, r record, n int, user kpl.UserRecord, data []byte) error {
+func (p *printer) printJSON(s *consumer.Shard, r consumer.Record, n int, user kpl.UserRecord, data []byte) error {
 	if p.encoder == nil {
 		p.encoder = json.NewEncoder(p.w)
 		p.encoder.SetEscapeHTML(false)
 	}
-	l := line{Shard: s.id, Sequence: r.SequenceNumber, Key: user.PartitionKey, ExplicitHashKey: user.ExplicitHashKey}
+	l := line{Shard: s.ID, Sequence: r.SequenceNumber, Key: user.PartitionKey, ExplicitHashKey: user.ExplicitHashKey}
 	if n >= 0 {
 		l.SubSequence = &n
 	}
-	if r.ApproximateArrivalTimestamp != nil {
-		l.Arrival = r.ApproximateArrivalTimestamp.UTC().Format("2006-01-02T15:04:05.000Z")
+	if !r.Arrival.IsZero() {
+		l.Arrival = r.Arrival.UTC().Format("2006-01-02T15:04:05.000Z")
 	}
 	switch {
 	case !utf8.Valid(data):
@@ -139,28 +142,26 @@ func (p *printer) end() error {
 	if err := p.w.Flush(); err != nil {
 		return err
 	}
-	if p.packed > 0 && p.decompress != auto {
-		p.warn("%d records are no %s, and are printed as they are", p.packed, p.decompress)
+	if p.undecodable > 0 && p.decompress != auto {
+		p.warn("%s not in the format %s: printed without decompression", isOrAre(p.undecodable, "record"), p.decompress)
 	}
 	return damage(p.damaged)
 }
 
-// damage is the error of a run that met damaged records.
+// damage returns the error of a run that has read n damaged records.
 func damage(n int) error {
 	if n == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d damaged aggregated records were passed over", n)
+	return fmt.Errorf("%s skipped", wasOrWere(n, "damaged aggregated record"))
 }
 
-// age is how long ago that was, for a person.
-func age(now, then time.Time) string {
-	if then.IsZero() {
-		return "-"
+func isOrAre(n int, noun string) string   { return verb(n, noun, "is", "are") }
+func wasOrWere(n int, noun string) string { return verb(n, noun, "was", "were") }
+
+func verb(n int, noun, one, many string) string {
+	if n == 1 {
+		return count(n, noun) + " " + one
 	}
-	d := max(now.Sub(then), 0)
-	if d < time.Minute {
-		return d.Round(100 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
+	return count(n, noun) + " " + many
 }

@@ -5,26 +5,29 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"out_kinesis_agg/internal/consumer"
 )
 
-// showEvery is how often the line of progress is written.
-const showEvery = 500 * time.Millisecond
+// showInterval is the time between two updates of the progress line.
+const showInterval = 500 * time.Millisecond
 
-// progress keeps count of a run, shows it on a terminal, and writes warnings.
-// It is safe for concurrent use.
+// progress counts what a run reads, shows the counts on a terminal, and writes
+// warnings. It is a consumer.Monitor and safe for concurrent use.
 type progress struct {
 	w io.Writer
 
 	mu              sync.Mutex
-	shown           bool // a line of progress stands on the terminal
+	shown           bool // the progress line is on the terminal
 	reading, unread int
 	records, users  int
 	bytes           int
 	throttles       int
-	behinds         map[string]time.Duration
+	lags            map[string]time.Duration // by shard
 }
 
-func (p *progress) took(records []record, users int) {
+// read counts records that were read.
+func (p *progress) read(records []consumer.Record, users int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.records += len(records)
@@ -34,42 +37,44 @@ func (p *progress) took(records []record, users int) {
 	}
 }
 
-func (p *progress) shards(reading, unread int) {
+// Shards implements consumer.Monitor.
+func (p *progress) Shards(reading, unread int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.reading, p.unread = reading, unread
 }
 
-func (p *progress) behind(shard string, d time.Duration) {
+// Lag implements consumer.Monitor.
+func (p *progress) Lag(shard string, lag time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.behinds == nil {
-		p.behinds = map[string]time.Duration{}
+	if p.lags == nil {
+		p.lags = map[string]time.Duration{}
 	}
-	p.behinds[shard] = d
+	p.lags[shard] = lag
 }
 
-func (p *progress) throttled() {
+// Throttled implements consumer.Monitor.
+func (p *progress) Throttled() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.throttles++
 }
 
-// warn writes a line that stays.
-func (p *progress) warn(format string, args ...any) {
+// Warn implements consumer.Monitor. It writes a line that stays on the terminal.
+func (p *progress) Warn(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wipe()
+	p.clearLocked()
 	fmt.Fprintf(p.w, "kplcat: "+format+"\n", args...)
 }
 
-// show writes the line of progress again and again, until the function that it
-// returns is called.
+// show updates the progress line until the returned function is called.
 func (p *progress) show() (stop func()) {
 	done, gone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(gone)
-		ticker := time.NewTicker(showEvery)
+		ticker := time.NewTicker(showInterval)
 		defer ticker.Stop()
 		for {
 			select {
@@ -78,7 +83,7 @@ func (p *progress) show() (stop func()) {
 				return
 			case <-ticker.C:
 				p.mu.Lock()
-				p.wipe()
+				p.clearLocked()
 				fmt.Fprint(p.w, p.line())
 				p.shown = true
 				p.mu.Unlock()
@@ -91,33 +96,42 @@ func (p *progress) show() (stop func()) {
 	}
 }
 
-// clear takes the line of progress away.
+// clear removes the progress line from the terminal.
 func (p *progress) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.wipe()
+	p.clearLocked()
 }
 
-// wipe is clear with the lock held: back to the first column, and erase.
-func (p *progress) wipe() {
+func (p *progress) clearLocked() {
 	if p.shown {
+		// Return to the first column and erase the line.
 		fmt.Fprint(p.w, "\r\x1b[K")
 		p.shown = false
 	}
 }
 
-// line is what stands on the terminal: short, so that it stays one line.
+// line returns the progress line.
 func (p *progress) line() string {
-	var most time.Duration
-	for _, d := range p.behinds {
-		most = max(most, d)
+	var longest time.Duration
+	for _, d := range p.lags {
+		longest = max(longest, d)
 	}
-	text := fmt.Sprintf("%d records, %d user records, %.1f MB, %d of %d shards", p.records, p.users, float64(p.bytes)/1e6, p.reading, p.unread)
-	if most > 0 {
-		text += fmt.Sprintf(", %s behind", most.Round(time.Second))
+	text := fmt.Sprintf("%s, %s, %.1f MB, %d of %s", count(p.records, "record"), count(p.users, "user record"),
+		float64(p.bytes)/1e6, p.reading, count(p.unread, "shard"))
+	if longest > 0 {
+		text += fmt.Sprintf(", %s behind", longest.Round(time.Second))
 	}
 	if p.throttles > 0 {
-		text += fmt.Sprintf(", throttled %d times", p.throttles)
+		text += ", throttled " + count(p.throttles, "time")
 	}
 	return text
+}
+
+// count returns "1 record", "2 records".
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprint(n, " ", noun)
 }

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"text/tabwriter"
+	"strconv"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
+	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/kpl"
 )
 
@@ -20,27 +19,25 @@ type statistics struct {
 	warn func(format string, args ...any)
 	now  func() time.Time
 
-	shards map[string]*count
+	shards map[string]*shardCount
 }
 
-// count is what was in a shard.
-type count struct {
-	records    int // Kinesis records of any kind
-	aggregated int // of them: whole aggregates,
+// shardCount counts the records of a shard.
+type shardCount struct {
+	aggregated int // valid aggregated records
 	plain      int
 	damaged    int
-	outside    int // aggregates that KCL would drop
+	outside    int // valid aggregated records that KCL drops
 	users      int
-	bytes      int // of data, of any kind
+	bytes      int // data of all Kinesis records
 
-	aggregateUsers int // users of whole aggregates
-	aggregateBytes int // their data and partition keys, as the limit counts them
+	aggregateUsers int // user records of valid aggregated records
+	aggregateBytes int // data and partition keys of valid aggregated records
 
 	oldest, newest time.Time
 }
 
-func (c *count) add(other *count) {
-	c.records += other.records
+func (c *shardCount) add(other *shardCount) {
 	c.aggregated += other.aggregated
 	c.plain += other.plain
 	c.damaged += other.damaged
@@ -53,8 +50,8 @@ func (c *count) add(other *count) {
 	c.span(other.newest)
 }
 
-// span widens the time from oldest to newest.
-func (c *count) span(at time.Time) {
+// span extends the time from oldest to newest.
+func (c *shardCount) span(at time.Time) {
 	if at.IsZero() {
 		return
 	}
@@ -66,67 +63,115 @@ func (c *count) span(at time.Time) {
 	}
 }
 
-func (t *statistics) take(s *shard, records []record) (users int, err error) {
-	c := t.shards[s.id]
+func (t *statistics) print(s *consumer.Shard, records []consumer.Record) (users int, err error) {
+	c := t.shards[s.ID]
 	if c == nil {
-		c = new(count)
+		c = new(shardCount)
 		if t.shards == nil {
-			t.shards = map[string]*count{}
+			t.shards = map[string]*shardCount{}
 		}
-		t.shards[s.id] = c
+		t.shards[s.ID] = c
 	}
-	before := c.users
 	for _, r := range records {
-		c.records++
 		c.bytes += len(r.Data)
-		c.span(aws.ToTime(r.ApproximateArrivalTimestamp))
-		aggregate, err := kpl.Open(r.Data)
+		c.span(r.Arrival)
+		users += r.Len()
 		switch {
-		case errors.Is(err, kpl.ErrNotAggregated):
-			c.plain++
-			c.users++
-		case err != nil:
+		case r.Damage != nil:
 			c.damaged++
-			t.warn("%s %s: %v", s.id, aws.ToString(r.SequenceNumber), err)
+			t.warn("%s %s: %v", s.ID, r.SequenceNumber, r.Damage)
+		case r.Aggregate == nil:
+			c.plain++
 		default:
 			c.aggregated++
-			c.users += aggregate.Len()
-			c.aggregateUsers += aggregate.Len()
-			c.aggregateBytes += len(r.Data) + len(aws.ToString(r.PartitionKey))
-			if aggregate.CheckHashKeys(s.keys) != nil {
+			c.aggregateUsers += r.Len()
+			c.aggregateBytes += len(r.Data) + len(r.PartitionKey)
+			if r.Aggregate.CheckHashKeys(s.HashKeys) != nil {
 				c.outside++
 			}
 		}
 	}
-	return c.users - before, nil
+	c.users += users
+	return users, nil
 }
+
+// The widths add up to 80 columns. Counts are abbreviated to fit.
+const rowFormat = "%5s  %6s  %6s  %7s  %7s  %6s  %6s  %7s  %6s  %6s\n"
 
 // end prints the table.
 func (t *statistics) end() error {
-	var total count
-	w := tabwriter.NewWriter(t.w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "shard\taggregated\tplain\tdamaged\tuser records\tbytes\tper aggregate\tfill of 1 MiB\toldest\tnewest\t\n")
+	fmt.Fprintf(t.w, rowFormat, "", "", "", "", "user", "", "per", "fill of", "", "")
+	fmt.Fprintf(t.w, rowFormat, "shard", "aggr.", "plain", "damaged", "records", "bytes", "aggr.", "1 MiB", "oldest", "newest")
+	var total shardCount
 	for _, id := range slices.Sorted(maps.Keys(t.shards)) {
-		t.row(w, id, t.shards[id])
+		t.row(shardNumber(id), t.shards[id])
 		total.add(t.shards[id])
 	}
 	if len(t.shards) != 1 {
-		t.row(w, "all", &total)
+		t.row("all", &total)
 	}
-	err := errors.Join(w.Flush(), t.w.Flush())
+	err := t.w.Flush()
 	if total.outside > 0 {
-		t.warn("%d aggregated records hold a user record of another shard: KCL drops them whole", total.outside)
+		t.warn("%s with a user record of another shard: KCL drops all their user records", count(total.outside, "aggregated record"))
 	}
 	return errors.Join(err, damage(total.damaged))
 }
 
-func (t *statistics) row(w *tabwriter.Writer, name string, c *count) {
+func (t *statistics) row(name string, c *shardCount) {
 	per, fill := "-", "-"
 	if c.aggregated > 0 {
-		per = fmt.Sprintf("%.1f", float64(c.aggregateUsers)/float64(c.aggregated))
+		mean := float64(c.aggregateUsers) / float64(c.aggregated)
+		if per = fmt.Sprintf("%.1f", mean); len(per) > 6 {
+			per = abbreviate(int(mean), 6)
+		}
 		fill = fmt.Sprintf("%.1f%%", 100*float64(c.aggregateBytes)/float64(c.aggregated)/kpl.DefaultMaxRecordBytes)
 	}
 	now := t.now()
-	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t\n", name, c.aggregated, c.plain, c.damaged,
-		c.users, c.bytes, per, fill, age(now, c.oldest), age(now, c.newest))
+	fmt.Fprintf(t.w, rowFormat, name, abbreviate(c.aggregated, 6), abbreviate(c.plain, 6), abbreviate(c.damaged, 7),
+		abbreviate(c.users, 7), abbreviate(c.bytes, 6), per, fill, age(now, c.oldest), age(now, c.newest))
+}
+
+// shardNumber shortens a shard ID to the number that --shard accepts.
+func shardNumber(id string) string {
+	var n uint32
+	if _, err := fmt.Sscanf(id, shardFormat, &n); err == nil && fmt.Sprintf(shardFormat, n) == id {
+		return strconv.FormatUint(uint64(n), 10)
+	}
+	return id
+}
+
+// abbreviate formats n in at most width characters, which are at least 6: in
+// full, or as 12.3M, with the decimal units k, M, G, T, P and E.
+func abbreviate(n, width int) string {
+	text := strconv.Itoa(n)
+	if len(text) <= width {
+		return text
+	}
+	scaled := float64(n)
+	for _, unit := range "kMGTPE" {
+		if scaled /= 1000; scaled < 999.95 {
+			return fmt.Sprintf("%.1f%c", scaled, unit)
+		}
+	}
+	return text
+}
+
+// age formats the time since then in at most 6 characters.
+func age(now, then time.Time) string {
+	if then.IsZero() {
+		return "-"
+	}
+	switch d := max(now.Sub(then), 0); {
+	case d < 59950*time.Millisecond:
+		return d.Round(100 * time.Millisecond).String()
+	case d < time.Hour-time.Second/2:
+		return d.Round(time.Second).String()
+	case d < 24*time.Hour:
+		d = d.Truncate(time.Minute)
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d < 100*24*time.Hour:
+		return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	default:
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
 }

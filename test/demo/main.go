@@ -1,12 +1,14 @@
-// Command demo shows the plugin's main job on this machine, without AWS: it
-// ships a log file through Fluent Bit and the plugin into a Kinesis look-alike,
-// reads the stream back with kplcat, and, for a second opinion, with the library
-// that a Node.js consumer would use, and checks that every line came, once,
-// unchanged, and in order.
+// Command demo shows what the plugin does, on this machine and without AWS. It
+// ships a log file through Fluent Bit and the plugin into a local Kinesis and
+// reads the stream with kplcat and with the library that a Node.js consumer
+// uses. It checks that every line arrives once, unchanged, and in order within
+// each record.
 //
 //	make demo
+//	KEEP=1 make demo
 //
-// Where there is no Fluent Bit, the ABI host of the tests flushes the chunks.
+// The second command keeps the local Kinesis running until Ctrl-C. Without Fluent
+// Bit, the ABI host of the tests flushes the same chunks.
 package main
 
 import (
@@ -30,44 +32,47 @@ import (
 	"out_kinesis_agg/test/local"
 )
 
-// What AWS charges for a PUT. Source: "Amazon Kinesis Data Streams pricing",
+// The price of a PUT. Source: "Amazon Kinesis Data Streams pricing",
 // https://aws.amazon.com/kinesis/data-streams/pricing/, provisioned mode, US
-// East (N. Virginia): a record counts in payload units of 25 KB, rounded up.
-// On demand, each record counts in full KB of 1,024 bytes, rounded up.
+// East (N. Virginia): a record is billed in payload units of 25 KB, rounded up.
+// In on-demand mode, the size of a record is rounded up to full KB of 1,024 bytes.
 const (
 	payloadUnitBytes      = 25 << 10
 	dollarsPerPayloadUnit = 0.014 / 1e6
 	onDemandRoundingBytes = 1 << 10
 	projectedLines        = 1e9
 	projectedLinesInWords = "a billion lines"
-	uuidBytes             = 36 // the partition key that a line on its own would have
+	uuidBytes             = 36 // the partition key of a record with one line
 )
 
 const (
-	stream            = "demo"
-	shards            = 2
-	tag               = "demo.access"
-	maxRecordKiB      = 10 << 10
-	maxRecordSize     = "10MiB" // the same, as the plugin's option
-	seed              = 1
-	linesPerHostChunk = 1000
-	linesShown        = 3
-	lineShownBytes    = 160
-	deliveryDeadline  = 2 * time.Minute
+	stream           = "demo"
+	shards           = 2
+	tag              = "demo.access"
+	seed             = 1
+	linesShown       = 3
+	lineShownBytes   = 160
+	deliveryDeadline = 2 * time.Minute
+
+	// Fluent Bit adds events to a chunk until it has this size.
+	// Source: FLB_INPUT_CHUNK_FS_MAX_SIZE in flb_input_chunk.h.
+	chunkBytes = 2_048_000
 )
 
 type options struct {
 	plugin, host, kplcat string
 	lines                int
+	keep                 bool
 	out                  io.Writer
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.plugin, "plugin", "build/out_kinesis_agg.so", "the built plugin")
-	flag.StringVar(&o.host, "abihost", "build/abihost", "the built ABI host, used where there is no Fluent Bit")
+	flag.StringVar(&o.host, "abihost", "build/abihost", "the built ABI host, used without Fluent Bit")
 	flag.StringVar(&o.kplcat, "kplcat", "build/kplcat", "the built kplcat")
 	flag.IntVar(&o.lines, "lines", 5000, "lines of the sample log")
+	flag.BoolVar(&o.keep, "keep", false, "keep the local Kinesis running until Ctrl-C")
 	flag.Parse()
 	o.out = os.Stdout
 
@@ -75,7 +80,7 @@ func main() {
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		if ctx.Err() != nil {
-			err = errors.New("stopped")
+			err = errors.New("interrupted")
 		}
 		fmt.Fprintf(os.Stderr, "\ndemo: FAILED: %v\n", err)
 		stop()
@@ -92,13 +97,10 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	if _, err := os.Stat(plugin); err != nil {
-		return fmt.Errorf("no plugin: %w: build it first, or name it with -plugin", err)
-	}
-	if o.kplcat, err = filepath.Abs(o.kplcat); err != nil {
-		return err
+		return fmt.Errorf("no plugin: %w: run `make build`, or set -plugin", err)
 	}
 	if _, err := os.Stat(o.kplcat); err != nil {
-		return fmt.Errorf("no kplcat: %w: build it first, or name it with -kplcat", err)
+		return fmt.Errorf("no kplcat: %w: run `make build`, or set -kplcat", err)
 	}
 	root, err := local.ModuleRoot()
 	if err != nil {
@@ -114,18 +116,13 @@ func run(ctx context.Context, o options) error {
 	}
 	defer os.RemoveAll(dir)
 
-	fmt.Fprintln(o.out, "Starting kinesis-local, a Kinesis look-alike ...")
+	fmt.Fprintln(o.out, "Starting kinesis-local, a local Kinesis ...")
 	kinesis, err := local.StartKinesis(ctx, readers)
 	if err != nil {
 		return err
 	}
 	defer kinesis.Stop()
 	if err := kinesis.CreateStream(ctx, stream, shards); err != nil {
-		return err
-	}
-
-	// So that a chunk, about 2 MB at most, is one record.
-	if err := kinesis.SetMaxRecordSize(ctx, stream, maxRecordKiB); err != nil {
 		return err
 	}
 
@@ -142,34 +139,44 @@ func run(ctx context.Context, o options) error {
 	if err := d.readBack(ctx); err != nil {
 		return fmt.Errorf("kplcat: %w", err)
 	}
-	d.print(took)
+	if err := d.print(ctx, took); err != nil {
+		return err
+	}
+	if o.keep {
+		fmt.Fprintf(o.out, "\nThe local Kinesis is running at %s. Ctrl-C stops it.\n", kinesis.Endpoint)
+		<-ctx.Done()
+		fmt.Fprintln(o.out, "\nStopped.")
+	}
 	return nil
 }
 
-// delivery is one log on its way.
+// delivery is one delivery of the sample log.
 type delivery struct {
 	options
 	plugin, dir, readers string
 	kinesis              *local.Kinesis
 	corpus               chunk.Corpus
 
-	records []local.Record     // what is in the stream
-	users   []local.UserRecord // what is in those, as aws-kinesis-agg sees it
-	printed []string           // those, as kplcat prints them
-	stats   string             // kplcat's table
+	engine  bool               // Fluent Bit ships the log, not the ABI host
+	records []local.Record     // the records of the stream
+	users   []local.UserRecord // their user records, as aws-kinesis-agg reads them
 }
 
-// ship sends the log and reads back until as many lines came as were sent.
+// ship sends the log and reads the stream until all lines have arrived.
 func (d *delivery) ship(ctx context.Context) error {
 	fluentBit, err := local.FindFluentBit()
+	if err != nil && os.Getenv("FLUENT_BIT") != "" {
+		return err
+	}
 	if err != nil {
-		fmt.Fprintf(d.out, "Shipping through the ABI host of the tests, because there is no Fluent Bit here:\n  %s.\n", local.HowToGetFluentBit)
+		fmt.Fprintln(d.out, "Fluent Bit is not installed: shipping chunks of the same size with the ABI host of the tests ...")
 		if err := d.shipByHost(ctx); err != nil {
 			return err
 		}
 		return d.receive(ctx, func() error { return nil })
 	}
 	fmt.Fprintf(d.out, "Shipping through Fluent Bit (%s) ...\n", fluentBit)
+	d.engine = true
 	engine, err := d.startEngine(fluentBit)
 	if err != nil {
 		return err
@@ -187,11 +194,11 @@ func (d *delivery) ship(ctx context.Context) error {
 	if err := engine.Stop(); err != nil {
 		return err
 	}
-	// What the engine sent while it stopped would be sent twice.
+	// Read again, to find lines that the engine has sent twice while it stopped.
 	return d.receive(ctx, func() error { return nil })
 }
 
-// startEngine writes the sample log and lets Fluent Bit tail it.
+// startEngine writes the sample log and starts a Fluent Bit that tails it.
 func (d *delivery) startEngine(fluentBit string) (*local.FluentBit, error) {
 	file := filepath.Join(d.dir, "access.log")
 	if err := os.WriteFile(file, []byte(strings.Join(d.corpus.JSON, "\n")+"\n"), 0o644); err != nil {
@@ -215,21 +222,21 @@ func (d *delivery) startEngine(fluentBit string) (*local.FluentBit, error) {
     endpoint    %s
     aws_key_id  %s
     aws_sec_key %s
-    max_record_size %s
-`, tag, file, stream, local.Region, d.kinesis.Endpoint, local.AccessKeyID, local.SecretAccessKey, maxRecordSize))
+`, tag, file, stream, local.Region, d.kinesis.Endpoint, local.AccessKeyID, local.SecretAccessKey))
 }
 
-// shipByHost cuts the log into chunks and flushes them.
+// shipByHost divides the log into chunks as Fluent Bit does and flushes them.
 func (d *delivery) shipByHost(ctx context.Context) error {
 	args := []string{
 		"--expect-ok", "--log-level", "warn", d.plugin, "--instance",
 		"stream=" + stream, "region=" + local.Region, "endpoint=" + d.kinesis.Endpoint,
 		"aws_key_id=" + local.AccessKeyID, "aws_sec_key=" + local.SecretAccessKey,
-		"max_record_size=" + maxRecordSize,
 	}
-	from := 0
-	for n := 0; n < d.lines; n += linesPerHostChunk {
-		to := d.corpus.Ends[min(n+linesPerHostChunk, d.lines)-1]
+	for from, n := 0, 0; n < d.lines; {
+		to := from
+		for ; n < d.lines && to-from < chunkBytes; n++ {
+			to = d.corpus.Ends[n]
+		}
 		file := filepath.Join(d.dir, strconv.Itoa(n)+".chunk")
 		if err := os.WriteFile(file, d.corpus.Bytes[from:to], 0o644); err != nil {
 			return err
@@ -242,11 +249,11 @@ func (d *delivery) shipByHost(ctx context.Context) error {
 		return err
 	}
 	if _, err := os.Stat(host); err != nil {
-		return fmt.Errorf("no ABI host: %w: build it first, or name it with -abihost", err)
+		return fmt.Errorf("no ABI host: %w: run `make build`, or set -abihost", err)
 	}
 	result, err := local.RunHost(ctx, host, nil, args...)
 	if err == nil && result.ExitCode != 0 {
-		err = fmt.Errorf("chunks were not taken: %v", result.End().Fields)
+		err = fmt.Errorf("chunks were not delivered: %v", result.End().Fields)
 	}
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, result.Stderr)
@@ -254,8 +261,8 @@ func (d *delivery) shipByHost(ctx context.Context) error {
 	return nil
 }
 
-// receive reads the stream from its beginning until all lines are there.
-// alive says why to give up before.
+// receive reads the stream from its start until all lines have arrived. An error
+// of alive ends it early.
 func (d *delivery) receive(ctx context.Context, alive func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, deliveryDeadline)
 	defer cancel()
@@ -273,14 +280,14 @@ func (d *delivery) receive(ctx context.Context, alive func() error) error {
 		return len(d.users) >= d.lines, alive()
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("only %d of %d lines came within %s", len(d.users), d.lines, deliveryDeadline)
+		err = fmt.Errorf("only %d of %d lines arrived within %s", len(d.users), d.lines, deliveryDeadline)
 	}
 	return err
 }
 
-// readBack reads the stream with kplcat, and checks that, too.
+// readBack reads the stream with kplcat and checks the lines again.
 func (d *delivery) readBack(ctx context.Context) error {
-	lines, err := d.cat(ctx, "--json")
+	lines, err := d.shell(ctx, d.command("--json"))
 	if err != nil {
 		return err
 	}
@@ -296,27 +303,32 @@ func (d *delivery) readBack(ctx context.Context) error {
 			return err
 		}
 		users = append(users, local.UserRecord{PartitionKey: u.Key, SequenceNumber: u.Sequence, SubSequenceNumber: u.SubSequence, Data: u.Data})
-		d.printed = append(d.printed, string(u.Data))
 	}
-	if err := d.check(users); err != nil {
-		return err
-	}
-	d.stats, err = d.cat(ctx, "--stats")
-	return err
+	return d.check(users)
 }
 
-// cat is what kplcat prints of the stream.
-func (d *delivery) cat(ctx context.Context, flag string) (string, error) {
-	cmd := exec.CommandContext(ctx, d.kplcat, stream, flag, "--region", local.Region, "--endpoint", d.kinesis.Endpoint)
-	cmd.Env = append(local.Environ(), "AWS_ACCESS_KEY_ID="+local.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+local.SecretAccessKey)
+// command returns a kplcat command that works in a shell in the working
+// directory, as long as the local Kinesis runs. That accepts any credentials.
+func (d *delivery) command(flags string) string {
+	return fmt.Sprintf("AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local \\\n    %s %s %s --region %s --endpoint %s",
+		d.kplcat, stream, flags, local.Region, d.kinesis.Endpoint)
+}
+
+// shell runs a command and returns its output.
+func (d *delivery) shell(ctx context.Context, command string) (string, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	cmd.Env = local.Environ()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
-	return string(out), err
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", command, err)
+	}
+	return string(out), nil
 }
 
-// check compares what came with what was sent.
+// check compares the user records with the lines that were sent.
 func (d *delivery) check(users []local.UserRecord) error {
-	number := make(map[string]int, len(d.corpus.JSON)) // lines differ: they are numbered
+	number := make(map[string]int, len(d.corpus.JSON)) // lines differ, because they are numbered
 	for i, line := range d.corpus.JSON {
 		number[line] = i
 	}
@@ -326,23 +338,23 @@ func (d *delivery) check(users []local.UserRecord) error {
 		n, known := number[string(u.Data)]
 		switch {
 		case !known:
-			return fmt.Errorf("a line came that was not sent: %s", u.Data)
+			return fmt.Errorf("a line arrived that was not sent: %s", u.Data)
 		case seen[n]:
-			return fmt.Errorf("line %d came twice", n)
+			return fmt.Errorf("line %d arrived twice", n)
 		case u.SubSequenceNumber == nil:
-			return fmt.Errorf("line %d came outside of an aggregated record", n)
+			return fmt.Errorf("line %d arrived in a record that is not aggregated", n)
 		case u.SequenceNumber == sequence && n <= last:
-			return fmt.Errorf("line %d came after line %d of the same aggregated record", n, last)
+			return fmt.Errorf("line %d is after line %d in the same aggregated record", n, last)
 		}
 		seen[n], sequence, last = true, u.SequenceNumber, n
 	}
 	if n := slices.Index(seen, false); n >= 0 {
-		return fmt.Errorf("line %d did not come: %s", n, d.corpus.JSON[n])
+		return fmt.Errorf("line %d did not arrive: %s", n, d.corpus.JSON[n])
 	}
 	return nil
 }
 
-// cost is what records of these sizes are billed as.
+// cost is the billed size of records.
 type cost struct {
 	records, bytes, payloadUnits, onDemandBytes int
 }
@@ -356,7 +368,7 @@ func (c *cost) add(data, partitionKey int) {
 
 func roundUp(n, unit int) int { return (n + unit - 1) / unit }
 
-func (d *delivery) print(took time.Duration) {
+func (d *delivery) print(ctx context.Context, took time.Duration) error {
 	var aggregated, single cost
 	for _, r := range d.records {
 		aggregated.add(len(r.Data), len(r.PartitionKey))
@@ -365,29 +377,54 @@ func (d *delivery) print(took time.Duration) {
 		single.add(len(line), uuidBytes)
 	}
 
-	fmt.Fprintf(d.out, "\n%d lines in, %d bytes of JSON\n", d.lines, d.corpus.JSONBytes())
-	fmt.Fprintf(d.out, "%d PutRecord calls, %d bytes, in %.1f s\n", aggregated.records, aggregated.bytes, took.Seconds())
-	fmt.Fprintf(d.out, "%d lines out, read by kplcat, and again by aws-kinesis-agg: each line once, unchanged, in order\n", len(d.printed))
+	fmt.Fprintf(d.out, "\nSent:     %s, %s of JSON.\n", count(d.lines, "line"), count(d.corpus.JSONBytes(), "byte"))
+	fmt.Fprintf(d.out, "Stored:   %s, %s, in %.1f s. A record holds a chunk, or a part\n          of a chunk that is larger than max_record_size (1 MiB).\n",
+		count(aggregated.records, "aggregated record"), count(aggregated.bytes, "byte"), took.Seconds())
+	fmt.Fprintln(d.out, "Checked:  with kplcat and with aws-kinesis-agg: each line arrived once,\n          unchanged, and in order within each record.")
 
-	fmt.Fprintf(d.out, "\n$ kplcat %s | head -n %d\n", stream, linesShown)
-	for _, text := range d.printed[:min(linesShown, len(d.printed))] {
-		if len(text) > lineShownBytes {
-			text = text[:lineShownBytes] + " ..."
+	for _, flags := range []string{fmt.Sprintf("--limit %d", linesShown), "--stats"} {
+		command := d.command(flags)
+		out, err := d.shell(ctx, command)
+		if err != nil {
+			return err
 		}
-		fmt.Fprintln(d.out, text)
+		fmt.Fprintf(d.out, "\n$ %s\n", command)
+		for line := range strings.Lines(out) {
+			if line = strings.TrimSuffix(line, "\n"); len(line) > lineShownBytes {
+				line = line[:lineShownBytes] + " ..."
+			}
+			fmt.Fprintln(d.out, line)
+		}
 	}
-	fmt.Fprintf(d.out, "\n$ kplcat %s --stats\n%s", stream, d.stats)
 
-	fmt.Fprintf(d.out, "\n%-34s %15s %15s\n", "", "aggregated", "one by one")
-	row := func(what string, a, b any) { fmt.Fprintf(d.out, "%-34s %15v %15v\n", what, a, b) }
+	fmt.Fprintf(d.out, "\n%-36s %15s %15s\n", "", "aggregated", "line by line")
+	row := func(what string, a, b any) { fmt.Fprintf(d.out, "%-36s %15v %15v\n", what, a, b) }
 	row("PutRecord calls", aggregated.records, single.records)
 	row("PUT payload units of 25 KB", aggregated.payloadUnits, single.payloadUnits)
-	row("bytes billed on demand", aggregated.onDemandBytes, single.onDemandBytes)
-	row("PUT units of "+projectedLinesInWords, d.dollars(aggregated), d.dollars(single))
-	fmt.Fprintln(d.out, "(dollars: list price of provisioned mode in us-east-1, without shard hours)")
+	row("bytes billed in on-demand mode", aggregated.onDemandBytes, single.onDemandBytes)
+	row("payload units of "+projectedLinesInWords, d.dollars(aggregated), d.dollars(single))
+	fmt.Fprintln(d.out, "(List price of provisioned mode in us-east-1, without shard hours.)")
+
+	fmt.Fprintln(d.out, "\nNext:")
+	if !d.keep {
+		fmt.Fprintln(d.out, "- KEEP=1 make demo keeps the local Kinesis running until Ctrl-C. Until then, the\n  commands that it prints work in another terminal, in this directory.")
+	}
+	if !d.engine {
+		fmt.Fprintln(d.out, "- Install Fluent Bit (https://docs.fluentbit.io/manual/installation), set FLUENT_BIT\n  to its path if it is not on PATH, and repeat the demo with it.")
+	}
+	fmt.Fprintln(d.out, "- To ship your own logs, set stream and region in conf/fluent-bit.conf and load\n  build/out_kinesis_agg.so in conf/plugins.conf. README.md describes the options.\n- make test runs all tests.")
+	return nil
 }
 
-// dollars is what the payload units cost at projectedLines lines.
+// dollars returns the price of the payload units of projectedLines lines.
 func (d *delivery) dollars(c cost) string {
 	return fmt.Sprintf("$%.2f", float64(c.payloadUnits)/float64(d.lines)*projectedLines*dollarsPerPayloadUnit)
+}
+
+// count returns "1 line", "2 lines".
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprint(n, " ", noun)
 }

@@ -50,6 +50,7 @@ func (r *Request) Signer() (keyID, region, service string) {
 // fields are the members of a request for a stream, but for Data.
 type fields struct {
 	StreamName, StreamARN, PartitionKey, ExplicitHashKey string
+	DryRun                                               bool
 }
 
 // dataMember finds Data in a PutRecord: unescaped quotes around the name

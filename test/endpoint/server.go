@@ -48,6 +48,8 @@ type Options struct {
 	Role func(n int, r RoleRequest) RoleAnswer
 	// TLS serves https.
 	TLS bool
+	// Hosts are further names in the server's certificate.
+	Hosts []string
 	// Handshake is asked once a TLS handshake, n from 1; nil is always true.
 	Handshake func(n int) bool
 	// Listener is where to serve; nil is a free port of 127.0.0.1. Close
@@ -308,6 +310,9 @@ func (s *Server) accept(n int, request *Request, body []byte) (number string, re
 	if size := len(data) + len(f.PartitionKey); size > s.options.RecordLimitBytes {
 		return bad("InvalidArgumentException", "Record data size %d exceeds the stream's max record size of %d bytes",
 			size, s.options.RecordLimitBytes)
+	}
+	if f.DryRun {
+		return bad("DryRunOperationException", "The request was rejected because the DryRun parameter was specified")
 	}
 	record := Record{
 		Stream: f.name(), StreamARN: f.StreamARN, PartitionKey: f.PartitionKey,

@@ -15,21 +15,26 @@ import (
 // tlsConfig lets Options.Handshake choose between the server's certificate and
 // a strange one; nil is the server's own choice.
 func (o Options) tlsConfig() *tls.Config {
-	if o.Handshake == nil {
-		return nil
+	config := &tls.Config{}
+	if len(o.Hosts) > 0 {
+		config.Certificates = []tls.Certificate{selfSigned(o.Hosts)}
 	}
-	strange := &tls.Config{Certificates: []tls.Certificate{strangeCertificate()}}
+	if o.Handshake == nil {
+		return config
+	}
+	other := &tls.Config{Certificates: []tls.Certificate{selfSigned(nil)}}
 	var n atomic.Int64
-	return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		if o.Handshake(int(n.Add(1))) {
 			return nil, nil
 		}
-		return strange, nil
-	}}
+		return other, nil
+	}
+	return config
 }
 
-// strangeCertificate signs itself and is not the one in CAPEM.
-func strangeCertificate() tls.Certificate {
+// selfSigned returns a new certificate for 127.0.0.1 and the hosts.
+func selfSigned(hosts []string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic("endpoint: " + err.Error())
@@ -39,6 +44,10 @@ func strangeCertificate() tls.Certificate {
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(24 * time.Hour),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames:     hosts,
+		IsCA:         true,
+
+		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

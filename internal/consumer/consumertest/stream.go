@@ -1,9 +1,13 @@
-package main
+// Package consumertest provides a Kinesis stream in memory for tests of package
+// consumer and of its users.
+package consumertest
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,37 +20,39 @@ import (
 	"out_kinesis_agg/kpl"
 )
 
-// fake is a stream in memory. Its iterators are SHARD/INDEX, its sequence
-// numbers indexes in the shard, from 100 on.
-type fake struct {
+// Stream is a stream in memory that implements consumer.API. It is safe for
+// concurrent use. Its iterators have the form SHARD/INDEX, and its sequence
+// numbers are the index in the shard plus 100.
+type Stream struct {
+	// Page is the maximum number of records in a response; 0: no maximum.
+	Page int
+	// Before, unless nil, is called before each call and can fail it. n counts
+	// the calls of that name from 1.
+	Before func(call string, n int, shard string) error
+	// HideChildren omits the child shards from responses of GetRecords.
+	HideChildren bool
+
 	mu     sync.Mutex
-	shards []*fakeShard
-	page   int // records in an answer, 0 is any number
-
-	// before, unless nil, is asked before each call and can fail it. n counts
-	// the calls of that name, from 1.
-	before func(call string, n int, shard string) error
-	// hideChildren leaves children out of answers, for the list to name.
-	hideChildren bool
-
-	calls map[string]int
-	reads map[string][]time.Time // of a shard
-	types []types.ShardIteratorType
+	shards []*Shard
+	calls  map[string]int
+	reads  map[string][]time.Time
+	types  []types.ShardIteratorType
 }
 
-type fakeShard struct {
+// Shard is a shard of a Stream.
+type Shard struct {
 	types.Shard
-	records []record
+	records []types.Record
 	closed  bool
 }
 
 const fullRange = "340282366920938463463374607431768211455"
 
-// add makes a shard.
-func (f *fake) add(id string, parents ...string) *fakeShard {
+// Add adds an open shard with the full range of hash keys.
+func (f *Stream) Add(id string, parents ...string) *Shard {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := &fakeShard{Shard: types.Shard{
+	s := &Shard{Shard: types.Shard{
 		ShardId:             &id,
 		HashKeyRange:        &types.HashKeyRange{StartingHashKey: aws.String("0"), EndingHashKey: aws.String(fullRange)},
 		SequenceNumberRange: &types.SequenceNumberRange{StartingSequenceNumber: aws.String("1")},
@@ -61,26 +67,27 @@ func (f *fake) add(id string, parents ...string) *fakeShard {
 	return s
 }
 
-// put adds one Kinesis record a text.
-func (f *fake) put(s *fakeShard, texts ...string) {
+// Put adds one Kinesis record for each of data.
+func (f *Stream) Put(s *Shard, data ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, text := range texts {
-		s.records = append(s.records, record{
-			Data: []byte(text), PartitionKey: aws.String("key"), SequenceNumber: aws.String(strconv.Itoa(100 + len(s.records))),
+	for _, d := range data {
+		s.records = append(s.records, types.Record{
+			Data: []byte(d), PartitionKey: aws.String("key"), SequenceNumber: aws.String(strconv.Itoa(100 + len(s.records))),
 			ApproximateArrivalTimestamp: aws.Time(time.Now()),
 		})
 	}
 }
 
-func (f *fake) close(s *fakeShard) {
+// Close closes a shard, as a split or a merge does.
+func (f *Stream) Close(s *Shard) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.closed = true
 	s.SequenceNumberRange.EndingSequenceNumber = aws.String("999")
 }
 
-func (f *fake) shard(id string) *fakeShard {
+func (f *Stream) shard(id string) *Shard {
 	for _, s := range f.shards {
 		if *s.ShardId == id {
 			return s
@@ -89,8 +96,29 @@ func (f *fake) shard(id string) *fakeShard {
 	return nil
 }
 
-// called counts a call and lets before decide. It holds no lock meanwhile.
-func (f *fake) called(name, shard string) error {
+// Calls returns the number of calls of that name.
+func (f *Stream) Calls(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[name]
+}
+
+// Reads returns the times of the GetRecords calls, by shard.
+func (f *Stream) Reads() map[string][]time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.reads)
+}
+
+// IteratorTypes returns the types of the iterators in the order of the calls.
+func (f *Stream) IteratorTypes() []types.ShardIteratorType {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.types)
+}
+
+// called counts a call and calls Before without holding the lock.
+func (f *Stream) called(name, shard string) error {
 	f.mu.Lock()
 	if f.calls == nil {
 		f.calls, f.reads = map[string]int{}, map[string][]time.Time{}
@@ -101,21 +129,21 @@ func (f *fake) called(name, shard string) error {
 		f.reads[shard] = append(f.reads[shard], time.Now())
 	}
 	f.mu.Unlock()
-	if f.before != nil {
-		return f.before(name, n, shard)
+	if f.Before != nil {
+		return f.Before(name, n, shard)
 	}
 	return nil
 }
 
-// ListShards answers with two shards a page.
-func (f *fake) ListShards(ctx context.Context, in *kinesis.ListShardsInput, _ ...func(*kinesis.Options)) (*kinesis.ListShardsOutput, error) {
+// ListShards returns two shards per response.
+func (f *Stream) ListShards(ctx context.Context, in *kinesis.ListShardsInput, _ ...func(*kinesis.Options)) (*kinesis.ListShardsOutput, error) {
 	if err := f.called("ListShards", ""); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if (in.NextToken == nil) == (in.StreamName == nil) {
-		return nil, errors.New("want either a stream or a token")
+		return nil, errors.New("consumertest: want either a stream or a token")
 	}
 	from, _ := strconv.Atoi(aws.ToString(in.NextToken))
 	to := min(from+2, len(f.shards))
@@ -129,7 +157,8 @@ func (f *fake) ListShards(ctx context.Context, in *kinesis.ListShardsInput, _ ..
 	return out, nil
 }
 
-func (f *fake) GetShardIterator(ctx context.Context, in *kinesis.GetShardIteratorInput, _ ...func(*kinesis.Options)) (*kinesis.GetShardIteratorOutput, error) {
+// GetShardIterator implements consumer.API.
+func (f *Stream) GetShardIterator(ctx context.Context, in *kinesis.GetShardIteratorInput, _ ...func(*kinesis.Options)) (*kinesis.GetShardIteratorOutput, error) {
 	if err := f.called("GetShardIterator", *in.ShardId); err != nil {
 		return nil, err
 	}
@@ -152,7 +181,8 @@ func (f *fake) GetShardIterator(ctx context.Context, in *kinesis.GetShardIterato
 	return &kinesis.GetShardIteratorOutput{ShardIterator: aws.String(fmt.Sprintf("%s/%d", *in.ShardId, at))}, nil
 }
 
-func (f *fake) GetRecords(ctx context.Context, in *kinesis.GetRecordsInput, _ ...func(*kinesis.Options)) (*kinesis.GetRecordsOutput, error) {
+// GetRecords implements consumer.API.
+func (f *Stream) GetRecords(ctx context.Context, in *kinesis.GetRecordsInput, _ ...func(*kinesis.Options)) (*kinesis.GetRecordsOutput, error) {
 	id, index, _ := strings.Cut(*in.ShardIterator, "/")
 	if err := f.called("GetRecords", id); err != nil {
 		return nil, err
@@ -162,8 +192,8 @@ func (f *fake) GetRecords(ctx context.Context, in *kinesis.GetRecordsInput, _ ..
 	s := f.shard(id)
 	from, _ := strconv.Atoi(index)
 	to := len(s.records)
-	if f.page > 0 {
-		to = min(to, from+f.page)
+	if f.Page > 0 {
+		to = min(to, from+f.Page)
 	}
 	out := &kinesis.GetRecordsOutput{Records: s.records[from:to], MillisBehindLatest: aws.Int64(int64(len(s.records)-to) * 1000)}
 	if !s.closed || to < len(s.records) {
@@ -171,7 +201,7 @@ func (f *fake) GetRecords(ctx context.Context, in *kinesis.GetRecordsInput, _ ..
 		return out, nil
 	}
 	for _, c := range f.shards {
-		if parents := []string{aws.ToString(c.ParentShardId), aws.ToString(c.AdjacentParentShardId)}; !f.hideChildren && (parents[0] == id || parents[1] == id) {
+		if parents := []string{aws.ToString(c.ParentShardId), aws.ToString(c.AdjacentParentShardId)}; !f.HideChildren && (parents[0] == id || parents[1] == id) {
 			child := types.ChildShard{ShardId: c.ShardId, HashKeyRange: c.HashKeyRange, ParentShards: parents[:1]}
 			if parents[1] != "" {
 				child.ParentShards = parents
@@ -182,14 +212,14 @@ func (f *fake) GetRecords(ctx context.Context, in *kinesis.GetRecordsInput, _ ..
 	return out, nil
 }
 
-// aggregate makes an aggregated record.
-func aggregate(key string, texts ...string) string {
+// Aggregate returns an aggregated record with one partition key.
+func Aggregate(key string, userRecords ...string) string {
 	b := kpl.AppendHead(nil, key)
-	for _, text := range texts {
+	for _, data := range userRecords {
 		open := len(b)
-		b = kpl.OpenRecord(b, len(text))
+		b = kpl.OpenRecord(b, len(data))
 		at := len(b)
-		b = append(b, text...)
+		b = append(b, data...)
 		b = kpl.CloseRecord(b, open, at)
 	}
 	return string(kpl.Seal(b))
