@@ -196,7 +196,7 @@ func TestFluentBitReload_Workers(t *testing.T) {
 			first.wantAll(t, 0)
 			second.wantAll(t, 0)
 			// 3.2.10 leaves two descriptors open for each worker, of core outputs too.
-			wantFlat(t, all, !strings.Contains(engine.Log(), " version=3."))
+			wantFlat(t, all, !strings.Contains(engine.Log(), "[fluent bit] version=3."))
 			t.Logf("%d lines, %d reloads, the slowest in %s", n, reloads, slowest.Round(time.Millisecond))
 		})
 	}

@@ -135,7 +135,7 @@ func (f *FluentBit) Reload(ctx context.Context) error {
 // Reloads is the number of reloads that succeeded so far.
 func (f *FluentBit) Reloads() int {
 	log := f.Log()
-	if !strings.Contains(log, " version=2.") && !strings.Contains(log, " version=3.") {
+	if !strings.Contains(log, "[fluent bit] version=2.") && !strings.Contains(log, "[fluent bit] version=3.") {
 		return strings.Count(log, "successful reload done")
 	}
 	// Engines before 4.0.14 and 4.1.1 do not log the end of a reload. This is their
