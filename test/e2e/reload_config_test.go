@@ -117,6 +117,8 @@ func reloadByHTTP(t *testing.T, engine *local.FluentBit, port int) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A connection that is kept would belong to the server of the old pipeline.
+	request.Close = true
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatalf("%v\n%.20000s", err, engine.Log())
