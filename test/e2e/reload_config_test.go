@@ -75,7 +75,7 @@ func TestFluentBitReload_Changed(t *testing.T) {
 			engine := startEngineIn(t, dir, dummies+outputNamed(server, "a", "Workers 1"), service...)
 			seen.await(t, engine, "a")
 			started := 1
-			wantWorkers(t, engine, started, 1)
+			wantWorkers(t, engine, started)
 			for _, change := range []struct {
 				outputs string
 				workers int
@@ -95,7 +95,7 @@ func TestFluentBitReload_Changed(t *testing.T) {
 					reloadByHTTP(t, engine, port)
 				}
 				started += change.workers
-				wantWorkers(t, engine, started, change.workers)
+				wantWorkers(t, engine, started)
 				seen.await(t, engine, change.streams...)
 			}
 			if err := engine.Stop(); err != nil {
@@ -291,7 +291,7 @@ func TestFluentBitReload_Library(t *testing.T) {
 					t.Fatal(err)
 				}
 				reload(t, engine)
-				wantWorkers(t, engine, 2*(round+2), 2)
+				wantWorkers(t, engine, 2*(round+2))
 				seen.await(t, engine, stream)
 			}
 			mapped, err := engine.Libraries(dir)
@@ -400,7 +400,7 @@ pipeline:
 			for round := 1; round <= 3; round++ {
 				write(fmt.Sprint("r", round))
 				reload(t, engine)
-				wantWorkers(t, engine, threads*(round+1), threads)
+				wantWorkers(t, engine, threads*(round+1))
 				await(engine, fmt.Sprint("r", round))
 			}
 			if err := engine.Stop(); err != nil {
