@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // throughProxy opens a sender for a TLS endpoint that only the proxy leads to.
-func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) endpoint.Tunnel) (*Sender, *endpoint.Server, *endpoint.Proxy) {
+func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) fakekinesis.Tunnel) (*Sender, *fakekinesis.Server, *fakekinesis.Proxy) {
 	t.Helper()
-	server := start(t, endpoint.Options{TLS: true, RecordLimitBytes: endpoint.MaxRecordLimitBytes})
-	proxy := endpoint.StartProxy(strings.TrimPrefix(server.URL(), "https://"), tunnel)
+	server := start(t, fakekinesis.Options{TLS: true, RecordLimitBytes: fakekinesis.MaxRecordLimitBytes})
+	proxy := fakekinesis.StartProxy(strings.TrimPrefix(server.URL(), "https://"), tunnel)
 	t.Cleanup(proxy.Close)
 	t.Setenv("AWS_CA_BUNDLE", write(t, "ca.pem", string(server.CAPEM())))
 	s := settings(server)
@@ -30,12 +30,12 @@ func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) endpoint
 }
 
 // first is a script that spoils the first tunnel only.
-func first(t endpoint.Tunnel) func(int) endpoint.Tunnel {
-	return func(n int) endpoint.Tunnel {
+func first(t fakekinesis.Tunnel) func(int) fakekinesis.Tunnel {
+	return func(n int) fakekinesis.Tunnel {
 		if n == 1 {
 			return t
 		}
-		return endpoint.Tunnel{}
+		return fakekinesis.Tunnel{}
 	}
 }
 
@@ -43,18 +43,18 @@ func TestProxy_Faults(t *testing.T) {
 	isolate(t)
 	const limit = 2 * time.Second
 	for name, test := range map[string]struct {
-		tunnel   endpoint.Tunnel
+		tunnel   fakekinesis.Tunnel
 		causes   []string
 		accepted int // at most, of the record that fails
 	}{
-		"closes at CONNECT":       {endpoint.Tunnel{CloseAtConnect: true}, []string{CauseConnection, CauseUnreachable}, 0},
-		"refuses CONNECT":         {endpoint.Tunnel{Refuse: "503 Service Unavailable"}, []string{CauseConnection, CauseUnreachable}, 0},
-		"closes in the handshake": {endpoint.Tunnel{UpBytes: 100}, []string{CauseConnection, CauseTLS}, 0},
-		"closes in the body":      {endpoint.Tunnel{UpBytes: 1 << 20}, []string{CauseConnection}, 0},
-		"closes in the response":  {endpoint.Tunnel{DownBytes: 2000}, []string{CauseConnection, CauseBadResponse}, 1},
-		"slow from the start":     {endpoint.Tunnel{DownPause: 20 * time.Millisecond}, []string{CauseTimeout, CauseTLS, CauseConnection, CauseUnreachable}, 0},
-		"slow in the response":    {endpoint.Tunnel{DownPause: 100 * time.Millisecond, DownFastBytes: 1900}, []string{CauseTimeout}, 1},
-		"endless headers of CONNECT": {endpoint.Tunnel{ConnectHeader: func(w io.Writer) {
+		"closes at CONNECT":       {fakekinesis.Tunnel{CloseAtConnect: true}, []string{CauseConnection, CauseUnreachable}, 0},
+		"refuses CONNECT":         {fakekinesis.Tunnel{Refuse: "503 Service Unavailable"}, []string{CauseConnection, CauseUnreachable}, 0},
+		"closes in the handshake": {fakekinesis.Tunnel{UpBytes: 100}, []string{CauseConnection, CauseTLS}, 0},
+		"closes in the body":      {fakekinesis.Tunnel{UpBytes: 1 << 20}, []string{CauseConnection}, 0},
+		"closes in the response":  {fakekinesis.Tunnel{DownBytes: 2000}, []string{CauseConnection, CauseBadResponse}, 1},
+		"slow from the start":     {fakekinesis.Tunnel{DownPause: 20 * time.Millisecond}, []string{CauseTimeout, CauseTLS, CauseConnection, CauseUnreachable}, 0},
+		"slow in the response":    {fakekinesis.Tunnel{DownPause: 100 * time.Millisecond, DownFastBytes: 1900}, []string{CauseTimeout}, 1},
+		"endless headers of CONNECT": {fakekinesis.Tunnel{ConnectHeader: func(w io.Writer) {
 			for err := error(nil); err == nil; {
 				_, err = io.WriteString(w, "X-Filler: "+strings.Repeat("x", 8<<10)+"\r\n")
 			}
@@ -92,7 +92,7 @@ func TestProxy_Faults(t *testing.T) {
 
 func TestProxy_ConnectClosedIsRepeatedOnce(t *testing.T) {
 	isolate(t)
-	sender, server, proxy := throughProxy(t, patience, first(endpoint.Tunnel{UpBytes: 1 << 20}))
+	sender, server, proxy := throughProxy(t, patience, first(fakekinesis.Tunnel{UpBytes: 1 << 20}))
 	sender.autoRetry = true
 	if _, err := sender.PutRecord(context.Background(), "logs", "key", bytes.Repeat([]byte("x"), 4<<20)); err != nil {
 		t.Fatal(err)
@@ -106,9 +106,9 @@ func TestProxy_ConnectClosedIsRepeatedOnce(t *testing.T) {
 }
 
 // address is a name server for one host: what it says can be changed.
-func address(s *Sender, server *endpoint.Server) *atomic.Value {
+func address(s *Sender, server *fakekinesis.Server) *atomic.Value {
 	var current atomic.Value
-	point := func(to *endpoint.Server) { current.Store(strings.TrimPrefix(to.URL(), "http://")) }
+	point := func(to *fakekinesis.Server) { current.Store(strings.TrimPrefix(to.URL(), "http://")) }
 	point(server)
 	var d net.Dialer
 	s.pool.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -123,17 +123,17 @@ func TestAddress_ChangesAndTheOldHangs(t *testing.T) {
 	var hang atomic.Bool
 	var together sync.WaitGroup
 	together.Add(workers)
-	old := start(t, endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+	old := start(t, fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n <= workers { // so that each worker has a connection
 			together.Done()
 			together.Wait()
 		}
 		if hang.Load() {
-			return endpoint.Hold(nil)
+			return fakekinesis.Hold(nil)
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}})
-	next := start(t, endpoint.Options{})
+	next := start(t, fakekinesis.Options{})
 	s := settings(old)
 	s.Endpoint = "http://kinesis.test"
 	s.RequestTimeout = 300 * time.Millisecond
@@ -161,8 +161,8 @@ func TestAddress_ChangesAndTheOldHangs(t *testing.T) {
 
 func TestAddress_ChangesAndTheOldIsGone(t *testing.T) {
 	isolate(t)
-	old := endpoint.Start(endpoint.Options{})
-	next := start(t, endpoint.Options{})
+	old := fakekinesis.Start(fakekinesis.Options{})
+	next := start(t, fakekinesis.Options{})
 	s := settings(next)
 	s.Endpoint, s.AutoRetry = "http://kinesis.test", true
 	sender := open(t, s)
@@ -191,8 +191,8 @@ func TestAddress_SameHostForKeysAndRoles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_ACCOUNT_ID_ENDPOINT_MODE", test.mode)
-			server := start(t, endpoint.Options{})
-			proxy := endpoint.StartProxy("", func(int) endpoint.Tunnel { return endpoint.Tunnel{CloseAtConnect: true} })
+			server := start(t, fakekinesis.Options{})
+			proxy := fakekinesis.StartProxy("", func(int) fakekinesis.Tunnel { return fakekinesis.Tunnel{CloseAtConnect: true} })
 			t.Cleanup(proxy.Close)
 			s := settings(server)
 			s.Region, s.Endpoint, s.HTTPProxy = "eu-west-1", "", "http://"+proxy.Addr()

@@ -13,7 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // keysFile is a shared credentials file with one key in every profile.
@@ -37,14 +37,14 @@ func accept(key string) *onlyKey {
 	return o
 }
 
-func (o *onlyKey) fault(r *endpoint.Request) endpoint.Fault {
+func (o *onlyKey) fault(r *fakekinesis.Request) fakekinesis.Fault {
 	if key, _, _ := r.Signer(); key != o.key.Load() {
-		return endpoint.Error(400, o.code, "The security token included in the request is expired")
+		return fakekinesis.Error(400, o.code, "The security token included in the request is expired")
 	}
-	return endpoint.OK
+	return fakekinesis.OK
 }
 
-func (o *onlyKey) put(_ int, r *endpoint.Request) endpoint.Fault { return o.fault(r) }
+func (o *onlyKey) put(_ int, r *fakekinesis.Request) fakekinesis.Fault { return o.fault(r) }
 
 // frozen gives the sender a clock that the test moves.
 func frozen(s *Sender) *atomic.Int64 {
@@ -71,7 +71,7 @@ func overwrite(t *testing.T, path, content string) {
 }
 
 // fileSettings take credentials from nowhere but files.
-func fileSettings(server *endpoint.Server) Settings {
+func fileSettings(server *fakekinesis.Server) Settings {
 	s := settings(server)
 	s.KeyID, s.SecretKey = "", ""
 	return s
@@ -117,7 +117,7 @@ func TestReload_FileChanges(t *testing.T) {
 				path := filepath.Join(root, "data", "credentials")
 
 				valid := accept(oldKey)
-				server := start(t, endpoint.Options{Fault: valid.put})
+				server := start(t, fakekinesis.Options{Fault: valid.put})
 				s := fileSettings(server)
 				switch from {
 				case "credentials_path":
@@ -145,7 +145,7 @@ func TestReload_ConfigFileChanges(t *testing.T) {
 	path := write(t, "config", keysFile(oldKey))
 	t.Setenv("AWS_CONFIG_FILE", path)
 	valid := accept(oldKey)
-	sender := open(t, fileSettings(start(t, endpoint.Options{Fault: valid.put})))
+	sender := open(t, fileSettings(start(t, fakekinesis.Options{Fault: valid.put})))
 	now := frozen(sender)
 	put(t, sender)
 	overwrite(t, path, keysFile(newKey))
@@ -162,7 +162,7 @@ func TestReload_KeyIsRejected(t *testing.T) {
 			path := write(t, "credentials", keysFile(oldKey))
 			valid := accept(oldKey)
 			valid.code = code
-			s := fileSettings(start(t, endpoint.Options{Fault: valid.put}))
+			s := fileSettings(start(t, fakekinesis.Options{Fault: valid.put}))
 			s.CredentialsPath = path
 			sender := open(t, s)
 			frozen(sender)
@@ -197,7 +197,7 @@ func TestReload_BadFileKeepsCredentials(t *testing.T) {
 			t.Run(name+", "+from, func(t *testing.T) {
 				path := write(t, "credentials", keysFile(oldKey))
 				valid := accept(oldKey)
-				server := start(t, endpoint.Options{Fault: valid.put})
+				server := start(t, fakekinesis.Options{Fault: valid.put})
 				// What the SDK would fall back on.
 				t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
 				t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL())
@@ -237,7 +237,7 @@ func TestReload_WaitsForTheFileToSettle(t *testing.T) {
 	isolate(t)
 	path := write(t, "credentials", keysFile(oldKey))
 	valid := accept(oldKey)
-	s := fileSettings(start(t, endpoint.Options{Fault: valid.put}))
+	s := fileSettings(start(t, fakekinesis.Options{Fault: valid.put}))
 	s.CredentialsPath = path
 	sender := open(t, s)
 	now := frozen(sender)
@@ -258,7 +258,7 @@ func TestReload_FileAppearsLater(t *testing.T) {
 	isolate(t)
 	path := filepath.Join(t.TempDir(), "credentials")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
-	sender := open(t, fileSettings(start(t, endpoint.Options{})))
+	sender := open(t, fileSettings(start(t, fakekinesis.Options{})))
 	now := frozen(sender)
 	if c, _ := putFails(t, sender); c.Cause != CauseNoCredentials {
 		t.Errorf("got %+v", c)
@@ -269,9 +269,9 @@ func TestReload_FileAppearsLater(t *testing.T) {
 }
 
 // roleOf answers STS for requests that valid accepts.
-func roleOf(valid *onlyKey) func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-	return func(_ int, r endpoint.RoleRequest) endpoint.RoleAnswer {
-		return endpoint.RoleAnswer{Fault: valid.fault(&r.Request)}
+func roleOf(valid *onlyKey) func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
+	return func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
+		return fakekinesis.RoleAnswer{Fault: valid.fault(&r.Request)}
 	}
 }
 
@@ -283,8 +283,8 @@ func TestReload_RoleOnTopOfTheFile(t *testing.T) {
 			valid := accept(oldKey)
 			valid.code = code
 			// The first role ends at once, so that the second record needs another.
-			server := start(t, endpoint.Options{Role: func(n int, r endpoint.RoleRequest) endpoint.RoleAnswer {
-				return endpoint.RoleAnswer{Fault: valid.fault(&r.Request), Expires: time.Now().Add(time.Duration(n-1) * time.Hour)}
+			server := start(t, fakekinesis.Options{Role: func(n int, r fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
+				return fakekinesis.RoleAnswer{Fault: valid.fault(&r.Request), Expires: time.Now().Add(time.Duration(n-1) * time.Hour)}
 			}})
 			s := fileSettings(server)
 			s.CredentialsPath, s.RoleARN = path, "arn:aws:iam::123456789012:role/writer"
@@ -308,8 +308,8 @@ func TestReload_SourceProfile(t *testing.T) {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
 	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[profile writer]\nrole_arn = arn:aws:iam::123456789012:role/writer\nsource_profile = other\n"))
 	base := accept(oldKey)
-	session := accept(endpoint.RoleKeyID(1))
-	server := start(t, endpoint.Options{Role: roleOf(base), Fault: session.put})
+	session := accept(fakekinesis.RoleKeyID(1))
+	server := start(t, fakekinesis.Options{Role: roleOf(base), Fault: session.put})
 	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL())
 	s := fileSettings(server)
 	s.Profile = "writer"
@@ -318,11 +318,11 @@ func TestReload_SourceProfile(t *testing.T) {
 	put(t, sender)
 	overwrite(t, path, keysFile(newKey))
 	base.key.Store(newKey)
-	session.key.Store(endpoint.RoleKeyID(2))
+	session.key.Store(fakekinesis.RoleKeyID(2))
 	pass(now)
 	put(t, sender)
 	// And after the role's own credentials were revoked.
-	session.key.Store(endpoint.RoleKeyID(3))
+	session.key.Store(fakekinesis.RoleKeyID(3))
 	putFails(t, sender)
 	put(t, sender)
 }
@@ -331,20 +331,20 @@ func TestReload_WebIdentityToken(t *testing.T) {
 	isolate(t)
 	token := write(t, "token", "first")
 	var session atomic.Value
-	session.Store(endpoint.RoleKeyID(1))
+	session.Store(fakekinesis.RoleKeyID(1))
 	valid := "first"
-	server := start(t, endpoint.Options{
-		Role: func(_ int, r endpoint.RoleRequest) endpoint.RoleAnswer {
+	server := start(t, fakekinesis.Options{
+		Role: func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
 			if r.WebIdentityToken != valid {
-				return endpoint.RoleAnswer{Fault: endpoint.Error(400, "ExpiredTokenException", "Token expired")}
+				return fakekinesis.RoleAnswer{Fault: fakekinesis.Error(400, "ExpiredTokenException", "Token expired")}
 			}
-			return endpoint.RoleAnswer{}
+			return fakekinesis.RoleAnswer{}
 		},
-		Fault: func(_ int, r *endpoint.Request) endpoint.Fault {
+		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
 			if key, _, _ := r.Signer(); key != session.Load() {
-				return endpoint.Error(400, "UnrecognizedClientException", "The security token included in the request is invalid.")
+				return fakekinesis.Error(400, "UnrecognizedClientException", "The security token included in the request is invalid.")
 			}
-			return endpoint.OK
+			return fakekinesis.OK
 		},
 	})
 	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", token)
@@ -355,12 +355,12 @@ func TestReload_WebIdentityToken(t *testing.T) {
 	// The session is revoked and the token was replaced.
 	must(t, os.WriteFile(token, []byte("second"), 0o600))
 	valid = "second"
-	session.Store(endpoint.RoleKeyID(2))
+	session.Store(fakekinesis.RoleKeyID(2))
 	putFails(t, sender)
 	put(t, sender)
 	// The token is replaced too late: STS rejects the old one first.
 	valid = "third"
-	session.Store(endpoint.RoleKeyID(4))
+	session.Store(fakekinesis.RoleKeyID(4))
 	pass(now)
 	putFails(t, sender) // Kinesis
 	putFails(t, sender) // STS
@@ -378,7 +378,7 @@ func TestReload_CredentialProcess(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[default]\ncredential_process = cat "+output+"\n"))
 	valid := accept(oldKey)
 	valid.code = "InvalidSignatureException"
-	sender := open(t, fileSettings(start(t, endpoint.Options{Fault: valid.put})))
+	sender := open(t, fileSettings(start(t, fakekinesis.Options{Fault: valid.put})))
 	frozen(sender)
 	put(t, sender)
 	say(newKey)
@@ -405,7 +405,7 @@ func TestReload_ManyWorkersLoadOnce(t *testing.T) {
 	valid := accept(oldKey)
 	var together sync.WaitGroup
 	together.Add(workers)
-	s := fileSettings(start(t, endpoint.Options{Fault: func(n int, r *endpoint.Request) endpoint.Fault {
+	s := fileSettings(start(t, fakekinesis.Options{Fault: func(n int, r *fakekinesis.Request) fakekinesis.Fault {
 		if n <= workers { // all are signed before one is rejected
 			together.Done()
 			together.Wait()
@@ -441,7 +441,7 @@ func TestReload_ManyWorkersLoadOnce(t *testing.T) {
 func TestReload_LooksOnceASecond(t *testing.T) {
 	isolate(t)
 	path := write(t, "credentials", keysFile(oldKey))
-	s := fileSettings(start(t, endpoint.Options{}))
+	s := fileSettings(start(t, fakekinesis.Options{}))
 	s.CredentialsPath = path
 	sender := open(t, s)
 	now := frozen(sender)
@@ -461,7 +461,7 @@ func TestReload_LooksOnceASecond(t *testing.T) {
 // A stat that hangs holds up the request that makes it, and no other.
 func TestReload_HangingFileSystem(t *testing.T) {
 	isolate(t)
-	s := fileSettings(start(t, endpoint.Options{}))
+	s := fileSettings(start(t, fakekinesis.Options{}))
 	s.CredentialsPath = write(t, "credentials", keysFile(oldKey))
 	sender := open(t, s)
 	sender.signer.chain.mu.Lock()
@@ -472,7 +472,7 @@ func TestReload_HangingFileSystem(t *testing.T) {
 // Credentials that stay wrong must not cost a request to STS for each record.
 func TestReload_RejectedForGood(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Fault: accept("nobody").put})
+	server := start(t, fakekinesis.Options{Fault: accept("nobody").put})
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
 	sender := open(t, s)

@@ -25,8 +25,8 @@ import (
 	"syscall"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 // seed makes the log file the same in every run.
@@ -69,7 +69,7 @@ func main() {
 }
 
 func bench(ctx context.Context, plugin, awsPlugin string, lines, rounds, workers int, only string) error {
-	engine, err := local.FindFluentBit()
+	engine, err := harness.FindFluentBit()
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func writeLog(path string, lines int) (int64, error) {
 	defer f.Close()
 	w := bufio.NewWriterSize(f, 1<<20)
 	for n := 0; n < lines; n += linesAtOnce {
-		for _, text := range chunk.AccessLog(seed+uint64(n), min(linesAtOnce, lines-n)).JSON {
+		for _, text := range chunktest.AccessLog(seed+uint64(n), min(linesAtOnce, lines-n)).JSON {
 			_, _ = w.WriteString(text)
 			_ = w.WriteByte('\n')
 		}

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // lines is how many lines the tests of this file ship, each: a number that a
@@ -83,8 +83,8 @@ type ids struct {
 func newIDs(n int) *ids { return &ids{times: make([]uint8, n), changed: make(chan struct{}, 1)} }
 
 // add takes a record in. The lines of one record are of one file, in order.
-func (s *ids) add(r endpoint.Record) {
-	texts, err := open(local.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+func (s *ids) add(r fakekinesis.Record) {
+	texts, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -123,7 +123,7 @@ func (s *ids) state() (distinct, total int, wrong error) {
 }
 
 // await waits until so many lines have arrived.
-func (s *ids) await(t *testing.T, engine *local.FluentBit, n int) {
+func (s *ids) await(t *testing.T, engine *harness.FluentBit, n int) {
 	t.Helper()
 	deadline := time.NewTimer(shipping(len(s.times)))
 	defer deadline.Stop()
@@ -162,22 +162,22 @@ func (s *ids) wantAll(t *testing.T, mostRepeated int) {
 
 // failing fails three requests in ten, in ways after which Kinesis does not
 // have the record.
-func failing() func(int, *endpoint.Request) endpoint.Fault {
-	faults := []endpoint.Fault{
-		endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
-		endpoint.Error(500, "InternalFailure", ""),
-		endpoint.ResetUnread,
-		endpoint.ResetRead,
+func failing() func(int, *fakekinesis.Request) fakekinesis.Fault {
+	faults := []fakekinesis.Fault{
+		fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
+		fakekinesis.Error(500, "InternalFailure", ""),
+		fakekinesis.ResetUnread,
+		fakekinesis.ResetRead,
 	}
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(1, 2))
-	return func(int, *endpoint.Request) endpoint.Fault {
+	return func(int, *fakekinesis.Request) fakekinesis.Fault {
 		mu.Lock()
 		defer mu.Unlock()
 		if r.IntN(10) < 3 {
 			return faults[r.IntN(len(faults))]
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}
 }
 
@@ -190,23 +190,23 @@ func tail(dir, path string, more ...string) string {
 }
 
 // outputTo is an [OUTPUT] section that writes to an endpoint.
-func outputTo(server *endpoint.Server, more ...string) string {
+func outputTo(server *fakekinesis.Server, more ...string) string {
 	return strings.Join(append([]string{
 		"[OUTPUT]", "Name kinesis_agg", "Match *", "Retry_Limit no_limits", "stream delivery",
-		"region " + local.Region, "endpoint " + server.URL(),
-		"aws_key_id " + local.AccessKeyID, "aws_sec_key " + local.SecretAccessKey,
+		"region " + harness.Region, "endpoint " + server.URL(),
+		"aws_key_id " + harness.AccessKeyID, "aws_sec_key " + harness.SecretAccessKey,
 	}, more...), "\n    ") + "\n"
 }
 
 // startEngineIn starts Fluent Bit with its files in dir, where another may have
 // been before.
-func startEngineIn(t *testing.T, dir, pipeline string, service ...string) *local.FluentBit {
+func startEngineIn(t *testing.T, dir, pipeline string, service ...string) *harness.FluentBit {
 	t.Helper()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
-	engine, err := local.StartFluentBit(path, dir, rig.plugin, pipeline, service...)
+	engine, err := harness.StartFluentBit(path, dir, rig.plugin, pipeline, service...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func TestFluentBitUnderFaults(t *testing.T) {
 	n, dir := lines(t), t.TempDir()
 	path := logFile(t, n)
 	s := newIDs(n)
-	server := endpoint.Start(endpoint.Options{OnRecord: s.add, Fault: failing()})
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: failing()})
 	defer server.Close()
 	begin := time.Now()
 	engine := startEngineIn(t, dir, tail(dir, path)+outputTo(server, "Workers 2", "max_record_size 256K"))
@@ -245,7 +245,7 @@ func TestFluentBitKilled(t *testing.T) {
 	n, dir := lines(t), t.TempDir()
 	path := logFile(t, n)
 	s := newIDs(n)
-	server := endpoint.Start(endpoint.Options{OnRecord: s.add, Fault: failing()})
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: failing()})
 	defer server.Close()
 	pipeline := tail(dir, path, "storage.type filesystem") + outputTo(server, "Workers 2", "max_record_size 256K")
 	service := []string{"storage.path " + filepath.Join(dir, "chunks"), "storage.sync full"}
@@ -276,12 +276,12 @@ func TestFluentBitOnePutRecordAChunk(t *testing.T) {
 	t.Parallel()
 	n, dir := lines(t), t.TempDir()
 	path := logFile(t, n)
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := newIDs(n)
-	server := endpoint.Start(endpoint.Options{OnRecord: s.add, RecordLimitBytes: endpoint.MaxRecordLimitBytes})
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, RecordLimitBytes: fakekinesis.MaxRecordLimitBytes})
 	defer server.Close()
 	begin := time.Now()
 	engine := startEngineIn(t, dir, tail(dir, path)+outputTo(server, "Workers 2", "max_record_size 10MiB"),
@@ -341,7 +341,7 @@ func TestFluentBitReload(t *testing.T) {
 	defer file.Close()
 	s := newIDs(n)
 	more := make(chan struct{}, n)
-	server := endpoint.Start(endpoint.Options{OnRecord: func(r endpoint.Record) {
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: func(r fakekinesis.Record) {
 		s.add(r)
 		more <- struct{}{}
 	}})

@@ -15,8 +15,8 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 // TestSameBytesAsKinesisStreams: in one engine, the same events go through the
@@ -24,7 +24,7 @@ import (
 // and give the same bytes, but for the core's newline and for what the table
 // lists.
 func TestSameBytesAsKinesisStreams(t *testing.T) {
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -33,22 +33,22 @@ func TestSameBytesAsKinesisStreams(t *testing.T) {
 		tests = append(tests, difference{value: v})
 	}
 	// The core drops a record without any key.
-	c := chunk.New().Event(chunk.EventTime{Sec: 1772366400}, chunk.M())
+	c := chunktest.New().Event(chunktest.EventTime{Sec: 1772366400}, chunktest.M())
 	for i, test := range tests {
-		c.Event(chunk.EventTime{Sec: 1772366400}, chunk.M("id", i, "value", test.value))
+		c.Event(chunktest.EventTime{Sec: 1772366400}, chunktest.M("id", i, "value", test.value))
 	}
 	core := startPutRecords(t)
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The core knows no options for credentials.
-	t.Setenv("AWS_ACCESS_KEY_ID", local.AccessKeyID)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", local.SecretAccessKey)
+	t.Setenv("AWS_ACCESS_KEY_ID", harness.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", harness.SecretAccessKey)
 	stream := newStream(t, 1)
 	pipeline := fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port) +
 		output("*", stream) + "\n" + core.output()
-	engine, err := local.StartFluentBit(path, t.TempDir(), rig.plugin, pipeline, "json.escape_unicode off")
+	engine, err := harness.StartFluentBit(path, t.TempDir(), rig.plugin, pipeline, "json.escape_unicode off")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,10 +98,10 @@ func differences() []difference {
 		{math.Inf(1), `inf`, `null`, "not JSON"},
 		{math.Inf(-1), `-inf`, `null`, "not JSON"},
 		{float32(math.Inf(1)), `inf`, `null`, "not JSON"},
-		{chunk.Ext{Type: 5, Data: []byte("AB")}, `"\x41\x42"`, `"QUI="`, "not JSON"},
-		{chunk.M(7, 1), `{7:1}`, `{"7":1}`, "not JSON"},
-		{chunk.M(nil, 1, true, 2), `{null:1,true:2}`, `{"null":1,"true":2}`, "not JSON"},
-		{chunk.M(chunk.M("x", 1), 2), `{{"x":1}:2}`, `{"{\"x\":1}":2}`, "not JSON"},
+		{chunktest.Ext{Type: 5, Data: []byte("AB")}, `"\x41\x42"`, `"QUI="`, "not JSON"},
+		{chunktest.M(7, 1), `{7:1}`, `{"7":1}`, "not JSON"},
+		{chunktest.M(nil, 1, true, 2), `{null:1,true:2}`, `{"null":1,"true":2}`, "not JSON"},
+		{chunktest.M(chunktest.M("x", 1), 2), `{{"x":1}:2}`, `{"{\"x\":1}":2}`, "not JSON"},
 		// DEL within 16 bytes that need no escape.
 		{run + "\x7f" + run, `"` + run + "\x7f" + run + `"`, `"` + run + `\u007f` + run + `"`, "DEL is not escaped"},
 	}
@@ -113,19 +113,19 @@ func agreed() []any {
 		nil, true, false,
 		0, 1, 127, 128, 255, 256, 65535, 65536, -1, -32, -33, -128, -129, -32768, -32769,
 		math.MaxInt32, math.MinInt32, uint32(math.MaxUint32), int64(math.MaxInt64), int64(math.MinInt64), uint64(math.MaxUint64),
-		int64(1)<<53 + 1, chunk.Wide{Value: 5, Bytes: 8}, chunk.Wide{Value: uint8(5), Bytes: 4},
+		int64(1)<<53 + 1, chunktest.Wide{Value: 5, Bytes: 8}, chunktest.Wide{Value: uint8(5), Bytes: 4},
 		0.0, math.Copysign(0, -1), 1.0, -1.5, 0.1, 1e15, 1e16, 1e20, 1e-5, 1e-7, 123456.789, 1e300, math.Pi, float32(0.1), float32(-2),
 		"", "plain", strings.Repeat("long ", 20_000), `"quoted" back\slash /slash`, "<tag> & 'x'",
 		"\x00\x01\b\t\n\v\f\r\x1b\x1f", "\x7f", strings.Repeat("line\n", 100),
 		"é€😀", "日本語" + strings.Repeat("ü", 1000), "\u2028\ufeff", "mixed é " + strings.Repeat("ascii", 10) + " 😀\n",
-		chunk.Wide{Value: "str32", Bytes: 4},
+		chunktest.Wide{Value: "str32", Bytes: 4},
 		[]byte("bin\n"), []byte("bin é"), []byte{},
-		[]any{}, []any{1, "a", nil, []any{true, []any{}}}, chunk.Wide{Value: []any{1}, Bytes: 4},
-		chunk.M(), chunk.M("a", chunk.M(), "b", chunk.M("c", chunk.M("d", []any{chunk.M("e", 1)}))),
-		chunk.M("größe", 1, "日本", 2, "", 3, "a\"b\n", 4), chunk.M([]byte("bin"), 1),
-		chunk.M("k", 1, "k", 2), chunk.M("a", 1, "b", 2, "a", 3),
+		[]any{}, []any{1, "a", nil, []any{true, []any{}}}, chunktest.Wide{Value: []any{1}, Bytes: 4},
+		chunktest.M(), chunktest.M("a", chunktest.M(), "b", chunktest.M("c", chunktest.M("d", []any{chunktest.M("e", 1)}))),
+		chunktest.M("größe", 1, "日本", 2, "", 3, "a\"b\n", 4), chunktest.M([]byte("bin"), 1),
+		chunktest.M("k", 1, "k", 2), chunktest.M("a", 1, "b", 2, "a", 3),
 	}
-	for _, corpus := range []chunk.Corpus{chunk.AccessLog(41, 50), chunk.Kubernetes(41, 50), chunk.LongText(41, 100)} {
+	for _, corpus := range []chunktest.Corpus{chunktest.AccessLog(41, 50), chunktest.Kubernetes(41, 50), chunktest.LongText(41, 100)} {
 		for _, body := range corpus.Bodies {
 			values = append(values, withoutDEL(body))
 		}
@@ -134,16 +134,16 @@ func agreed() []any {
 }
 
 // withoutDEL leaves out what is among the differences.
-func withoutDEL(m chunk.Map) chunk.Map {
+func withoutDEL(m chunktest.Map) chunktest.Map {
 	clean := func(v any) any {
 		if text, ok := v.(string); ok {
 			return strings.ReplaceAll(text, "\x7f", "")
 		}
 		return v
 	}
-	var out chunk.Map
+	var out chunktest.Map
 	for _, p := range m {
-		out = append(out, chunk.Pair{Key: clean(p.Key), Value: clean(p.Value)})
+		out = append(out, chunktest.Pair{Key: clean(p.Key), Value: clean(p.Value)})
 	}
 	return out
 }
@@ -182,11 +182,11 @@ func startPutRecords(t *testing.T) *putRecords {
 func (p *putRecords) output() string {
 	_, port, _ := strings.Cut(strings.TrimPrefix(p.http.URL, "https://"), ":")
 	return strings.Join([]string{"[OUTPUT]", "Name kinesis_streams", "Match *", "Retry_Limit no_limits",
-		"region " + local.Region, "stream s", "endpoint 127.0.0.1", "port " + port, "tls.ca_file " + p.caFile}, "\n    ") + "\n"
+		"region " + harness.Region, "stream s", "endpoint 127.0.0.1", "port " + port, "tls.ca_file " + p.caFile}, "\n    ") + "\n"
 }
 
 // records waits for n records and returns them in the order of their ids.
-func (p *putRecords) records(t *testing.T, engine *local.FluentBit, n int) []string {
+func (p *putRecords) records(t *testing.T, engine *harness.FluentBit, n int) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()

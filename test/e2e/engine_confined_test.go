@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // needMounts skips a test where a process cannot have mounts of its own.
@@ -25,9 +25,9 @@ func needMounts(t *testing.T) {
 // startIn starts Fluent Bit with its files in dir, in a mount namespace in which
 // prepare, a shell script, has run. prepare ends with the command that runs its
 // arguments.
-func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...string) *local.FluentBit {
+func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...string) *harness.FluentBit {
 	t.Helper()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -40,7 +40,7 @@ func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...str
 	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	engine, err := local.StartFluentBit(script, dir, plugin, pipeline, service...)
+	engine, err := harness.StartFluentBit(script, dir, plugin, pipeline, service...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestFluentBitReadOnlyRoot(t *testing.T) {
 	// The tmpfs is made once, outside of the namespace of an engine: it has to
 	// outlive the first one.
 	needMounts(t)
-	if path, err := local.FindFluentBit(); err != nil {
+	if path, err := harness.FindFluentBit(); err != nil {
 		t.Skip(err)
 	} else if err := exec.Command("setpriv", "--reuid", user, "--regid", user, "--clear-groups", "test", "-x", path).Run(); err != nil {
 		t.Skipf("a user without rights cannot run %s: %v", path, err)
@@ -103,11 +103,11 @@ exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-
 
 	s := newIDs(n)
 	var well atomic.Bool
-	server := endpoint.Start(endpoint.Options{OnRecord: s.add, Fault: func(int, *endpoint.Request) endpoint.Fault {
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
 		if well.Load() {
-			return endpoint.OK
+			return fakekinesis.OK
 		}
-		return endpoint.Status(503)
+		return fakekinesis.Status(503)
 	}})
 	defer server.Close()
 	pipeline := tail(storage, path, "storage.type filesystem") + outputTo(server, "Workers 2", "max_record_size 256K")
@@ -167,11 +167,11 @@ func TestFluentBitFullDisk(t *testing.T) {
 			prepare := fmt.Sprintf("mount -t tmpfs -o size=8M none '%s'\nexec \"$@\"", storage)
 			s := newIDs(n + more)
 			var well atomic.Bool
-			server := endpoint.Start(endpoint.Options{OnRecord: s.add, Fault: func(int, *endpoint.Request) endpoint.Fault {
+			server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
 				if well.Load() {
-					return endpoint.OK
+					return fakekinesis.OK
 				}
-				return endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
+				return fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
 			}})
 			defer server.Close()
 			port, service := httpServer(t)

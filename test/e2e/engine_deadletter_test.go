@@ -13,9 +13,9 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // chunkFileContent takes a chunk file of the engine apart (chunkio,
@@ -93,12 +93,12 @@ func TestFluentBitDeadLetters(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 5, 0, "the next start of 4.2 deletes dead letters")
 	const tag = "app/dead.letter"
-	throttle := endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
+	throttle := fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
 	for _, tt := range []struct {
 		name     string
-		chunk    chunk.Corpus
+		chunk    chunktest.Corpus
 		options  []string
-		fault    func(n int, r *endpoint.Request) endpoint.Fault
+		fault    func(n int, r *fakekinesis.Request) fakekinesis.Fault
 		accepted int // user records
 		says     []string
 	}{
@@ -114,12 +114,12 @@ func TestFluentBitDeadLetters(t *testing.T) {
 		},
 		{
 			name: "retries used up", chunk: texted(50, contents), options: []string{"Retry_Limit 1"},
-			fault: func(int, *endpoint.Request) endpoint.Fault { return throttle },
+			fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return throttle },
 			says:  []string{"Rate exceeded", "cannot be retried"},
 		},
 		{
 			name: "retries forbidden", chunk: texted(50, contents), options: []string{"Retry_Limit no_retries"},
-			fault: func(int, *endpoint.Request) endpoint.Fault { return throttle },
+			fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return throttle },
 			says:  []string{"Rate exceeded", "not retried"},
 		},
 		{
@@ -127,9 +127,9 @@ func TestFluentBitDeadLetters(t *testing.T) {
 			// that Kinesis took as well.
 			name: "retries used up after a part was sent", chunk: texted(4, strings.Repeat("x", 1000)),
 			options: []string{"Retry_Limit 1", "max_record_size 2200"},
-			fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+			fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 				if n == 1 {
-					return endpoint.OK
+					return fakekinesis.OK
 				}
 				return throttle
 			},
@@ -140,9 +140,9 @@ func TestFluentBitDeadLetters(t *testing.T) {
 			t.Run(tt.name+" in "+storage, func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
-				server := endpoint.Start(endpoint.Options{Fault: tt.fault})
+				server := fakekinesis.Start(fakekinesis.Options{Fault: tt.fault})
 				defer server.Close()
-				port, err := local.FreePort()
+				port, err := harness.FreePort()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -223,7 +223,7 @@ func consecutive(n int) []int {
 }
 
 // awaitLog waits until the engine's log contains some words.
-func awaitLog(t *testing.T, engine *local.FluentBit, words string, within time.Duration) {
+func awaitLog(t *testing.T, engine *harness.FluentBit, words string, within time.Duration) {
 	t.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
@@ -249,9 +249,9 @@ func TestFluentBitManyDeadLetters(t *testing.T) {
 	needVersion(t, 4, 2, "storage.keep.rejected is new in 4.2")
 	const chunks, records = 40, 25
 	dir := t.TempDir()
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	input, err := local.FreePort()
+	input, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,11 +260,11 @@ func TestFluentBitManyDeadLetters(t *testing.T) {
 		outputTo(server, "Workers 2", "max_record_size 1K", "oversize_chunk drop"),
 		append(service, "Flush 0.05", "storage.path "+filepath.Join(dir, "chunks"), "storage.keep.rejected on")...)
 	for i := range chunks {
-		var bodies []chunk.Map
+		var bodies []chunktest.Map
 		for id := i * records; id < (i+1)*records; id++ {
-			bodies = append(bodies, chunk.M("id", id, "text", contents+strings.Repeat("x", 40)))
+			bodies = append(bodies, chunktest.M("id", id, "text", contents+strings.Repeat("x", 40)))
 		}
-		forward(t, engine, input, "app", chunk.NewCorpus(bodies...).Bytes)
+		forward(t, engine, input, "app", chunktest.NewCorpus(bodies...).Bytes)
 	}
 	awaitMetric(t, engine, port, `fluentbit_output_dropped_records_total{name="kinesis_agg.0"}`, chunks*records, engineDeadline)
 	if err := engine.Stop(); err != nil {

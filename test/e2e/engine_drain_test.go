@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // backoff is how long the engine lets a chunk wait for a retry: a random number
@@ -97,8 +97,8 @@ func newArrivals() *arrivals {
 	return &arrivals{records: map[string]int{}, last: map[string]time.Time{}, changed: make(chan struct{}, 1)}
 }
 
-func (a *arrivals) add(r endpoint.Record) {
-	texts, _ := open(local.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+func (a *arrivals) add(r fakekinesis.Record) {
+	texts, _ := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
 	a.mu.Lock()
 	a.records[r.PartitionKey] += len(texts)
 	a.last[r.PartitionKey] = r.Received
@@ -110,7 +110,7 @@ func (a *arrivals) add(r endpoint.Record) {
 }
 
 // await waits until so many records of each of so many tags arrived.
-func (a *arrivals) await(t *testing.T, engine *local.FluentBit, tags, records int, within time.Duration) {
+func (a *arrivals) await(t *testing.T, engine *harness.FluentBit, tags, records int, within time.Duration) {
 	t.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
@@ -135,9 +135,9 @@ func (a *arrivals) await(t *testing.T, engine *local.FluentBit, tags, records in
 }
 
 // startForward starts an engine whose input is the forward protocol at a port.
-func startForward(t *testing.T, server *endpoint.Server, b backoff, more ...string) (*local.FluentBit, int) {
+func startForward(t *testing.T, server *fakekinesis.Server, b backoff, more ...string) (*harness.FluentBit, int) {
 	t.Helper()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestFluentBitRetryWaits(t *testing.T) {
 		b, chunks, parts = backoff{5, upper}, 40, 10
 	}
 	arrived := newArrivals()
-	server := endpoint.Start(endpoint.Options{OnRecord: arrived.add, Fault: throttled(50, 3)})
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: arrived.add, Fault: throttled(50, 3)})
 	defer server.Close()
 	engine, port := startForward(t, server, b, "max_record_size 1500")
 	corpus := texted(parts, strings.Repeat("x", 1000))
@@ -210,18 +210,18 @@ func TestFluentBitDrain(t *testing.T) {
 	}
 	arrived := newArrivals()
 	end := time.Now().Add(outage)
-	server := endpoint.Start(endpoint.Options{OnRecord: arrived.add, Fault: func(int, *endpoint.Request) endpoint.Fault {
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: arrived.add, Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
 		if time.Now().Before(end) {
-			return endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
+			return fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}})
 	defer server.Close()
 	engine, port := startForward(t, server, b)
 	every := time.NewTicker(outage / time.Duration(chunks+1))
 	defer every.Stop()
 	for i := range chunks {
-		forward(t, engine, port, fmt.Sprint("tag", i), chunk.AccessLog(uint64(i), 10).Bytes)
+		forward(t, engine, port, fmt.Sprint("tag", i), chunktest.AccessLog(uint64(i), 10).Bytes)
 		<-every.C
 	}
 	arrived.await(t, engine, chunks, 10, outage+time.Duration(b.cap+30)*time.Second)

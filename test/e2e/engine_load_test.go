@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // growing is a log file to which lines are appended at a steady rate.
@@ -68,7 +68,7 @@ func (g *growing) wait(t *testing.T) {
 // freeAddress returns an address of this machine at which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,8 +106,8 @@ func TestFluentBitMemoryDuringOutage(t *testing.T) {
 			file := grow(ctx, t, n, perSecond)
 			pipeline := tail(dir, file.path, tt.input...) + strings.Join([]string{
 				"[OUTPUT]", "Name kinesis_agg", "Match *", "Retry_Limit no_limits", "Workers 2", "stream delivery",
-				"region " + local.Region, "endpoint http://" + address,
-				"aws_key_id " + local.AccessKeyID, "aws_sec_key " + local.SecretAccessKey,
+				"region " + harness.Region, "endpoint http://" + address,
+				"aws_key_id " + harness.AccessKeyID, "aws_sec_key " + harness.SecretAccessKey,
 			}, "\n    ") + "\n"
 			engine := startEngineIn(t, dir, pipeline, tt.service(dir)...)
 			file.wait(t)
@@ -124,7 +124,7 @@ func TestFluentBitMemoryDuringOutage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			server := endpoint.Start(endpoint.Options{OnRecord: s.add, Listener: listener})
+			server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Listener: listener})
 			defer server.Close()
 			up := time.Now()
 			s.await(t, engine, n)
@@ -160,7 +160,7 @@ func TestFluentBitReloadUnderLoad(t *testing.T) {
 	// As many lines as are written in the time of the slowest reload seen.
 	n := perSecond * reloads * 2
 	s := newIDs(n)
-	server := endpoint.Start(endpoint.Options{OnRecord: s.add})
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add})
 	defer server.Close()
 	file := grow(ctx, t, n, perSecond)
 	engine := startEngineIn(t, dir, tail(dir, file.path)+outputTo(server))
@@ -208,8 +208,8 @@ func TestFluentBitStopped(t *testing.T) {
 			excused := map[int]bool{} // ids of the lines in them
 			waits := make(chan struct{})
 			releases := make(chan (<-chan struct{}), 1)
-			server := endpoint.Start(endpoint.Options{
-				OnRecord: func(r endpoint.Record) {
+			server := fakekinesis.Start(fakekinesis.Options{
+				OnRecord: func(r fakekinesis.Record) {
 					s.add(r)
 					s.mu.Lock()
 					defer s.mu.Unlock()
@@ -219,14 +219,14 @@ func TestFluentBitStopped(t *testing.T) {
 						}
 					}
 				},
-				Fault: func(i int, _ *endpoint.Request) endpoint.Fault {
+				Fault: func(i int, _ *fakekinesis.Request) fakekinesis.Fault {
 					select {
 					case release := <-releases:
 						s.mu.Lock()
 						held[i], last = true, i
 						s.mu.Unlock()
 						waits <- struct{}{}
-						return endpoint.Hold(release)
+						return fakekinesis.Hold(release)
 					default:
 						// The plugin may read the response before it notices that its time
 						// is up, and then gives up the next request, which is accepted too.
@@ -235,7 +235,7 @@ func TestFluentBitStopped(t *testing.T) {
 							held[i] = true
 						}
 						s.mu.Unlock()
-						return endpoint.OK
+						return fakekinesis.OK
 					}
 				},
 			})

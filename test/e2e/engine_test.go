@@ -13,8 +13,8 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 // engineDeadline bounds the wait for what Fluent Bit ships.
@@ -29,27 +29,27 @@ func output(match, stream string, more ...string) string {
 		"Retry_Limit no_limits",
 		"Workers 1",
 		"stream " + stream,
-		"region " + local.Region,
+		"region " + harness.Region,
 		"endpoint " + rig.kinesis.Endpoint,
-		"aws_key_id " + local.AccessKeyID,
-		"aws_sec_key " + local.SecretAccessKey,
+		"aws_key_id " + harness.AccessKeyID,
+		"aws_sec_key " + harness.SecretAccessKey,
 	}, more...)
 	return strings.Join(lines, "\n    ") + "\n"
 }
 
 // startEngine starts Fluent Bit for a test.
-func startEngine(t *testing.T, pipeline string) *local.FluentBit {
+func startEngine(t *testing.T, pipeline string) *harness.FluentBit {
 	t.Helper()
 	return startEngineIn(t, t.TempDir(), pipeline)
 }
 
 // arrived waits until n user records are in the stream.
-func arrived(t *testing.T, engine *local.FluentBit, stream string, n int) {
+func arrived(t *testing.T, engine *harness.FluentBit, stream string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
 	opened, count := 0, 0
-	_, err := rig.kinesis.ReadUntil(ctx, stream, func(all []local.Record) (bool, error) {
+	_, err := rig.kinesis.ReadUntil(ctx, stream, func(all []harness.Record) (bool, error) {
 		if engine.Ended() {
 			return false, fmt.Errorf("fluent-bit ended")
 		}
@@ -69,7 +69,7 @@ func arrived(t *testing.T, engine *local.FluentBit, stream string, n int) {
 
 // shipped waits until n user records are in the stream, stops the engine, and
 // returns all texts of the stream.
-func shipped(t *testing.T, engine *local.FluentBit, stream string, n int) []string {
+func shipped(t *testing.T, engine *harness.FluentBit, stream string, n int) []string {
 	t.Helper()
 	arrived(t, engine, stream, n)
 	if err := engine.Stop(); err != nil {
@@ -85,16 +85,16 @@ func TestFluentBitTail(t *testing.T) {
 	t.Parallel()
 	// Of each part the chunk fits into a record of 1 MiB, escaped or not.
 	parts := [][]string{
-		chunk.AccessLog(20, 2000).JSON,
-		chunk.Kubernetes(20, 500).JSON,
-		chunk.AccessLog(21, 1).JSON,
+		chunktest.AccessLog(20, 2000).JSON,
+		chunktest.Kubernetes(20, 500).JSON,
+		chunktest.AccessLog(21, 1).JSON,
 	}
 	for _, tt := range []struct {
 		name, parser string
 		text         func(line string) string // that a line becomes
 	}{
 		{"json", "Parser json", func(line string) string { return line }},
-		{"plain lines", "", func(line string) string { return chunk.JSON(chunk.M("log", line)) }},
+		{"plain lines", "", func(line string) string { return chunktest.JSON(chunktest.M("log", line)) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -127,15 +127,15 @@ func TestFluentBitTail(t *testing.T) {
 func TestFluentBitDummy(t *testing.T) {
 	t.Parallel()
 	const samples = 20
-	body := chunk.M("message", "dummy", "größe", chunk.M("n", 1, "x", 0.5, "list", []any{true, nil, "é"}))
+	body := chunktest.M("message", "dummy", "größe", chunktest.M("n", 1, "x", 0.5, "list", []any{true, nil, "é"}))
 	stream := newStream(t, 1)
 	input := []string{
-		"[INPUT]", "Name dummy", "Tag dummy.one", "Dummy " + chunk.JSON(body),
+		"[INPUT]", "Name dummy", "Tag dummy.one", "Dummy " + chunktest.JSON(body),
 		"Rate 100", fmt.Sprintf("Samples %d", samples),
 	}
 	engine := startEngine(t, strings.Join(input, "\n    ")+"\n\n"+
 		output("*", stream, "fixed_partition_key $TAG[1]"))
-	want := slices.Repeat([]string{chunk.JSON(body)}, samples)
+	want := slices.Repeat([]string{chunktest.JSON(body)}, samples)
 	wantSame(t, "samples", shipped(t, engine, stream, samples), want)
 	for _, r := range readAll(t, stream) {
 		if r.PartitionKey != "one" {
@@ -146,20 +146,20 @@ func TestFluentBitDummy(t *testing.T) {
 
 func TestFluentBitForward(t *testing.T) {
 	t.Parallel()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	newer, older := newStream(t, 1), newStream(t, 1)
 	engine := startEngine(t, fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port)+
 		output("new", newer)+"\n"+output("old", older))
-	newEvents, oldEvents := chunk.Kubernetes(21, 300), chunk.Numbers(21, 300)
+	newEvents, oldEvents := chunktest.Kubernetes(21, 300), chunktest.Numbers(21, 300)
 	forward(t, engine, port, "new", newEvents.Bytes)
 	forward(t, engine, port, "old", oldEvents.LegacyBytes())
 
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
-	if _, err := rig.kinesis.ReadUntil(ctx, newer, func(all []local.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
+	if _, err := rig.kinesis.ReadUntil(ctx, newer, func(all []harness.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
 		t.Fatalf("nothing came: %v\n%s", err, engine.Log())
 	}
 	wantSame(t, "legacy events", shipped(t, engine, older, len(oldEvents.JSON)), oldEvents.JSON)
@@ -168,14 +168,14 @@ func TestFluentBitForward(t *testing.T) {
 
 // forward sends a chunk in the PackedForward mode of the forward protocol,
 // and waits for the acknowledgement.
-func forward(t *testing.T, engine *local.FluentBit, port int, tag string, entries []byte) {
+func forward(t *testing.T, engine *harness.FluentBit, port int, tag string, entries []byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
 	conn := dial(ctx, t, engine, fmt.Sprintf("127.0.0.1:%d", port))
 	defer conn.Close()
 	id := "chunk-of-" + tag
-	message := chunk.AppendValue(nil, []any{tag, entries, chunk.M("chunk", id, "size", 1)})
+	message := chunktest.AppendValue(nil, []any{tag, entries, chunktest.M("chunk", id, "size", 1)})
 	if _, err := conn.Write(message); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func forward(t *testing.T, engine *local.FluentBit, port int, tag string, entrie
 }
 
 // dial connects once the engine listens.
-func dial(ctx context.Context, t *testing.T, engine *local.FluentBit, address string) net.Conn {
+func dial(ctx context.Context, t *testing.T, engine *harness.FluentBit, address string) net.Conn {
 	t.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()

@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // What must not be in a log, whatever happens.
@@ -28,7 +28,7 @@ const (
 )
 
 // What every log may be searched for.
-var unspeakable = []string{contents, customersKey, sessionToken, local.SecretAccessKey, "role-secret-key", "role-session-token"}
+var unspeakable = []string{contents, customersKey, sessionToken, harness.SecretAccessKey, "role-secret-key", "role-session-token"}
 
 // faultTag is the tag of the chunks of these tests.
 const faultTag = "app.fault"
@@ -40,13 +40,13 @@ type fault struct {
 
 	// What is wrong. The first PutRecords meet the script's faults, all later
 	// ones none.
-	script  []endpoint.Fault
-	server  endpoint.Options
+	script  []fakekinesis.Fault
+	server  fakekinesis.Options
 	options []string // of the instance, in place of those of the same name
 	without []string // options that are left out
 	env     []string
-	chunk   *chunk.Corpus // faultChunk unless set
-	broken  []byte        // behind the chunk
+	chunk   *chunktest.Corpus // faultChunk unless set
+	broken  []byte            // behind the chunk
 	// prepare, unless nil, does what cannot be said above.
 	prepare func(t *testing.T, f *fault)
 	late    bool // nothing listens at the endpoint until the first flush has failed
@@ -72,16 +72,16 @@ var (
 )
 
 // texted is n records with ids and a text.
-func texted(n int, text string) chunk.Corpus {
-	var bodies []chunk.Map
+func texted(n int, text string) chunktest.Corpus {
+	var bodies []chunktest.Map
 	for id := range n {
-		bodies = append(bodies, chunk.M("id", id, "text", text))
+		bodies = append(bodies, chunktest.M("id", id, "text", text))
 	}
-	return chunk.NewCorpus(bodies...)
+	return chunktest.NewCorpus(bodies...)
 }
 
-func awsError(code, message string) []endpoint.Fault {
-	return []endpoint.Fault{endpoint.Error(http.StatusBadRequest, code, message)}
+func awsError(code, message string) []fakekinesis.Fault {
+	return []fakekinesis.Fault{fakekinesis.Error(http.StatusBadRequest, code, message)}
 }
 
 const (
@@ -102,53 +102,53 @@ var faults = []fault{
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"KMSThrottlingException"}},
 	{name: "limit exceeded", script: awsError("LimitExceededException", "Rate exceeded"),
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"LimitExceededException"}},
-	{name: "internal failure", script: []endpoint.Fault{endpoint.Error(500, "InternalFailure", "We are sorry")},
+	{name: "internal failure", script: []fakekinesis.Fault{fakekinesis.Error(500, "InternalFailure", "We are sorry")},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"InternalFailure"}},
-	{name: "service unavailable", script: []endpoint.Fault{endpoint.Error(503, "ServiceUnavailable", "Please come back")},
+	{name: "service unavailable", script: []fakekinesis.Fault{fakekinesis.Error(503, "ServiceUnavailable", "Please come back")},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"ServiceUnavailable"}},
-	{name: "bare 500", script: []endpoint.Fault{endpoint.Status(500)},
+	{name: "bare 500", script: []fakekinesis.Fault{fakekinesis.Status(500)},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"500"}},
-	{name: "bare 502", script: []endpoint.Fault{endpoint.Status(502)},
+	{name: "bare 502", script: []fakekinesis.Fault{fakekinesis.Status(502)},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"502"}},
-	{name: "bare 503", script: []endpoint.Fault{endpoint.Status(503)},
+	{name: "bare 503", script: []fakekinesis.Fault{fakekinesis.Status(503)},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"503"}},
-	{name: "bare 504", script: []endpoint.Fault{endpoint.Status(504)},
+	{name: "bare 504", script: []fakekinesis.Fault{fakekinesis.Status(504)},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"504"}},
-	{name: "bare 429", script: []endpoint.Fault{endpoint.Status(429)},
+	{name: "bare 429", script: []fakekinesis.Fault{fakekinesis.Status(429)},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"429"}},
 
 	// The connection breaks. auto_retry_requests repeats once, at once.
-	{name: "reset before the request was read", script: []endpoint.Fault{endpoint.ResetUnread},
+	{name: "reset before the request was read", script: []fakekinesis.Fault{fakekinesis.ResetUnread},
 		first: "OK", requests: 2, accepted: 1},
-	{name: "reset before the request was read, twice", script: []endpoint.Fault{endpoint.ResetUnread, endpoint.ResetUnread},
+	{name: "reset before the request was read, twice", script: []fakekinesis.Fault{fakekinesis.ResetUnread, fakekinesis.ResetUnread},
 		first: "RETRY", requests: 3, accepted: 1, level: "warn"},
-	{name: "reset after the request was read", script: []endpoint.Fault{endpoint.ResetRead},
+	{name: "reset after the request was read", script: []fakekinesis.Fault{fakekinesis.ResetRead},
 		first: "OK", requests: 2, accepted: 1},
-	{name: "reset after the request was read, twice", script: []endpoint.Fault{endpoint.ResetRead, endpoint.ResetRead},
+	{name: "reset after the request was read, twice", script: []fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.ResetRead},
 		first: "RETRY", requests: 3, accepted: 1, level: "warn"},
-	{name: "reset without auto_retry_requests", script: []endpoint.Fault{endpoint.ResetRead}, options: []string{"auto_retry_requests=false"},
+	{name: "reset without auto_retry_requests", script: []fakekinesis.Fault{fakekinesis.ResetRead}, options: []string{"auto_retry_requests=false"},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn"},
 
 	// Kinesis has the record and does not get to say so: it comes once more for
 	// each answer that was lost, and no more.
-	{name: "answer lost", script: []endpoint.Fault{endpoint.AnswerLost},
+	{name: "answer lost", script: []fakekinesis.Fault{fakekinesis.AnswerLost},
 		first: "OK", requests: 2, accepted: 2, times: 2},
-	{name: "answer lost without auto_retry_requests", script: []endpoint.Fault{endpoint.AnswerLost}, options: []string{"auto_retry_requests=false"},
+	{name: "answer lost without auto_retry_requests", script: []fakekinesis.Fault{fakekinesis.AnswerLost}, options: []string{"auto_retry_requests=false"},
 		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn"},
-	{name: "answer cut", script: []endpoint.Fault{endpoint.AnswerCut},
+	{name: "answer cut", script: []fakekinesis.Fault{fakekinesis.AnswerCut},
 		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn"},
-	{name: "answer without sequence number", script: []endpoint.Fault{endpoint.NoNumber},
+	{name: "answer without sequence number", script: []fakekinesis.Fault{fakekinesis.NoNumber},
 		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn", says: []string{"sequence number"}},
-	{name: "hang after acceptance", script: []endpoint.Fault{endpoint.AnswerHeld}, options: []string{"request_timeout=2s"},
+	{name: "hang after acceptance", script: []fakekinesis.Fault{fakekinesis.AnswerHeld}, options: []string{"request_timeout=2s"},
 		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn", says: []string{"exceeded"}},
-	{name: "hang", script: []endpoint.Fault{endpoint.Hold(nil)}, options: []string{"request_timeout=2s"},
+	{name: "hang", script: []fakekinesis.Fault{fakekinesis.Hold(nil)}, options: []string{"request_timeout=2s"},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"exceeded"}},
 
 	// There is no way to Kinesis.
 	{name: "untrusted certificate", prepare: withTLS(func(n int) bool { return n > 1 }),
 		first: "RETRY", requests: 1, accepted: 1, level: "warn", says: []string{"certificate", "AWS_CA_BUNDLE"}},
 	{name: "no TLS", prepare: func(t *testing.T, f *fault) {
-		plain := endpoint.Start(endpoint.Options{})
+		plain := fakekinesis.Start(fakekinesis.Options{})
 		t.Cleanup(plain.Close)
 		f.options = []string{"endpoint=" + strings.Replace(plain.URL(), "http://", "https://", 1)}
 	}, lasts: true, first: "RETRY", level: "warn", says: []string{"TLS"}},
@@ -164,41 +164,41 @@ var faults = []fault{
 		first: "RETRY", requests: 1, accepted: 1, level: "warn", says: []string{"no AWS credentials"}},
 	{name: "expired token", script: awsError("ExpiredTokenException", "The security token included in the request is expired"),
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"ExpiredTokenException", "expired"}},
-	{name: "expired token of a role", options: []string{"role_arn=" + roleARN}, server: endpoint.Options{
-		Fault: func(_ int, r *endpoint.Request) endpoint.Fault {
-			if key, _, _ := r.Signer(); key == endpoint.RoleKeyID(1) {
+	{name: "expired token of a role", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{
+		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
+			if key, _, _ := r.Signer(); key == fakekinesis.RoleKeyID(1) {
 				return awsError("ExpiredTokenException", "The security token included in the request is expired")[0]
 			}
-			return endpoint.OK
+			return fakekinesis.OK
 		}},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"ExpiredTokenException"}},
-	{name: "short session of a role", options: []string{"role_arn=" + roleARN}, server: endpoint.Options{
-		Role: func(n int, _ endpoint.RoleRequest) endpoint.RoleAnswer {
+	{name: "short session of a role", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{
+		Role: func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
 			if n == 1 {
-				return endpoint.RoleAnswer{Expires: time.Now().Add(-time.Minute)}
+				return fakekinesis.RoleAnswer{Expires: time.Now().Add(-time.Minute)}
 			}
-			return endpoint.RoleAnswer{}
+			return fakekinesis.RoleAnswer{}
 		},
-		Fault: func(_ int, r *endpoint.Request) endpoint.Fault {
-			if key, _, _ := r.Signer(); key == endpoint.RoleKeyID(1) {
+		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
+			if key, _, _ := r.Signer(); key == fakekinesis.RoleKeyID(1) {
 				return awsError("ExpiredTokenException", "The security token included in the request is expired")[0]
 			}
-			return endpoint.OK
+			return fakekinesis.OK
 		}},
 		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"expired"}},
-	{name: "role denied", options: []string{"role_arn=" + roleARN}, server: endpoint.Options{Role: firstRole(
-		endpoint.Error(403, "AccessDenied", "User: arn:aws:iam::123456789012:user/agent is not authorized to perform: sts:AssumeRole on resource: "+roleARN))},
+	{name: "role denied", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{Role: firstRole(
+		fakekinesis.Error(403, "AccessDenied", "User: arn:aws:iam::123456789012:user/agent is not authorized to perform: sts:AssumeRole on resource: "+roleARN))},
 		first: "RETRY", requests: 1, accepted: 1, level: "error", says: []string{"AccessDenied", "role_arn", "sts:AssumeRole"}},
-	{name: "STS unavailable", options: []string{"role_arn=" + roleARN}, server: endpoint.Options{Role: firstRole(endpoint.Status(503))},
+	{name: "STS unavailable", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{Role: firstRole(fakekinesis.Status(503))},
 		first: "RETRY", requests: 1, accepted: 1, level: "warn", says: []string{"503"}},
 
 	// What somebody has to mend while the engine keeps the chunk.
-	{name: "signature expired", script: []endpoint.Fault{endpoint.Error(403, "InvalidSignatureException",
+	{name: "signature expired", script: []fakekinesis.Fault{fakekinesis.Error(403, "InvalidSignatureException",
 		"Signature expired: 20260301T115000Z is now earlier than 20260301T115500Z (20260301T120000Z - 5 min.)")},
 		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"InvalidSignatureException", "clock"}},
-	{name: "clock skew", script: []endpoint.Fault{endpoint.Error(403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large")},
+	{name: "clock skew", script: []fakekinesis.Fault{fakekinesis.Error(403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large")},
 		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"RequestTimeTooSkewed", "clock"}},
-	{name: "wrong signature", script: []endpoint.Fault{endpoint.Error(403, "InvalidSignatureException",
+	{name: "wrong signature", script: []fakekinesis.Fault{fakekinesis.Error(403, "InvalidSignatureException",
 		"The request signature we calculated does not match the signature you provided.\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:"+sessionToken+"\n'")},
 		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"InvalidSignatureException", "aws_sec_key"}},
 	{name: "unrecognised client", script: awsError("UnrecognizedClientException", "The security token included in the request is invalid."),
@@ -226,18 +226,18 @@ var faults = []fault{
 	// What no retry can help is for the engine's dead letters.
 	{name: "oversize chunk to drop", options: []string{"max_record_size=1000", "oversize_chunk=drop"},
 		first: "ERROR", level: "error", says: []string{"bytes"}},
-	{name: "nothing readable", chunk: &chunk.Corpus{}, broken: []byte{0xc1, 0xc1},
+	{name: "nothing readable", chunk: &chunktest.Corpus{}, broken: []byte{0xc1, 0xc1},
 		first: "ERROR", lines: 2, level: "error", says: []string{"no record that can be read"}},
 	{name: "end not readable", broken: []byte{0xc1, 0xc1},
 		first: "OK", requests: 1, accepted: 1, level: "error", says: []string{"lost", "byte offset"}},
 }
 
-func firstRole(f endpoint.Fault) func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-	return func(n int, _ endpoint.RoleRequest) endpoint.RoleAnswer {
+func firstRole(f fakekinesis.Fault) func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
+	return func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
 		if n == 1 {
-			return endpoint.RoleAnswer{Fault: f}
+			return fakekinesis.RoleAnswer{Fault: f}
 		}
-		return endpoint.RoleAnswer{}
+		return fakekinesis.RoleAnswer{}
 	}
 }
 
@@ -252,7 +252,7 @@ func withTLS(handshake func(int) bool) func(*testing.T, *fault) {
 
 // caBundle writes the certificate of endpoints with TLS to a file.
 func caBundle(t *testing.T) string {
-	s := endpoint.Start(endpoint.Options{TLS: true})
+	s := fakekinesis.Start(fakekinesis.Options{TLS: true})
 	defer s.Close()
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(path, s.CAPEM(), 0o600); err != nil {
@@ -272,7 +272,7 @@ func containerCredentials(t *testing.T, f *fault) {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprintf(w, `{"AccessKeyId":%q,"SecretAccessKey":%q,"Token":%q,"Expiration":%q}`,
-			local.AccessKeyID, local.SecretAccessKey, sessionToken, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+			harness.AccessKeyID, harness.SecretAccessKey, sessionToken, time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
 	}))
 	t.Cleanup(s.Close)
 	f.env = append(f.env, "AWS_CONTAINER_CREDENTIALS_FULL_URI="+s.URL)
@@ -287,11 +287,11 @@ func (f fault) run(t *testing.T) {
 		f.prepare(t, &f)
 	}
 	if f.server.Fault == nil {
-		f.server.Fault = func(n int, _ *endpoint.Request) endpoint.Fault {
+		f.server.Fault = func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 			if n <= len(f.script) {
 				return f.script[n-1]
 			}
-			return endpoint.OK
+			return fakekinesis.OK
 		}
 	}
 	server, url := f.start(t)
@@ -306,7 +306,7 @@ func (f fault) run(t *testing.T) {
 		f.instance(url),
 		chunkFile(t, faultTag, append(slices.Clone(f.chunk.Bytes), f.broken...)),
 	)
-	run, err := local.Host{Path: rig.host, Args: args, Env: f.env, OnEvent: func(e local.Event) bool {
+	run, err := harness.Host{Path: rig.host, Args: args, Env: f.env, OnEvent: func(e harness.Event) bool {
 		if e.Word == "flush" && e.Fields["ret"] == "RETRY" {
 			server() // starts it if it is late
 		}
@@ -342,10 +342,10 @@ func (f fault) run(t *testing.T) {
 
 // start starts the endpoint, or where it is late, finds it an address. The
 // function that it returns starts it then.
-func (f fault) start(t *testing.T) (server func() *endpoint.Server, url string) {
+func (f fault) start(t *testing.T) (server func() *fakekinesis.Server, url string) {
 	if !f.late {
-		s := endpoint.Start(f.server)
-		return func() *endpoint.Server { return s }, s.URL()
+		s := fakekinesis.Start(f.server)
+		return func() *fakekinesis.Server { return s }, s.URL()
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -353,12 +353,12 @@ func (f fault) start(t *testing.T) (server func() *endpoint.Server, url string) 
 	}
 	address := l.Addr().String()
 	_ = l.Close()
-	return sync.OnceValue(func() *endpoint.Server {
+	return sync.OnceValue(func() *fakekinesis.Server {
 		if f.server.Listener, err = net.Listen("tcp", address); err != nil {
 			t.Error(err)
 			f.server.Listener = nil
 		}
-		return endpoint.Start(f.server)
+		return fakekinesis.Start(f.server)
 	}), "http://" + address
 }
 
@@ -367,11 +367,11 @@ func (f fault) instance(url string) []string {
 	words := []string{"--instance"}
 	for _, option := range append([]string{
 		"stream=faults",
-		"region=" + local.Region,
+		"region=" + harness.Region,
 		"endpoint=" + url,
 		"sts_endpoint=" + url,
-		"aws_key_id=" + local.AccessKeyID,
-		"aws_sec_key=" + local.SecretAccessKey,
+		"aws_key_id=" + harness.AccessKeyID,
+		"aws_sec_key=" + harness.SecretAccessKey,
 		"aws_session_token=" + sessionToken,
 		"fixed_partition_key=" + customersKey,
 	}, f.options...) {
@@ -386,7 +386,7 @@ func (f fault) instance(url string) []string {
 }
 
 // checkLine looks for what the log says of the fault above info.
-func (f fault) checkLine(t *testing.T, run local.HostRun) {
+func (f fault) checkLine(t *testing.T, run harness.HostRun) {
 	t.Helper()
 	var lines []string
 	for line := range strings.Lines(run.Stderr) {
@@ -412,7 +412,7 @@ func (f fault) checkLine(t *testing.T, run local.HostRun) {
 }
 
 // checkLog looks for what must not be in a log.
-func checkLog(t *testing.T, run local.HostRun) {
+func checkLog(t *testing.T, run harness.HostRun) {
 	t.Helper()
 	for line := range strings.Lines(run.Stderr) {
 		if !engineLine.MatchString(line) {
@@ -430,14 +430,14 @@ func checkLog(t *testing.T, run local.HostRun) {
 }
 
 // texts are the user records of what the endpoint took.
-func texts(t *testing.T, records []endpoint.Record) []string {
+func texts(t *testing.T, records []fakekinesis.Record) []string {
 	t.Helper()
 	var all []string
 	for i, r := range records {
 		if r.ExplicitHashKey != "" {
 			t.Errorf("record %d has an explicit hash key", i)
 		}
-		got, err := open(local.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+		got, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
 		if err != nil {
 			t.Fatalf("record %d: %v", i, err)
 		}
@@ -447,7 +447,7 @@ func texts(t *testing.T, records []endpoint.Record) []string {
 }
 
 // wantTimes checks that each text arrived so many times and nothing else did.
-func wantTimes(t *testing.T, records []endpoint.Record, want []string, times int) {
+func wantTimes(t *testing.T, records []fakekinesis.Record, want []string, times int) {
 	t.Helper()
 	got := texts(t, records)
 	wanted := slices.Repeat(want, times)
@@ -471,7 +471,7 @@ func TestFaults(t *testing.T) {
 // heed its log_level, and show no more than others.
 func TestDebugLog(t *testing.T) {
 	t.Parallel()
-	server := endpoint.Start(endpoint.Options{Role: firstRole(endpoint.Status(503))})
+	server := fakekinesis.Start(fakekinesis.Options{Role: firstRole(fakekinesis.Status(503))})
 	defer server.Close()
 	options := []string{"debug=true", "role_arn=" + roleARN}
 	run := runHost(t, rig.host, []string{"--retry", "100"},
@@ -491,15 +491,15 @@ func TestDebugLog(t *testing.T) {
 func TestManyCausesAtOnce(t *testing.T) {
 	t.Parallel()
 	const rounds = 10
-	causes := []endpoint.Fault{
-		endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
-		endpoint.Error(500, "InternalFailure", ""),
-		endpoint.Error(400, "AccessDeniedException", "not authorized"),
-		endpoint.NoNumber,
+	causes := []fakekinesis.Fault{
+		fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
+		fakekinesis.Error(500, "InternalFailure", ""),
+		fakekinesis.Error(400, "AccessDeniedException", "not authorized"),
+		fakekinesis.NoNumber,
 	}
-	server := endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n > rounds*len(causes) {
-			return endpoint.OK
+			return fakekinesis.OK
 		}
 		return causes[n%len(causes)]
 	}})

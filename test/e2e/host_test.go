@@ -9,19 +9,19 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 func TestOneChunkIsOneRecord(t *testing.T) {
 	t.Parallel()
-	for name, corpus := range map[string]chunk.Corpus{
-		"access log": chunk.AccessLog(1, 500),
-		"kubernetes": chunk.Kubernetes(1, 100),
-		"long text":  chunk.LongText(1, 50),
-		"numbers":    chunk.Numbers(1, 200),
-		"one event":  chunk.AccessLog(2, 1),
-		"empty body": chunk.NewCorpus(chunk.M()),
+	for name, corpus := range map[string]chunktest.Corpus{
+		"access log": chunktest.AccessLog(1, 500),
+		"kubernetes": chunktest.Kubernetes(1, 100),
+		"long text":  chunktest.LongText(1, 50),
+		"numbers":    chunktest.Numbers(1, 200),
+		"one event":  chunktest.AccessLog(2, 1),
+		"empty body": chunktest.NewCorpus(chunktest.M()),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -41,7 +41,7 @@ func TestManyChunksManyThreadsTwoInstances(t *testing.T) {
 	}
 	var want [][]string
 	for i := range chunks {
-		c := chunk.AccessLog(uint64(i), 1+40*i)
+		c := chunktest.AccessLog(uint64(i), 1+40*i)
 		args = append(args, chunkFile(t, fmt.Sprintf("app.%d", i), c.Bytes))
 		for range repeat {
 			want = append(want, c.JSON)
@@ -55,30 +55,30 @@ func TestManyChunksManyThreadsTwoInstances(t *testing.T) {
 
 func TestEventFormats(t *testing.T) {
 	t.Parallel()
-	now := chunk.EventTime{Sec: 1_772_366_400, Nsec: 123_456_789}
-	body := chunk.M("log", "x", "n", 1)
-	c := chunk.New()
+	now := chunktest.EventTime{Sec: 1_772_366_400, Nsec: 123_456_789}
+	body := chunktest.M("log", "x", "n", 1)
+	c := chunktest.New()
 	events := 0
 	add := func(ts, body any) {
 		c.Event(ts, body).Legacy(ts, body)
 		events += 2
 	}
 	for _, ts := range []any{
-		now, chunk.Wide{Value: now, Bytes: 1}, chunk.Wide{Value: now, Bytes: 4},
-		uint32(now.Sec), uint64(now.Sec), 0, chunk.Wide{Value: uint32(now.Sec), Bytes: 8},
+		now, chunktest.Wide{Value: now, Bytes: 1}, chunktest.Wide{Value: now, Bytes: 4},
+		uint32(now.Sec), uint64(now.Sec), 0, chunktest.Wide{Value: uint32(now.Sec), Bytes: 8},
 		float64(now.Sec) + 0.5, float32(1.5),
 	} {
 		add(ts, body)
 	}
-	wide := chunk.M(chunk.Wide{Value: "log", Bytes: 4}, chunk.Wide{Value: "x", Bytes: 2}, "n", chunk.Wide{Value: 1, Bytes: 8})
-	add(now, chunk.Wide{Value: wide, Bytes: 2})
-	add(now, chunk.Wide{Value: wide, Bytes: 4})
-	c.Value(chunk.Wide{Value: []any{chunk.Wide{Value: []any{now, chunk.Wide{Value: chunk.Map{}, Bytes: 2}}, Bytes: 2}, body}, Bytes: 4})
-	c.EventMeta(now, chunk.M("otlp", chunk.M("severity", 9)), body)
+	wide := chunktest.M(chunktest.Wide{Value: "log", Bytes: 4}, chunktest.Wide{Value: "x", Bytes: 2}, "n", chunktest.Wide{Value: 1, Bytes: 8})
+	add(now, chunktest.Wide{Value: wide, Bytes: 2})
+	add(now, chunktest.Wide{Value: wide, Bytes: 4})
+	c.Value(chunktest.Wide{Value: []any{chunktest.Wide{Value: []any{now, chunktest.Wide{Value: chunktest.Map{}, Bytes: 2}}, Bytes: 2}, body}, Bytes: 4})
+	c.EventMeta(now, chunktest.M("otlp", chunktest.M("severity", 9)), body)
 	events += 2
 	var want []string
 	for range events {
-		want = append(want, chunk.JSON(body))
+		want = append(want, chunktest.JSON(body))
 	}
 
 	stream := newStream(t, 1)
@@ -89,7 +89,7 @@ func TestEventFormats(t *testing.T) {
 
 func TestLegacyChunk(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunk.AccessLog(3, 100)
+	stream, c := newStream(t, 1), chunktest.AccessLog(3, 100)
 	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.LegacyBytes()))
 	wantOutcomes(t, run, 1, 0, 0)
 	wantAggregates(t, stream, c.JSON)
@@ -97,13 +97,13 @@ func TestLegacyChunk(t *testing.T) {
 
 func TestGroupMarkersAreNoRecords(t *testing.T) {
 	t.Parallel()
-	c := chunk.New().Event(uint32(1), chunk.M("n", 0))
+	c := chunktest.New().Event(uint32(1), chunktest.M("n", 0))
 	want := []string{`{"n":0}`}
 	for n := 1; n < 4; n++ {
-		body := chunk.M("n", n)
-		c.GroupOpen(chunk.M("schema", "otlp"), chunk.M("resource", chunk.M("n", n))).
+		body := chunktest.M("n", n)
+		c.GroupOpen(chunktest.M("schema", "otlp"), chunktest.M("resource", chunktest.M("n", n))).
 			Event(uint32(1), body).Event(uint32(2), body).GroupClose()
-		want = append(want, chunk.JSON(body), chunk.JSON(body))
+		want = append(want, chunktest.JSON(body), chunktest.JSON(body))
 	}
 	stream := newStream(t, 1)
 	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.Bytes()))
@@ -114,7 +114,7 @@ func TestGroupMarkersAreNoRecords(t *testing.T) {
 func TestRandomKeyIsAnotherUUIDEachTime(t *testing.T) {
 	t.Parallel()
 	const puts = 20
-	stream, c := newStream(t, 4), chunk.AccessLog(4, 3)
+	stream, c := newStream(t, 4), chunktest.AccessLog(4, 3)
 	run := runHost(t, rig.host, []string{"--repeat", strconv.Itoa(puts)}, instance(stream), chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, puts, 0, 0)
 	records := wantAggregates(t, stream, slices.Repeat([][]string{c.JSON}, puts)...)
@@ -147,7 +147,7 @@ func TestFixedPartitionKey(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%.20s of %.20s", tt.key, tt.tag), func(t *testing.T) {
 			t.Parallel()
-			stream, c := newStream(t, 1), chunk.AccessLog(5, 3)
+			stream, c := newStream(t, 1), chunktest.AccessLog(5, 3)
 			run := runHost(t, rig.host, instance(stream, "fixed_partition_key="+tt.key), chunkFile(t, tt.tag, c.Bytes))
 			wantOutcomes(t, run, 1, 0, 0)
 			for _, r := range wantAggregates(t, stream, c.JSON) {
@@ -162,7 +162,7 @@ func TestFixedPartitionKey(t *testing.T) {
 func TestChunkWithoutRecordsSendsNothing(t *testing.T) {
 	t.Parallel()
 	stream := newStream(t, 1)
-	markers := chunk.New().GroupOpen(chunk.Map{}, chunk.Map{}).GroupClose()
+	markers := chunktest.New().GroupOpen(chunktest.Map{}, chunktest.Map{}).GroupClose()
 	run := runHost(t, rig.host, instance(stream), chunkFile(t, "empty", nil), chunkFile(t, "markers", markers.Bytes()))
 	wantOutcomes(t, run, 2, 0, 0)
 	wantAggregates(t, stream)
@@ -170,7 +170,7 @@ func TestChunkWithoutRecordsSendsNothing(t *testing.T) {
 
 func TestOversizeChunkDropIsAnError(t *testing.T) {
 	t.Parallel()
-	stream, small, large := newStream(t, 1), chunk.AccessLog(6, 1), chunk.AccessLog(6, 20)
+	stream, small, large := newStream(t, 1), chunktest.AccessLog(6, 1), chunktest.AccessLog(6, 20)
 	run := runHost(t, rig.host, instance(stream, "max_record_size=1000", "oversize_chunk=drop"),
 		chunkFile(t, "small.log", small.Bytes), chunkFile(t, "large.log", large.Bytes))
 	wantOutcomes(t, run, 1, 1, 0)
@@ -186,7 +186,7 @@ func TestOversizeChunkDropIsAnError(t *testing.T) {
 
 // logLine is the first line of the log that contains all the words, whatever
 // their case.
-func logLine(t *testing.T, run local.HostRun, words ...string) string {
+func logLine(t *testing.T, run harness.HostRun, words ...string) string {
 	t.Helper()
 	for line := range strings.Lines(run.Stderr) {
 		lower := strings.ToLower(line)
@@ -201,7 +201,7 @@ func logLine(t *testing.T, run local.HostRun, words ...string) string {
 func TestOversizeChunkIsSplitInOrder(t *testing.T) {
 	t.Parallel()
 	const limit = 1000
-	stream, c := newStream(t, 1), chunk.AccessLog(7, 50)
+	stream, c := newStream(t, 1), chunktest.AccessLog(7, 50)
 	run := runHost(t, rig.host, instance(stream, "max_record_size=1000"), chunkFile(t, "large.log", c.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	records := readAll(t, stream)
@@ -223,7 +223,7 @@ func TestOversizeChunkIsSplitInOrder(t *testing.T) {
 func TestStreamTakesLessThanMaxRecordSize(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
-	stream, c := newStream(t, 1), chunk.AccessLog(18, 4000)
+	stream, c := newStream(t, 1), chunktest.AccessLog(18, 4000)
 	run := runHost(t, rig.host, []string{"--retry", "5"}, instance(stream, "max_record_size=10MiB"), chunkFile(t, "large.log", c.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	records := readAll(t, stream)
@@ -237,7 +237,7 @@ func TestStreamTakesLessThanMaxRecordSize(t *testing.T) {
 
 func TestCorruptTail(t *testing.T) {
 	t.Parallel()
-	whole := chunk.AccessLog(8, 10)
+	whole := chunktest.AccessLog(8, 10)
 	const good = 6
 	cut := whole.Ends[good-1]
 	for name, tail := range map[string][]byte{
@@ -287,7 +287,7 @@ func TestBadOption(t *testing.T) {
 	} {
 		t.Run(tt.option+" "+tt.value[:min(len(tt.value), 20)], func(t *testing.T) {
 			t.Parallel()
-			stream, c := newStream(t, 1), chunk.AccessLog(9, 3)
+			stream, c := newStream(t, 1), chunktest.AccessLog(9, 3)
 			bad := instance(stream)
 			bad = slices.DeleteFunc(bad, func(w string) bool { return strings.HasPrefix(w, tt.option+"=") })
 			run := runHost(t, rig.host,
@@ -310,7 +310,7 @@ func TestBadOption(t *testing.T) {
 // TestLog: lines name their instance, and the engine's log level holds.
 func TestLog(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunk.AccessLog(22, 3)
+	stream, c := newStream(t, 1), chunktest.AccessLog(22, 3)
 	run := runHost(t, rig.host, instance(stream, "alias=the-alias"), instance(stream), instance(stream, "alias=silent", "log_level=error"),
 		chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, 3, 0, 0)
@@ -347,7 +347,7 @@ func TestMissingOptions(t *testing.T) {
 			args := slices.DeleteFunc(instance("s"), func(w string) bool { return strings.HasPrefix(w, option+"=") })
 			// Nor from the environment or a shared configuration.
 			env := []string{"AWS_REGION=", "AWS_DEFAULT_REGION=", "AWS_CONFIG_FILE=/dev/null", "AWS_EC2_METADATA_DISABLED=true"}
-			run, err := local.RunHost(t.Context(), rig.host, env, append([]string{rig.plugin}, args...)...)
+			run, err := harness.RunHost(t.Context(), rig.host, env, append([]string{rig.plugin}, args...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -373,13 +373,13 @@ func TestDryRun(t *testing.T) {
 // chunk; a retry of the same bytes later goes through.
 func TestUnreachableEndpoint(t *testing.T) {
 	t.Parallel()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nowhere := &local.Kinesis{Endpoint: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	nowhere := &harness.Kinesis{Endpoint: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	run := runHost(t, rig.host, []string{"--retry", "2"}, instanceAt(nowhere, "s"),
-		chunkFile(t, "app.log", chunk.AccessLog(10, 3).Bytes))
+		chunkFile(t, "app.log", chunktest.AccessLog(10, 3).Bytes))
 	wantOutcomes(t, run, 0, 0, 1)
 	if n := len(run.All("flush")); n != 3 {
 		t.Errorf("%d flushes, want 3", n)
@@ -389,7 +389,7 @@ func TestUnreachableEndpoint(t *testing.T) {
 
 func TestStreamThatIsNotThere(t *testing.T) {
 	t.Parallel()
-	run := runHost(t, rig.host, instance("not-there"), chunkFile(t, "app.log", chunk.AccessLog(11, 3).Bytes))
+	run := runHost(t, rig.host, instance("not-there"), chunkFile(t, "app.log", chunktest.AccessLog(11, 3).Bytes))
 	wantOutcomes(t, run, 0, 0, 1)
 	logLine(t, run, "[error]", "not-there")
 }
@@ -400,7 +400,7 @@ func TestTenMebibytes(t *testing.T) {
 	t.Parallel()
 	// A look-alike of its own: it takes seconds over a record of this size,
 	// and does nothing else meanwhile.
-	k, err := local.StartKinesis(t.Context(), rig.readers)
+	k, err := harness.StartKinesis(t.Context(), rig.readers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,7 +412,7 @@ func TestTenMebibytes(t *testing.T) {
 	if err := k.SetMaxRecordSize(t.Context(), stream, 10<<10); err != nil {
 		t.Fatal(err)
 	}
-	c := chunk.AccessLog(13, chunkBytes/recordBytes)
+	c := chunktest.AccessLog(13, chunkBytes/recordBytes)
 	run := runHost(t, rig.host, instanceAt(k, stream, "max_record_size=10MiB", "request_timeout=240s"),
 		chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
@@ -429,7 +429,7 @@ func TestTenMebibytes(t *testing.T) {
 
 func TestOldEngine(t *testing.T) {
 	t.Parallel()
-	send(t, rig.oldHost, []string{"--threads", "2"}, chunk.AccessLog(14, 100), chunk.Kubernetes(14, 10))
+	send(t, rig.oldHost, []string{"--threads", "2"}, chunktest.AccessLog(14, 100), chunktest.Kubernetes(14, 10))
 
 	// Without the engine's log the plugin writes to stderr by itself.
 	run := runHost(t, rig.oldHost, instance("s", "max_record_size=11M"))
@@ -444,7 +444,7 @@ func TestCoroutineStack(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
 			send(t, rig.host, []string{"--threads", "2", "--repeat", "1", "--coroutine-stack", strconv.Itoa(bytes), "--log-level", "trace"},
-				chunk.AccessLog(15, 300), chunk.LongText(15, 20), chunk.Numbers(15, 50))
+				chunktest.AccessLog(15, 300), chunktest.LongText(15, 20), chunktest.Numbers(15, 50))
 		})
 	}
 }
@@ -452,7 +452,7 @@ func TestCoroutineStack(t *testing.T) {
 // TestEngineThread: without workers the engine flushes on its own thread.
 func TestEngineThread(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunk.AccessLog(16, 10)
+	stream, c := newStream(t, 1), chunktest.AccessLog(16, 10)
 	run := runHost(t, rig.host, []string{"--threads", "0", "--repeat", "3"}, instance(stream), chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, 3, 0, 0)
 	wantAggregates(t, stream, c.JSON, c.JSON, c.JSON)
@@ -460,7 +460,7 @@ func TestEngineThread(t *testing.T) {
 
 func TestWithoutWorkersIsSaidOnce(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunk.AccessLog(19, 10)
+	stream, c := newStream(t, 1), chunktest.AccessLog(19, 10)
 	run := runHost(t, rig.host, []string{"--threads", "0", "--repeat", "3"}, instance(stream), chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, 3, 0, 0)
 	if n := strings.Count(strings.ToLower(run.Stderr), "workers"); n != 1 {
@@ -472,7 +472,7 @@ func TestWithoutWorkersIsSaidOnce(t *testing.T) {
 func TestExitIsPrompt(t *testing.T) {
 	t.Parallel()
 	const most = 2 * time.Second
-	stream, c := newStream(t, 1), chunk.AccessLog(17, 10)
+	stream, c := newStream(t, 1), chunktest.AccessLog(17, 10)
 	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.Bytes))
 	for _, exit := range run.All("exit") {
 		if took := time.Duration(exit.Int("ms")) * time.Millisecond; took > most {
@@ -487,9 +487,9 @@ func TestWireFormats(t *testing.T) {
 	for _, format := range []string{"json", "cbor"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
-			stream, c := newStream(t, 1), chunk.LongText(20, 50)
+			stream, c := newStream(t, 1), chunktest.LongText(20, 50)
 			run := runHost(t, rig.host, instance(stream, "wire_format="+format, "fixed_partition_key=Zürich-東京-🚲"),
-				chunkFile(t, "app.log", c.Bytes), chunkFile(t, "empty.log", chunk.NewCorpus(chunk.M()).Bytes))
+				chunkFile(t, "app.log", c.Bytes), chunkFile(t, "empty.log", chunktest.NewCorpus(chunktest.M()).Bytes))
 			wantOutcomes(t, run, 2, 0, 0)
 			wantAggregates(t, stream, c.JSON, []string{"{}"})
 

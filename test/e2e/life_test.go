@@ -7,25 +7,25 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // exitDuringFlush lets the host exit its instance while a flush waits for the
 // endpoint to answer, which it does once the exit has begun, or never.
-func exitDuringFlush(t *testing.T, answers bool) (run local.HostRun, server *endpoint.Server) {
+func exitDuringFlush(t *testing.T, answers bool) (run harness.HostRun, server *fakekinesis.Server) {
 	t.Helper()
 	arrived, exiting := make(chan struct{}), make(chan struct{})
 	until := exiting
 	if !answers {
 		until = nil
 	}
-	server = endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+	server = fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n == 1 {
 			close(arrived)
 		}
-		return endpoint.Hold(until)
+		return fakekinesis.Hold(until)
 	}})
 	t.Cleanup(server.Close)
 	// The host exits its instances when its standard input ends.
@@ -34,12 +34,12 @@ func exitDuringFlush(t *testing.T, answers bool) (run local.HostRun, server *end
 		<-arrived
 		_ = end.Close()
 	}()
-	run, err := local.Host{
+	run, err := harness.Host{
 		Path:  rig.host,
 		Stdin: stdin,
 		Args: slices.Concat([]string{rig.plugin, "--exit-early"}, faultAt(server.URL(), "request_timeout=3s"),
 			chunkFile(t, faultTag, faultChunk.Bytes)),
-		OnEvent: func(e local.Event) bool {
+		OnEvent: func(e harness.Event) bool {
 			if e.Word == "exiting" {
 				close(exiting)
 			}
@@ -55,7 +55,7 @@ func exitDuringFlush(t *testing.T, answers bool) (run local.HostRun, server *end
 
 // wantExitAfterFlush: the clock of a flush stops a moment after it lets go of
 // the instance.
-func wantExitAfterFlush(t *testing.T, run local.HostRun) {
+func wantExitAfterFlush(t *testing.T, run harness.HostRun) {
 	t.Helper()
 	const moment = time.Second
 	flush, exit := run.All("flush")[0], run.All("exit")[0]
@@ -95,16 +95,16 @@ func TestExitIsBoundedByTheDeadline(t *testing.T) {
 func TestRounds(t *testing.T) {
 	t.Parallel()
 	const rounds, instances, threads, repeat = 200, 2, 4, 3
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	chunks := []chunk.Corpus{chunk.AccessLog(40, 50), chunk.Kubernetes(40, 50)}
+	chunks := []chunktest.Corpus{chunktest.AccessLog(40, 50), chunktest.Kubernetes(40, 50)}
 	args := slices.Concat(
 		[]string{rig.plugin, "--rounds", strconv.Itoa(rounds), "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
 		faultAt(server.URL()), faultAt(server.URL(), "max_record_size=11M"), faultAt(server.URL(), "max_record_size=5000"),
 		chunkFile(t, "app.access", chunks[0].Bytes), chunkFile(t, "app.kubernetes", chunks[1].Bytes),
 	)
 	mostOpen := 0
-	run, err := local.Host{Path: rig.host, Args: args, OnEvent: func(e local.Event) bool {
+	run, err := harness.Host{Path: rig.host, Args: args, OnEvent: func(e harness.Event) bool {
 		if e.Word == "round" {
 			mostOpen = max(mostOpen, server.Counts().OpenConnections)
 		}

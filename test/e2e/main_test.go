@@ -21,8 +21,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 // rig is what all tests share.
@@ -32,7 +32,7 @@ var rig struct {
 	plugin  string // the built library
 	host    string // the ABI host
 	oldHost string // the ABI host as an engine before 2.0
-	kinesis *local.Kinesis
+	kinesis *harness.Kinesis
 	streams atomic.Int64
 }
 
@@ -52,11 +52,11 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		return 0, err
 	}
-	if rig.readers, err = local.ReadersDir(root); err != nil {
+	if rig.readers, err = harness.ReadersDir(root); err != nil {
 		return 0, err
 	}
 	dir, err := os.MkdirTemp("", "e2e-")
@@ -75,16 +75,16 @@ func run(m *testing.M) (code int, err error) {
 			return 0, fmt.Errorf("OUT_KINESIS_AGG_SO: %w", err)
 		}
 		rig.plugin = named
-	} else if rig.plugin, err = local.BuildPlugin(ctx, root, dir); err != nil {
+	} else if rig.plugin, err = harness.BuildPlugin(ctx, root, dir); err != nil {
 		return 0, err
 	}
-	if rig.host, err = local.BuildHost(ctx, root, dir, false); err != nil {
+	if rig.host, err = harness.BuildHost(ctx, root, dir, false); err != nil {
 		return 0, err
 	}
-	if rig.oldHost, err = local.BuildHost(ctx, root, dir, true); err != nil {
+	if rig.oldHost, err = harness.BuildHost(ctx, root, dir, true); err != nil {
 		return 0, err
 	}
-	if rig.kinesis, err = local.StartKinesis(ctx, rig.readers); err != nil {
+	if rig.kinesis, err = harness.StartKinesis(ctx, rig.readers); err != nil {
 		return 0, err
 	}
 	defer rig.kinesis.Stop()
@@ -107,14 +107,14 @@ func instance(stream string, options ...string) []string {
 	return instanceAt(rig.kinesis, stream, options...)
 }
 
-func instanceAt(k *local.Kinesis, stream string, options ...string) []string {
+func instanceAt(k *harness.Kinesis, stream string, options ...string) []string {
 	return append([]string{
 		"--instance",
 		"stream=" + stream,
-		"region=" + local.Region,
+		"region=" + harness.Region,
 		"endpoint=" + k.Endpoint,
-		"aws_key_id=" + local.AccessKeyID,
-		"aws_sec_key=" + local.SecretAccessKey,
+		"aws_key_id=" + harness.AccessKeyID,
+		"aws_sec_key=" + harness.SecretAccessKey,
 	}, options...)
 }
 
@@ -140,13 +140,13 @@ var engineLine = regexp.MustCompile(`^\[\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(\.\d+)?\]
 // runHost runs the ABI host with the plugin. The plugin must have written
 // nothing to stdout, to stderr only what looks like the engine's log, and no
 // secret.
-func runHost(t *testing.T, host string, args ...[]string) local.HostRun {
+func runHost(t *testing.T, host string, args ...[]string) harness.HostRun {
 	t.Helper()
 	words := []string{rig.plugin}
 	for _, more := range args {
 		words = append(words, more...)
 	}
-	run, err := local.RunHost(t.Context(), host, nil, words...)
+	run, err := harness.RunHost(t.Context(), host, nil, words...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,14 +158,14 @@ func runHost(t *testing.T, host string, args ...[]string) local.HostRun {
 			t.Errorf("a line of the log is not in the engine's form: %s", line)
 		}
 	}
-	if strings.Contains(run.Stderr, local.SecretAccessKey) {
+	if strings.Contains(run.Stderr, harness.SecretAccessKey) {
 		t.Errorf("the secret key is in the log:\n%s", run.Stderr)
 	}
 	return run
 }
 
 // wantOutcomes checks the last line of a run.
-func wantOutcomes(t *testing.T, run local.HostRun, ok, failed, retry int) {
+func wantOutcomes(t *testing.T, run harness.HostRun, ok, failed, retry int) {
 	t.Helper()
 	end := run.End()
 	if end.Int("ok") != ok || end.Int("error") != failed || end.Int("retry") != retry {
@@ -174,7 +174,7 @@ func wantOutcomes(t *testing.T, run local.HostRun, ok, failed, retry int) {
 }
 
 // readAll is what is in the stream.
-func readAll(t *testing.T, stream string) []local.Record {
+func readAll(t *testing.T, stream string) []harness.Record {
 	t.Helper()
 	records, err := rig.kinesis.ReadAll(t.Context(), stream)
 	if err != nil {
@@ -185,7 +185,7 @@ func readAll(t *testing.T, stream string) []local.Record {
 
 // open takes a Kinesis record apart with the generated protobuf code, and
 // checks all that the format and KCL want of it.
-func open(record local.Record) ([]string, error) {
+func open(record harness.Record) ([]string, error) {
 	magic, trailer := []byte{0xf3, 0x89, 0x9a, 0xc2}, md5.Size
 	data := record.Data
 	if len(data) < len(magic)+trailer || !bytes.HasPrefix(data, magic) {
@@ -222,7 +222,7 @@ func open(record local.Record) ([]string, error) {
 
 // read takes Kinesis records apart with the generated protobuf code and with
 // aws-kinesis-agg, which must agree, and returns the texts of each.
-func read(t *testing.T, records []local.Record) [][]string {
+func read(t *testing.T, records []harness.Record) [][]string {
 	t.Helper()
 	var all [][]string
 	var flat []string
@@ -233,7 +233,7 @@ func read(t *testing.T, records []local.Record) [][]string {
 		}
 		all, flat = append(all, texts), append(flat, texts...)
 	}
-	users, err := local.Deaggregate(t.Context(), rig.readers, records)
+	users, err := harness.Deaggregate(t.Context(), rig.readers, records)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func wantSame(t *testing.T, what string, got, want []string) {
 
 // wantAggregates reads the stream: one aggregate for each list of texts, in
 // any order, each list in its own order.
-func wantAggregates(t *testing.T, stream string, want ...[]string) []local.Record {
+func wantAggregates(t *testing.T, stream string, want ...[]string) []harness.Record {
 	t.Helper()
 	const separator = "\n" // JSON texts of the plugin have none
 	missing := map[string]int{}
@@ -301,7 +301,7 @@ func wantAggregates(t *testing.T, stream string, want ...[]string) []local.Recor
 
 // send flushes chunks under one tag each through one instance, which must
 // take them all, and checks what came out.
-func send(t *testing.T, host string, flags []string, corpora ...chunk.Corpus) {
+func send(t *testing.T, host string, flags []string, corpora ...chunktest.Corpus) {
 	t.Helper()
 	stream := newStream(t, 1)
 	args := [][]string{flags, instance(stream)}

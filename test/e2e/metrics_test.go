@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/harness"
 )
 
 // TestFluentBitMetrics reads the engine's metrics as Prometheus does: those of
 // two instances, one of which delivers.
 func TestFluentBitMetrics(t *testing.T) {
 	t.Parallel()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"testing"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // parts is how many records a chunk makes in the tests of this file.
@@ -14,16 +14,16 @@ const parts = 6
 
 // flushSplit flushes a chunk of so many parts until it is delivered, and
 // returns what the endpoint took, part by part.
-func flushSplit(t *testing.T, fault func(n int) endpoint.Fault, options ...string) (counts endpoint.Counts, got [][]string, flushes []local.Event) {
+func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...string) (counts fakekinesis.Counts, got [][]string, flushes []harness.Event) {
 	t.Helper()
-	server := endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault { return fault(n) }})
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
 	defer server.Close()
 	f := faultAt(server.URL(), append(options, "max_record_size=1000", "request_timeout=2s")...)
 	run := runHost(t, rig.host, []string{"--retry", "100"}, f, chunkFile(t, faultTag, resumeChunk.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	checkLog(t, run)
 	for _, r := range server.Records() {
-		got = append(got, texts(t, []endpoint.Record{r}))
+		got = append(got, texts(t, []fakekinesis.Record{r}))
 	}
 	return server.Counts(), got, run.All("flush")
 }
@@ -33,7 +33,7 @@ func faultAt(url string, options ...string) []string { return fault{options: opt
 
 var resumeChunk = texted(120, contents)
 
-func never(int) endpoint.Fault { return endpoint.OK }
+func never(int) fakekinesis.Fault { return fakekinesis.OK }
 
 // TestResume: of a split chunk whose k-th part fails, the retry sends that part
 // and what comes after it, and nothing before.
@@ -44,10 +44,10 @@ func TestResume(t *testing.T) {
 		t.Fatalf("%d parts, want %d", len(whole), parts)
 	}
 	wantSame(t, "parts", slices.Concat(whole...), resumeChunk.JSON)
-	for name, failure := range map[string]endpoint.Fault{
-		"throttled": endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
-		"reset":     endpoint.ResetRead,
-		"hang":      endpoint.Hold(nil),
+	for name, failure := range map[string]fakekinesis.Fault{
+		"throttled": fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
+		"reset":     fakekinesis.ResetRead,
+		"hang":      fakekinesis.Hold(nil),
 	} {
 		for k := 1; k <= parts; k++ {
 			if name == "hang" && k != parts/2 {
@@ -65,11 +65,11 @@ func TestResume(t *testing.T) {
 	}
 	t.Run("each part fails twice", func(t *testing.T) {
 		t.Parallel()
-		counts, got, flushes := flushSplit(t, func(n int) endpoint.Fault {
+		counts, got, flushes := flushSplit(t, func(n int) fakekinesis.Fault {
 			if n%3 != 0 {
-				return endpoint.Status(503)
+				return fakekinesis.Status(503)
 			}
-			return endpoint.OK
+			return fakekinesis.OK
 		})
 		if counts.PutRecords != 3*parts || len(flushes) != 2*parts+1 {
 			t.Errorf("%d PutRecords in %d flushes, want %d in %d", counts.PutRecords, len(flushes), 3*parts, 2*parts+1)
@@ -82,11 +82,11 @@ func TestResume(t *testing.T) {
 // not know: that part comes twice, and nothing else does.
 func TestAnswerLostRepeatsOnePart(t *testing.T) {
 	t.Parallel()
-	for name, failure := range map[string]endpoint.Fault{
-		"reset":     endpoint.AnswerLost,
-		"cut":       endpoint.AnswerCut,
-		"no number": endpoint.NoNumber,
-		"hang":      endpoint.AnswerHeld,
+	for name, failure := range map[string]fakekinesis.Fault{
+		"reset":     fakekinesis.AnswerLost,
+		"cut":       fakekinesis.AnswerCut,
+		"no number": fakekinesis.NoNumber,
+		"hang":      fakekinesis.AnswerHeld,
 	} {
 		for _, auto := range []string{"true", "false"} {
 			for k := 1; k <= parts; k += 2 {
@@ -108,11 +108,11 @@ func TestAnswerLostRepeatsOnePart(t *testing.T) {
 }
 
 // at lets the n-th PutRecord fail.
-func at(n int, failure endpoint.Fault) func(int) endpoint.Fault {
-	return func(i int) endpoint.Fault {
+func at(n int, failure fakekinesis.Fault) func(int) fakekinesis.Fault {
+	return func(i int) fakekinesis.Fault {
 		if i == n {
 			return failure
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}
 }

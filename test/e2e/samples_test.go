@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/option"
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 // sample is a configuration that people copy: a file of conf/, or a block of
@@ -28,7 +28,7 @@ var configuration = regexp.MustCompile("(?ms)^( *)```(ini|yaml)\n(.*?)^ *```$")
 // samples returns the configurations of conf/, README.md and docs/.
 func samples(t *testing.T) []sample {
 	t.Helper()
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ var httpPort = regexp.MustCompile(`(?m)^( +http_port:? +)\d+$`)
 // configuration lacks.
 func (s sample) here(t *testing.T, dir string) string {
 	t.Helper()
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,13 +86,13 @@ func (s sample) here(t *testing.T, dir string) string {
 		"/fluent-bit/", dir+"/",
 		"/var/log/app/", dir+"/",
 		"/var/log/containers/", dir+"/",
-		"eu-central-1", local.Region,
+		"eu-central-1", harness.Region,
 	)
 	plugins := paths.Replace(readFile(t, root, "conf", "plugins.conf"))
 	if err := os.WriteFile(filepath.Join(dir, "plugins.conf"), []byte(plugins), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func (s sample) here(t *testing.T, dir string) string {
 		m := outputName.FindStringSubmatch(line)
 		for _, option := range [][2]string{
 			{"endpoint", rig.kinesis.Endpoint}, {"sts_endpoint", rig.kinesis.Endpoint},
-			{"aws_key_id", local.AccessKeyID}, {"aws_sec_key", local.SecretAccessKey},
+			{"aws_key_id", harness.AccessKeyID}, {"aws_sec_key", harness.SecretAccessKey},
 		} {
 			line += "\n" + strings.ReplaceAll(m[1], "-", " ") + option[0] + m[2] + option[1]
 		}
@@ -183,7 +183,7 @@ func TestSamplesInTheHost(t *testing.T) {
 // configurations of conf/ also deliver.
 func TestSamplesInFluentBit(t *testing.T) {
 	t.Parallel()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -205,10 +205,10 @@ func TestSamplesInFluentBit(t *testing.T) {
 					t.Fatal(err)
 				}
 				for line := range strings.Lines(lines) {
-					want = append(want, chunk.JSON(chunk.M("log", strings.TrimSpace(line))))
+					want = append(want, chunktest.JSON(chunktest.M("log", strings.TrimSpace(line))))
 				}
 			}
-			engine, err := local.StartFluentBitWith(path, dir, file)
+			engine, err := harness.StartFluentBitWith(path, dir, file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -227,7 +227,7 @@ func TestSamplesInFluentBit(t *testing.T) {
 }
 
 // started waits until the engine has started all outputs.
-func started(t *testing.T, engine *local.FluentBit) {
+func started(t *testing.T, engine *harness.FluentBit) {
 	t.Helper()
 	const afterOutputs = "stream processor started"
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // TestFiftyInstances: fifty [OUTPUT] sections in one engine, each with its stream,
@@ -20,9 +20,9 @@ import (
 func TestFiftyInstances(t *testing.T) {
 	t.Parallel()
 	const instances, threads, repeat, rounds = 50, 8, 4, 2
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	c := chunk.AccessLog(50, 20)
+	c := chunktest.AccessLog(50, 20)
 	args := [][]string{{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat), "--rounds", strconv.Itoa(rounds)}}
 	for i := range instances {
 		args = append(args, faultAt(server.URL(), fmt.Sprintf("stream=s-%d", i), fmt.Sprintf("fixed_partition_key=k-%d", i)))
@@ -51,11 +51,11 @@ func TestThirtyTwoWorkers(t *testing.T) {
 	t.Parallel()
 	const threads, flushes = 32, 640
 	together := make(chan struct{})
-	server := endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n == threads {
 			close(together)
 		}
-		return endpoint.Hold(together)
+		return fakekinesis.Hold(together)
 	}})
 	defer server.Close()
 	run := runHost(t, rig.host, []string{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(flushes)},
@@ -78,21 +78,21 @@ func TestManyTags(t *testing.T) {
 	const mostGrowthKiB = 8 << 10
 	for _, tt := range []struct {
 		name     string
-		fault    endpoint.Fault
+		fault    fakekinesis.Fault
 		ok       bool
 		many     int
 		mostLine int
 	}{
-		{"delivered", endpoint.OK, true, 100_000, 10},
-		{"missing streams", endpoint.Error(400, "ResourceNotFoundException", "no such stream"), false, 30_000, 5_000},
+		{"delivered", fakekinesis.OK, true, 100_000, 10},
+		{"missing streams", fakekinesis.Error(400, "ResourceNotFoundException", "no such stream"), false, 30_000, 5_000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			peak := map[int]int{}
 			for _, tags := range []int{few, tt.many} {
 				names := make(chan string, 1024)
-				server := endpoint.Start(endpoint.Options{
-					Fault:    func(int, *endpoint.Request) endpoint.Fault { return tt.fault },
-					OnRecord: func(r endpoint.Record) { names <- r.Stream + " " + r.PartitionKey },
+				server := fakekinesis.Start(fakekinesis.Options{
+					Fault:    func(int, *fakekinesis.Request) fakekinesis.Fault { return tt.fault },
+					OnRecord: func(r fakekinesis.Record) { names <- r.Stream + " " + r.PartitionKey },
 				})
 				distinct := make(chan int)
 				go func() {
@@ -106,11 +106,11 @@ func TestManyTags(t *testing.T) {
 					}
 					distinct <- len(seen)
 				}()
-				run, err := local.Host{
+				run, err := harness.Host{
 					Path: rig.host,
 					Args: slices.Concat([]string{rig.plugin, "--threads", strconv.Itoa(threads), "--stream", tagStream(t, tags)},
 						faultAt(server.URL(), "stream=$TAG", "fixed_partition_key=$TAG")),
-					OnEvent: func(e local.Event) bool { return e.Word != "flush" },
+					OnEvent: func(e harness.Event) bool { return e.Word != "flush" },
 				}.Run(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -143,7 +143,7 @@ func TestManyTags(t *testing.T) {
 // --stream reads it.
 func tagStream(t *testing.T, n int) string {
 	t.Helper()
-	events := chunk.New().Event(chunk.EventTime{Sec: 1}, chunk.M("log", "x")).Bytes()
+	events := chunktest.New().Event(chunktest.EventTime{Sec: 1}, chunktest.M("log", "x")).Bytes()
 	var b bytes.Buffer
 	for i := range n {
 		fmt.Fprintf(&b, "0 %0100d %d\n", i, len(events))
@@ -169,7 +169,7 @@ func TestTwoLibraries(t *testing.T) {
 	if err := os.WriteFile(other, library, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
 	run := runHost(t, rig.host, []string{"--twin", other, "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
 		"--rounds", strconv.Itoa(rounds)},

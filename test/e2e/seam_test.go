@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // tolerance is how long a start that is refused may take.
@@ -44,9 +44,9 @@ func TestDaemon_InTheHost(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			server := endpoint.Start(endpoint.Options{})
+			server := fakekinesis.Start(fakekinesis.Options{})
 			defer server.Close()
-			run, err := local.RunHost(ctx, host, nil, slices.Concat([]string{rig.plugin, "--daemon"},
+			run, err := harness.RunHost(ctx, host, nil, slices.Concat([]string{rig.plugin, "--daemon"},
 				faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))...)
 			if err != nil {
 				t.Fatal(err)
@@ -67,7 +67,7 @@ func TestDaemon_InTheHost(t *testing.T) {
 // first stderr if that is closed, and ends.
 func TestDaemon_InFluentBit(t *testing.T) {
 	t.Parallel()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -89,7 +89,7 @@ func TestDaemon_InFluentBit(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, path, "-c", filepath.Join(dir, "daemon.conf"))
-			cmd.Env = local.Environ()
+			cmd.Env = harness.Environ()
 			// The daemon holds a duplicate of stderr until it ends, and Run waits
 			// for that: it returns once there is no process left.
 			var stderr bytes.Buffer
@@ -117,7 +117,7 @@ func TestDaemon_InFluentBit(t *testing.T) {
 func TestChildren(t *testing.T) {
 	t.Parallel()
 	const threads, repeat = 4, 300
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
 	run := runHost(t, rig.host, []string{"--children", "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
 		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
@@ -154,7 +154,7 @@ func TestFluentBitExecInput(t *testing.T) {
 func TestSignals(t *testing.T) {
 	t.Parallel()
 	const threads, repeat, rounds = 4, 300, 2
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
 	run := runHost(t, rig.host, []string{"--signals", "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
 		"--rounds", strconv.Itoa(rounds)},
@@ -173,9 +173,9 @@ func TestSignals(t *testing.T) {
 // handler, which ends the process.
 func TestSignals_FaultInC(t *testing.T) {
 	t.Parallel()
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	run, err := local.RunHost(t.Context(), rig.host, nil, slices.Concat([]string{rig.plugin, "--signals", "--crash"},
+	run, err := harness.RunHost(t.Context(), rig.host, nil, slices.Concat([]string{rig.plugin, "--signals", "--crash"},
 		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))...)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || !strings.Contains(exit.String(), "abort") {
@@ -216,26 +216,26 @@ func TestHostileText(t *testing.T) {
 	hostile := "a\n" + forged + "\r\x1b[2J\x07\u0085\u202eevil\u2028\xff"
 	for _, tt := range []struct {
 		name, tag string
-		fault     endpoint.Fault
+		fault     fakekinesis.Fault
 		options   []string
 		say       []string
 	}{
-		{"tag", hostile, endpoint.Error(400, "ResourceNotFoundException", "no stream"), nil,
+		{"tag", hostile, fakekinesis.Error(400, "ResourceNotFoundException", "no stream"), nil,
 			[]string{`a\n[2026/01/01`, `\r\x1b[2J\a\u0085\u202eevil\u2028\xff`}},
-		{"error message", "app", endpoint.Error(400, "ResourceNotFoundException", "a\x1b[2J\x07\u0085\u202eevil\u2028"), []string{"debug=true"},
+		{"error message", "app", fakekinesis.Error(400, "ResourceNotFoundException", "a\x1b[2J\x07\u0085\u202eevil\u2028"), []string{"debug=true"},
 			[]string{`a\x1b[2J\a\u0085\u202eevil\u2028`}},
-		{"lines in an error message", "app", endpoint.Error(400, "ResourceNotFoundException", strings.TrimSuffix(hostile, "\xff")), nil, nil},
-		{"long error message", "app", endpoint.Error(400, "ResourceNotFoundException", strings.Repeat("\x07", 20_000)), nil,
+		{"lines in an error message", "app", fakekinesis.Error(400, "ResourceNotFoundException", strings.TrimSuffix(hostile, "\xff")), nil, nil},
+		{"long error message", "app", fakekinesis.Error(400, "ResourceNotFoundException", strings.Repeat("\x07", 20_000)), nil,
 			[]string{`\a\a\a`}},
-		{"error code", "app", endpoint.Error(400, hostile[:20], "text"), []string{"debug=true"}, nil},
-		{"long tag", strings.Repeat("t", 5000), endpoint.Error(400, "ResourceNotFoundException", "no stream"), nil,
+		{"error code", "app", fakekinesis.Error(400, hostile[:20], "text"), []string{"debug=true"}, nil},
+		{"long tag", strings.Repeat("t", 5000), fakekinesis.Error(400, "ResourceNotFoundException", "no stream"), nil,
 			[]string{strings.Repeat("t", 256) + " (4744 bytes more)", "no stream"}},
-		{"alias", "app", endpoint.OK, []string{"alias=x\n" + forged}, []string{`:x\n[2026`}},
-		{"option", "app", endpoint.OK, []string{"role_session_name=x\n" + forged}, []string{`x\n[2026`}},
+		{"alias", "app", fakekinesis.OK, []string{"alias=x\n" + forged}, []string{`:x\n[2026`}},
+		{"option", "app", fakekinesis.OK, []string{"role_session_name=x\n" + forged}, []string{`x\n[2026`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := endpoint.Start(endpoint.Options{Fault: func(int, *endpoint.Request) endpoint.Fault { return tt.fault }})
+			server := fakekinesis.Start(fakekinesis.Options{Fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return tt.fault }})
 			defer server.Close()
 			for name, host := range map[string]string{"through the engine": rig.host, "to stderr": rig.oldHost} {
 				run := runHost(t, host, faultAt(server.URL(), tt.options...), chunkFile(t, tt.tag, faultChunk.Bytes))

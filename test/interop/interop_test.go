@@ -24,8 +24,8 @@ import (
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 // toolsVariable names the folder where `make interop` has built the readers and
@@ -310,7 +310,7 @@ func TestWeReadTheNativeKPL(t *testing.T) {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("the native KPL is compared on linux/amd64 only: run `make interop` there")
 	}
-	k, err := local.StartKinesis(t.Context(), filepath.Join("..", "readers"))
+	k, err := harness.StartKinesis(t.Context(), filepath.Join("..", "readers"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,8 +345,8 @@ func TestWeReadTheNativeKPL(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := produce(file, stream, strconv.Itoa(k.TLSPort), t.TempDir())
-	cmd.Env = append(local.Environ(), "AWS_REGION="+local.Region,
-		"AWS_ACCESS_KEY_ID="+local.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+local.SecretAccessKey)
+	cmd.Env = append(harness.Environ(), "AWS_REGION="+harness.Region,
+		"AWS_ACCESS_KEY_ID="+harness.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+harness.SecretAccessKey)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("KPL: %v\n%s", err, out)
 	}
@@ -435,13 +435,13 @@ func has(t *testing.T, shard [2]string, g Group) bool {
 type generator struct {
 	r      *rand.Rand
 	agg    *aggregator.Aggregator
-	corpus []chunk.Corpus
+	corpus []chunktest.Corpus
 }
 
 func newGenerator() *generator {
 	return &generator{
 		r: rand.New(rand.NewPCG(seed, 0)), agg: aggregator.New(),
-		corpus: []chunk.Corpus{chunk.AccessLog(seed, 8000), chunk.Kubernetes(seed, 4000), chunk.Numbers(seed, 2000)},
+		corpus: []chunktest.Corpus{chunktest.AccessLog(seed, 8000), chunktest.Kubernetes(seed, 4000), chunktest.Numbers(seed, 2000)},
 	}
 }
 

@@ -33,9 +33,9 @@ import (
 
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // What a run is made of.
@@ -102,22 +102,22 @@ func run(ctx context.Context, s settings, out io.Writer) (good bool, err error) 
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		return false, err
 	}
 	if s.plugin == "" {
-		if s.plugin, err = local.BuildPlugin(ctx, root, dir); err != nil {
+		if s.plugin, err = harness.BuildPlugin(ctx, root, dir); err != nil {
 			return false, err
 		}
 	}
-	host, err := local.BuildHost(ctx, root, dir, false)
+	host, err := harness.BuildHost(ctx, root, dir, false)
 	if err != nil {
 		return false, err
 	}
 
 	k := &soak{settings: s, weather: newWeather(s.fail, s.seed), flushes: map[string]int{}}
-	server := endpoint.Start(endpoint.Options{
+	server := fakekinesis.Start(fakekinesis.Options{
 		TLS: true, Fault: k.weather.putRecord, Handshake: k.weather.handshake, Role: k.weather.role, OnRecord: k.arrived,
 	})
 	defer server.Close()
@@ -134,7 +134,7 @@ func run(ctx context.Context, s settings, out io.Writer) (good bool, err error) 
 		generated <- err
 	}()
 	begin := time.Now()
-	result, err := local.Host{
+	result, err := harness.Host{
 		Path: host, Env: []string{"AWS_CA_BUNDLE=" + ca}, Stdin: chunks,
 		Args: append([]string{
 			s.plugin, "--stream", "/dev/stdin", "--threads", strconv.Itoa(s.threads), "--retry", strconv.Itoa(mostRetries)},
@@ -154,8 +154,8 @@ func run(ctx context.Context, s settings, out io.Writer) (good bool, err error) 
 
 func instance(url string, more ...string) []string {
 	return append([]string{
-		"--instance", "stream=soak", "region=" + local.Region, "endpoint=" + url, "sts_endpoint=" + url,
-		"aws_key_id=" + local.AccessKeyID, "aws_sec_key=" + local.SecretAccessKey,
+		"--instance", "stream=soak", "region=" + harness.Region, "endpoint=" + url, "sts_endpoint=" + url,
+		"aws_key_id=" + harness.AccessKeyID, "aws_sec_key=" + harness.SecretAccessKey,
 		"role_arn=arn:aws:iam::123456789012:role/writer", "request_timeout=" + requestTimeout.String(),
 	}, more...)
 }
@@ -173,9 +173,9 @@ func (k *soak) generate(ctx context.Context, to io.Writer) error {
 			records *= 10
 		}
 		id := k.ledger.open(records)
-		c := chunk.New()
+		c := chunktest.New()
 		for range records {
-			c.Event(chunk.EventTime{Sec: 1_772_366_400, Nsec: uint32(id % 1e9)}, chunk.M("id", id, "text", text[:r.IntN(len(text))]))
+			c.Event(chunktest.EventTime{Sec: 1_772_366_400, Nsec: uint32(id % 1e9)}, chunktest.M("id", id, "text", text[:r.IntN(len(text))]))
 			id++
 		}
 		instance := 0
@@ -193,7 +193,7 @@ func (k *soak) generate(ctx context.Context, to io.Writer) error {
 }
 
 // arrived is the endpoint's OnRecord.
-func (k *soak) arrived(r endpoint.Record) {
+func (k *soak) arrived(r fakekinesis.Record) {
 	var ids []int
 	var aggregate kplproto.AggregatedRecord
 	data := r.Data[min(len(r.Data), len(kpl.Magic)):max(len(r.Data)-kpl.DigestBytes, len(kpl.Magic))]
@@ -213,7 +213,7 @@ func (k *soak) arrived(r endpoint.Record) {
 }
 
 // event takes in what the host reports.
-func (k *soak) event(e local.Event) (keep bool) {
+func (k *soak) event(e harness.Event) (keep bool) {
 	if e.Word != "flush" {
 		return true
 	}
@@ -265,7 +265,7 @@ func tenths(memory []int) (first, last float64) {
 }
 
 // report prints the tally and says whether all is well.
-func (k *soak) report(out io.Writer, result local.HostRun, counts endpoint.Counts, took time.Duration) bool {
+func (k *soak) report(out io.Writer, result harness.HostRun, counts fakekinesis.Counts, took time.Duration) bool {
 	b := k.ledger.balance()
 	first, last := tenths(k.memory)
 	growth := 0.0
@@ -273,7 +273,7 @@ func (k *soak) report(out io.Writer, result local.HostRun, counts endpoint.Count
 		growth = last/first - 1
 	}
 	secrets := 0
-	for _, word := range []string{local.SecretAccessKey, "role-secret-key", "role-session-token", "text of a record"} {
+	for _, word := range []string{harness.SecretAccessKey, "role-secret-key", "role-session-token", "text of a record"} {
 		secrets += strings.Count(result.Stderr, word)
 	}
 	flat := growth <= mostGrowth || b.chunks < growthChunks

@@ -1,4 +1,4 @@
-package endpoint
+package fakekinesis
 
 import (
 	"bytes"
@@ -165,7 +165,7 @@ func (s *Server) AwaitDisconnect(ctx context.Context) error {
 	defer s.mu.Unlock()
 	for len(s.open) > 0 {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("endpoint: %d connections open: %w", len(s.open), err)
+			return fmt.Errorf("fakekinesis: %d connections open: %w", len(s.open), err)
 		}
 		s.allClosed.Wait()
 	}

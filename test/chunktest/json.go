@@ -1,4 +1,4 @@
-package chunk
+package chunktest
 
 import (
 	"encoding/base64"
@@ -56,7 +56,7 @@ func AppendJSON(dst []byte, v any) []byte {
 	if u, ok := unsigned(v); ok {
 		return strconv.AppendUint(dst, u, 10)
 	}
-	panic(fmt.Sprintf("chunk: no JSON for a %T", v))
+	panic(fmt.Sprintf("chunktest: no JSON for a %T", v))
 }
 
 // JSON is AppendJSON to a string.

@@ -1,4 +1,4 @@
-package local
+package harness
 
 import (
 	"context"
@@ -90,7 +90,7 @@ func startKinesis(ctx context.Context, readersDir string) (k *Kinesis, again boo
 	if err != nil {
 		again = p.ended()
 		p.kill()
-		return nil, again, fmt.Errorf("local: kinesis-local does not answer: %w\n%s", err, tail(p.log.String()))
+		return nil, again, fmt.Errorf("harness: kinesis-local does not answer: %w\n%s", err, tail(p.log.String()))
 	}
 	return k, false, nil
 }
@@ -103,7 +103,7 @@ func freePorts() (int, int, error) {
 	for i := range ports {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return 0, 0, fmt.Errorf("local: no free port: %w", err)
+			return 0, 0, fmt.Errorf("harness: no free port: %w", err)
 		}
 		defer l.Close() // at the end: else both could be the same
 		ports[i] = l.Addr().(*net.TCPAddr).Port
@@ -127,7 +127,7 @@ func (k *Kinesis) CreateStream(ctx context.Context, name string, shards int) err
 		_, err = k.active(ctx, name)
 	}
 	if err != nil {
-		return fmt.Errorf("local: create stream %s: %w", name, err)
+		return fmt.Errorf("harness: create stream %s: %w", name, err)
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ func (k *Kinesis) SetMaxRecordSize(ctx context.Context, name string, kib int) er
 		_, err = k.active(ctx, name)
 	}
 	if err != nil {
-		return fmt.Errorf("local: max record size of %s: %w", name, err)
+		return fmt.Errorf("harness: max record size of %s: %w", name, err)
 	}
 	return nil
 }
@@ -187,7 +187,7 @@ func (k *Kinesis) NewReader(ctx context.Context, stream string) (*Reader, error)
 	for {
 		out, err := k.Client.ListShards(ctx, in)
 		if err != nil {
-			return nil, fmt.Errorf("local: shards of %s: %w", stream, err)
+			return nil, fmt.Errorf("harness: shards of %s: %w", stream, err)
 		}
 		for _, shard := range out.Shards {
 			id := aws.ToString(shard.ShardId)
@@ -197,7 +197,7 @@ func (k *Kinesis) NewReader(ctx context.Context, stream string) (*Reader, error)
 				ShardIteratorType: types.ShardIteratorTypeTrimHorizon,
 			})
 			if err != nil {
-				return nil, fmt.Errorf("local: read %s: %w", stream, err)
+				return nil, fmt.Errorf("harness: read %s: %w", stream, err)
 			}
 			r.shards = append(r.shards, id)
 			r.iterators[id] = first.ShardIterator
@@ -217,7 +217,7 @@ func (r *Reader) Next(ctx context.Context) ([]Record, error) {
 		for {
 			out, err := r.k.Client.GetRecords(ctx, &kinesis.GetRecordsInput{ShardIterator: r.iterators[shard]})
 			if err != nil {
-				return nil, fmt.Errorf("local: read %s: %w", r.stream, err)
+				return nil, fmt.Errorf("harness: read %s: %w", r.stream, err)
 			}
 			r.iterators[shard] = out.NextShardIterator
 			for _, rec := range out.Records {

@@ -1,4 +1,4 @@
-package endpoint
+package fakekinesis
 
 import (
 	"crypto/ecdsa"
@@ -32,7 +32,7 @@ func (o Options) tlsConfig() *tls.Config {
 func strangeCertificate() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		panic("endpoint: " + err.Error())
+		panic("fakekinesis: " + err.Error())
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()),
@@ -42,7 +42,7 @@ func strangeCertificate() tls.Certificate {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		panic("endpoint: " + err.Error())
+		panic("fakekinesis: " + err.Error())
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }

@@ -1,10 +1,10 @@
-// Package local runs what the tests and the demo need around the plugin on
+// Package harness runs what the tests and the demo need around the plugin on
 // this machine: a Kinesis look-alike, the ABI host, Fluent Bit, and readers
 // of aggregated records that others wrote.
 //
 // What it starts, it starts in a process group of its own, and the group dies
 // with this process, however that ends.
-package local
+package harness
 
 import (
 	"bytes"
@@ -31,7 +31,7 @@ const stopGrace = 30 * time.Second
 func ModuleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		return "", fmt.Errorf("local: %w", err)
+		return "", fmt.Errorf("harness: %w", err)
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
@@ -39,7 +39,7 @@ func ModuleRoot() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("local: no go.mod from the working directory upwards")
+			return "", errors.New("harness: no go.mod from the working directory upwards")
 		}
 		dir = parent
 	}
@@ -50,7 +50,7 @@ func ReadersDir(moduleRoot string) (string, error) {
 	dir := filepath.Join(moduleRoot, "test", "readers")
 	for _, needed := range []string{"kinesis-local/main.js", "aws-kinesis-agg/index.js"} {
 		if _, err := os.Stat(filepath.Join(dir, "node_modules", needed)); err != nil {
-			return "", errors.New("local: no kinesis-local and aws-kinesis-agg: run `npm ci` in test/readers (it needs Node.js 18 or later)")
+			return "", errors.New("harness: no kinesis-local and aws-kinesis-agg: run `npm ci` in test/readers (it needs Node.js 18 or later)")
 		}
 	}
 	return dir, nil
@@ -81,11 +81,11 @@ func startProcess(dir string, env []string, name string, args ...string) (*proce
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
-		return nil, fmt.Errorf("local: %s: %w", name, err)
+		return nil, fmt.Errorf("harness: %s: %w", name, err)
 	}
 	p.stdin = stdin
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("local: %s: %w", name, err)
+		return nil, fmt.Errorf("harness: %s: %w", name, err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()
@@ -122,7 +122,7 @@ func (p *process) terminate() error {
 	case <-p.done:
 	case <-time.After(stopGrace):
 		p.kill()
-		return fmt.Errorf("local: %s did not end %s after SIGTERM", p.cmd.Args[4], stopGrace)
+		return fmt.Errorf("harness: %s did not end %s after SIGTERM", p.cmd.Args[4], stopGrace)
 	}
 	p.kill()
 	return p.err

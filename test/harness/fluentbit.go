@@ -1,4 +1,4 @@
-package local
+package harness
 
 import (
 	"context"
@@ -22,7 +22,7 @@ func FindFluentBit() (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("local: no Fluent Bit: %w: %s", err, HowToGetFluentBit)
+		return "", fmt.Errorf("harness: no Fluent Bit: %w: %s", err, HowToGetFluentBit)
 	}
 	return path, nil
 }
@@ -51,7 +51,7 @@ func StartFluentBit(path, dir, plugin, pipeline string, service ...string) (*Flu
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return nil, fmt.Errorf("local: %w", err)
+			return nil, fmt.Errorf("harness: %w", err)
 		}
 	}
 	return StartFluentBitWith(path, dir, filepath.Join(dir, "fluent-bit.conf"))
@@ -76,7 +76,7 @@ func (f *FluentBit) Ended() bool { return f.process.ended() }
 // does not end well.
 func (f *FluentBit) Stop() error {
 	if err := f.process.terminate(); err != nil {
-		return fmt.Errorf("local: fluent-bit: %w\n%s", err, tail(f.Log()))
+		return fmt.Errorf("harness: fluent-bit: %w\n%s", err, tail(f.Log()))
 	}
 	return nil
 }
@@ -88,7 +88,7 @@ func (f *FluentBit) Kill() { f.process.kill() }
 func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return 0, fmt.Errorf("local: no free port: %w", err)
+		return 0, fmt.Errorf("harness: no free port: %w", err)
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
@@ -110,7 +110,7 @@ func (f *FluentBit) Reload(ctx context.Context) error {
 	const done = "successful reload done"
 	before := strings.Count(f.Log(), done)
 	if err := f.process.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		return fmt.Errorf("local: fluent-bit: %w", err)
+		return fmt.Errorf("harness: fluent-bit: %w", err)
 	}
 	err := poll(ctx, func() (bool, error) {
 		if f.Ended() {
@@ -119,7 +119,7 @@ func (f *FluentBit) Reload(ctx context.Context) error {
 		return strings.Count(f.Log(), done) > before, nil
 	})
 	if err != nil {
-		return fmt.Errorf("local: fluent-bit: reload: %w\n%s", err, tail(f.Log()))
+		return fmt.Errorf("harness: fluent-bit: reload: %w\n%s", err, tail(f.Log()))
 	}
 	return nil
 }

@@ -1,14 +1,14 @@
-// Package endpoint is a Kinesis look-alike for tests: an HTTP server in this
+// Package fakekinesis is a Kinesis look-alike for tests: an HTTP server in this
 // process that takes PutRecord and DescribeStreamSummary (AWS JSON 1.1) and
 // AssumeRole and AssumeRoleWithWebIdentity (AWS query), keeps what it took,
 // and misbehaves on demand.
 //
-//	server := endpoint.Start(endpoint.Options{
-//		Fault: func(n int, r *endpoint.Request) endpoint.Fault {
+//	server := fakekinesis.Start(fakekinesis.Options{
+//		Fault: func(n int, r *fakekinesis.Request) fakekinesis.Fault {
 //			if n == 1 {
-//				return endpoint.AnswerLost
+//				return fakekinesis.AnswerLost
 //			}
-//			return endpoint.OK
+//			return fakekinesis.OK
 //		},
 //	})
 //	defer server.Close()
@@ -70,4 +70,4 @@
 //
 // A Server and all it hands out are safe for concurrent use; the functions in
 // Options are called concurrently.
-package endpoint
+package fakekinesis

@@ -1,4 +1,4 @@
-package endpoint
+package fakekinesis
 
 import (
 	"bufio"
@@ -48,7 +48,7 @@ type Proxy struct {
 func StartProxy(to string, script func(n int) Tunnel) *Proxy {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		panic("endpoint: " + err.Error())
+		panic("fakekinesis: " + err.Error())
 	}
 	p := &Proxy{listener: listener, to: to, script: script, open: make(map[net.Conn]bool)}
 	p.wg.Go(func() {

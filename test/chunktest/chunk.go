@@ -1,4 +1,4 @@
-// Package chunk writes chunks of Fluent Bit log events for tests, and says
+// Package chunktest writes chunks of Fluent Bit log events for tests, and says
 // what each event is as JSON.
 //
 // It writes msgpack and JSON by itself, on nothing but the standard library:
@@ -9,7 +9,7 @@
 // Values are nil, bool, the integers, float32, float64, string, []byte
 // (binary), []any, Map, Ext, EventTime, time.Time (as EventTime), Wide and
 // Raw. Anything else is a mistake in the test and panics.
-package chunk
+package chunktest
 
 import (
 	"encoding/binary"
@@ -31,7 +31,7 @@ type Pair struct {
 // M makes a Map of alternating keys and values.
 func M(keysAndValues ...any) Map {
 	if len(keysAndValues)%2 != 0 {
-		panic("chunk: M: a key without a value")
+		panic("chunktest: M: a key without a value")
 	}
 	m := make(Map, 0, len(keysAndValues)/2)
 	for i := 0; i < len(keysAndValues); i += 2 {
@@ -163,7 +163,7 @@ func AppendValue(dst []byte, v any) []byte {
 	if u, ok := unsigned(v); ok {
 		return appendUint(dst, u, 0)
 	}
-	panic(fmt.Sprintf("chunk: no msgpack for a %T", v))
+	panic(fmt.Sprintf("chunktest: no msgpack for a %T", v))
 }
 
 func appendWide(dst []byte, v any, width int) []byte {
@@ -188,7 +188,7 @@ func appendWide(dst []byte, v any, width int) []byte {
 	if u, ok := unsigned(v); ok {
 		return appendUint(dst, u, width)
 	}
-	panic(fmt.Sprintf("chunk: no wider form of a %T", v))
+	panic(fmt.Sprintf("chunktest: no wider form of a %T", v))
 }
 
 func (t EventTime) bytes() []byte {
@@ -235,7 +235,7 @@ func unsigned(v any) (uint64, bool) {
 // appendBig appends code and the low width bytes of v, big-endian.
 func appendBig(dst []byte, code byte, v uint64, width int) []byte {
 	if code == 0 {
-		panic(fmt.Sprintf("chunk: no header of %d bytes", width))
+		panic(fmt.Sprintf("chunktest: no header of %d bytes", width))
 	}
 	dst = append(dst, code)
 	for i := width - 1; i >= 0; i-- {
