@@ -269,9 +269,9 @@ func TestReload_FileAppearsLater(t *testing.T) {
 }
 
 // roleOf answers STS for requests that valid accepts.
-func roleOf(valid *onlyKey) func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-	return func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-		return fakekinesis.RoleAnswer{Fault: valid.fault(&r.Request)}
+func roleOf(valid *onlyKey) func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+	return func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+		return fakekinesis.RoleResponse{Fault: valid.fault(&r.Request)}
 	}
 }
 
@@ -283,8 +283,8 @@ func TestReload_RoleOnTopOfTheFile(t *testing.T) {
 			valid := accept(oldKey)
 			valid.code = code
 			// The first role ends at once, so that the second record needs another.
-			server := start(t, fakekinesis.Options{Role: func(n int, r fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-				return fakekinesis.RoleAnswer{Fault: valid.fault(&r.Request), Expires: time.Now().Add(time.Duration(n-1) * time.Hour)}
+			server := start(t, fakekinesis.Options{Role: func(n int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+				return fakekinesis.RoleResponse{Fault: valid.fault(&r.Request), Expires: time.Now().Add(time.Duration(n-1) * time.Hour)}
 			}})
 			s := fileSettings(server)
 			s.CredentialsPath, s.RoleARN = path, "arn:aws:iam::123456789012:role/writer"
@@ -334,11 +334,11 @@ func TestReload_WebIdentityToken(t *testing.T) {
 	session.Store(fakekinesis.RoleKeyID(1))
 	valid := "first"
 	server := start(t, fakekinesis.Options{
-		Role: func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
+		Role: func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 			if r.WebIdentityToken != valid {
-				return fakekinesis.RoleAnswer{Fault: fakekinesis.Error(400, "ExpiredTokenException", "Token expired")}
+				return fakekinesis.RoleResponse{Fault: fakekinesis.Error(400, "ExpiredTokenException", "Token expired")}
 			}
-			return fakekinesis.RoleAnswer{}
+			return fakekinesis.RoleResponse{}
 		},
 		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
 			if key, _, _ := r.Signer(); key != session.Load() {

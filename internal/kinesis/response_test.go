@@ -125,8 +125,8 @@ func TestResponse_HugeFromSTS(t *testing.T) {
 					if packed {
 						header["Content-Encoding"], write = "gzip", bomb(gib)
 					}
-					server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-						return fakekinesis.RoleAnswer{Fault: fakekinesis.Body(status, header, write)}
+					server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+						return fakekinesis.RoleResponse{Fault: fakekinesis.Body(status, header, write)}
 					}})
 					s := settings(server)
 					s.RoleARN = "arn:aws:iam::123456789012:role/writer"
@@ -216,8 +216,8 @@ func TestResponse_SlowEndsWithTheTimeLimit(t *testing.T) {
 		}
 	}
 	t.Run("STS", func(t *testing.T) {
-		server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-			return fakekinesis.RoleAnswer{Fault: fakekinesis.Body(200, nil, trickle)}
+		server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+			return fakekinesis.RoleResponse{Fault: fakekinesis.Body(200, nil, trickle)}
 		}})
 		s := settings(server)
 		s.RoleARN = "arn:aws:iam::123456789012:role/writer"

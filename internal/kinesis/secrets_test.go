@@ -126,8 +126,8 @@ func TestSecrets_EchoOfSTS(t *testing.T) {
 			token := "eyJhbGciOiJSUzI1NiIs" + strings.Repeat("webIdentity", 40)
 			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, "token", token+"\n"))
 			t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pod")
-			server := start(t, fakekinesis.Options{Role: func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-				return fakekinesis.RoleAnswer{Fault: fakekinesis.Error(400, "InvalidIdentityToken", "bad token "+echo(strings.TrimSpace(r.WebIdentityToken)))}
+			server := start(t, fakekinesis.Options{Role: func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+				return fakekinesis.RoleResponse{Fault: fakekinesis.Error(400, "InvalidIdentityToken", "bad token "+echo(strings.TrimSpace(r.WebIdentityToken)))}
 			}})
 			_, err := putFails(t, open(t, fileSettings(server)))
 			checkHidden(t, err.Error(), token)
@@ -142,8 +142,8 @@ func TestSecrets_EchoOfSTS(t *testing.T) {
 func TestSecrets_ReplacedCredentials(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{
-		Role: func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-			return fakekinesis.RoleAnswer{Expires: time.Now().Add(-time.Second)} // one for each record
+		Role: func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+			return fakekinesis.RoleResponse{Expires: time.Now().Add(-time.Second)} // one for each record
 		},
 		Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 			if n <= 10 {
@@ -185,8 +185,8 @@ func TestSecrets_SourceProfile(t *testing.T) {
 	isolate(t)
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", write(t, "credentials", keysFile(oldKey)))
 	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[profile writer]\nrole_arn = arn:aws:iam::123456789012:role/writer\nsource_profile = other\n"))
-	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-		return fakekinesis.RoleAnswer{Fault: fakekinesis.Error(403, "AccessDenied", "no: secret-of-"+oldKey)}
+	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+		return fakekinesis.RoleResponse{Fault: fakekinesis.Error(403, "AccessDenied", "no: secret-of-"+oldKey)}
 	}})
 	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL())
 	s := fileSettings(server)

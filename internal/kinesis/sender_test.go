@@ -158,8 +158,8 @@ func TestPutRecordFaults(t *testing.T) {
 		"bare 403":       {fakekinesis.Status(403), RetryRefused, CauseRefused, 0},
 		"reset unread":   {fakekinesis.ResetUnread, Retry, CauseConnection, 0},
 		"reset read":     {fakekinesis.ResetRead, Retry, CauseConnection, 0},
-		"answer lost":    {fakekinesis.AnswerLost, Retry, CauseConnection, 1},
-		"answer cut off": {fakekinesis.AnswerCut, Retry, CauseBadResponse, 1},
+		"answer lost":    {fakekinesis.ResponseLost, Retry, CauseConnection, 1},
+		"answer cut off": {fakekinesis.ResponseTruncated, Retry, CauseBadResponse, 1},
 		"no number":      {fakekinesis.NoNumber, Retry, CauseBadResponse, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -197,8 +197,8 @@ func TestPutRecordEndsWithItsTimeLimit(t *testing.T) {
 
 func TestTimeLimitCoversCredentials(t *testing.T) {
 	isolate(t)
-	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-		return fakekinesis.RoleAnswer{Fault: fakekinesis.Hold(nil)}
+	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+		return fakekinesis.RoleResponse{Fault: fakekinesis.Hold(nil)}
 	}})
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
@@ -236,10 +236,10 @@ func TestAutoRetryRepeatsOnceAndOnlyBrokenConnections(t *testing.T) {
 	}{
 		"reset unread":   {[]fakekinesis.Fault{fakekinesis.ResetUnread}, 2, ""},
 		"reset read":     {[]fakekinesis.Fault{fakekinesis.ResetRead}, 2, ""},
-		"answer lost":    {[]fakekinesis.Fault{fakekinesis.AnswerLost}, 2, ""},
+		"answer lost":    {[]fakekinesis.Fault{fakekinesis.ResponseLost}, 2, ""},
 		"reset twice":    {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.ResetRead}, 2, CauseConnection},
 		"then throttled": {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.Error(400, "ThrottlingException", "")}, 2, CauseThrottled},
-		"answer cut off": {[]fakekinesis.Fault{fakekinesis.AnswerCut}, 1, CauseBadResponse},
+		"answer cut off": {[]fakekinesis.Fault{fakekinesis.ResponseTruncated}, 1, CauseBadResponse},
 		"no number":      {[]fakekinesis.Fault{fakekinesis.NoNumber}, 1, CauseBadResponse},
 		"throttled":      {[]fakekinesis.Fault{fakekinesis.Error(400, "ThrottlingException", "")}, 1, CauseThrottled},
 		"bare 503":       {[]fakekinesis.Fault{fakekinesis.Status(503)}, 1, CauseInternal},
@@ -314,7 +314,7 @@ func TestRecordLimit(t *testing.T) {
 
 func TestWarningsOfTheSDKStayOffStderr(t *testing.T) {
 	isolate(t)
-	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.AnswerCut)})
+	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.ResponseTruncated)})
 	stderr := os.Stderr
 	defer func() { os.Stderr = stderr }()
 	read, write, err := os.Pipe()
@@ -390,8 +390,8 @@ func TestRoleIsRenewedBeforeItEnds(t *testing.T) {
 		"an hour, then revoked once": {time.Hour, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-				return fakekinesis.RoleAnswer{Expires: time.Now().Add(test.left)}
+			o := fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+				return fakekinesis.RoleResponse{Expires: time.Now().Add(test.left)}
 			}}
 			revoked := strings.Contains(name, "revoked")
 			if revoked {
@@ -434,8 +434,8 @@ func TestRenewalTime(t *testing.T) {
 
 func TestRoleDeniedIsNotTakenForTheStream(t *testing.T) {
 	isolate(t)
-	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-		return fakekinesis.RoleAnswer{Fault: fakekinesis.Error(403, "AccessDenied", "User: u is not authorized to perform: sts:AssumeRole")}
+	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+		return fakekinesis.RoleResponse{Fault: fakekinesis.Error(403, "AccessDenied", "User: u is not authorized to perform: sts:AssumeRole")}
 	}})
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"

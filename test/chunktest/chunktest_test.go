@@ -273,7 +273,7 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-func TestAccessLogSize(t *testing.T) {
+func TestAccessLog_Size(t *testing.T) {
 	const n, want, slack = 10_000, 320, 15
 	if mean := AccessLog(1, n).JSONBytes() / n; mean < want-slack || mean > want+slack {
 		t.Errorf("%d bytes of JSON a record, want about %d", mean, want)

@@ -82,8 +82,8 @@ func TestCredentialsAndProxy(t *testing.T) {
 // sendOne flushes a chunk, and expects it to be delivered at once.
 func sendOne(t *testing.T, env, instance []string) {
 	t.Helper()
-	args := slices.Concat([]string{rig.plugin}, instance, chunkFile(t, "app.log", chunktest.AccessLog(1, 3).Bytes))
-	run, err := harness.RunHost(t.Context(), rig.host, env, args...)
+	args := slices.Concat([]string{fixture.plugin}, instance, chunkFile(t, "app.log", chunktest.AccessLog(1, 3).Bytes))
+	run, err := harness.RunHost(t.Context(), fixture.host, env, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

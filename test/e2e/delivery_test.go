@@ -146,7 +146,7 @@ func (s *ids) await(t *testing.T, engine *harness.FluentBit, n int) {
 }
 
 // wantAll checks that every line arrived, and how many came more than once.
-func (s *ids) wantAll(t *testing.T, mostRepeated int) {
+func (s *ids) wantAll(t *testing.T, maxRepeated int) {
 	t.Helper()
 	distinct, total, wrong := s.state()
 	if wrong != nil {
@@ -155,7 +155,7 @@ func (s *ids) wantAll(t *testing.T, mostRepeated int) {
 	if distinct != len(s.times) {
 		t.Errorf("%d of %d lines arrived", distinct, len(s.times))
 	}
-	if repeated := total - distinct; repeated > mostRepeated {
+	if repeated := total - distinct; repeated > maxRepeated {
 		t.Errorf("%d lines too many arrived", repeated)
 	}
 }
@@ -206,7 +206,7 @@ func startEngineIn(t *testing.T, dir, pipeline string, service ...string) *harne
 	if err != nil {
 		t.Skip(err)
 	}
-	engine, err := harness.StartFluentBit(path, dir, rig.plugin, pipeline, service...)
+	engine, err := harness.StartFluentBit(path, dir, fixture.plugin, pipeline, service...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,9 +214,9 @@ func startEngineIn(t *testing.T, dir, pipeline string, service ...string) *harne
 	return engine
 }
 
-// TestFluentBitUnderFaults: three requests in ten fail, and every line arrives
+// TestFluentBit_UnderFaults: three requests in ten fail, and every line arrives
 // once.
-func TestFluentBitUnderFaults(t *testing.T) {
+func TestFluentBit_UnderFaults(t *testing.T) {
 	t.Parallel()
 	n, dir := lines(t), t.TempDir()
 	path := logFile(t, n)
@@ -238,9 +238,9 @@ func TestFluentBitUnderFaults(t *testing.T) {
 	}
 }
 
-// TestFluentBitKilled: the engine dies in the middle, and what another finds on
+// TestFluentBit_Killed: the engine dies in the middle, and what another finds on
 // disk makes up for it.
-func TestFluentBitKilled(t *testing.T) {
+func TestFluentBit_Killed(t *testing.T) {
 	t.Parallel()
 	n, dir := lines(t), t.TempDir()
 	path := logFile(t, n)
@@ -270,9 +270,9 @@ func TestFluentBitKilled(t *testing.T) {
 		n, took.Round(time.Millisecond), killed, total-n, counts.PutRecords, counts.PutRecords-counts.Accepted)
 }
 
-// TestFluentBitOnePutRecordAChunk: on a stream of records up to 10 MiB, the
+// TestFluentBit_OnePutRecordPerChunk: on a stream of records up to 10 MiB, the
 // engine's chunks and the PutRecords are the same in number.
-func TestFluentBitOnePutRecordAChunk(t *testing.T) {
+func TestFluentBit_OnePutRecordPerChunk(t *testing.T) {
 	t.Parallel()
 	n, dir := lines(t), t.TempDir()
 	path := logFile(t, n)
@@ -321,10 +321,10 @@ func metric(t *testing.T, text, name string) int {
 	return n
 }
 
-// TestFluentBitReload: the engine takes the library down and up again in one
+// TestFluentBit_Reload: the engine takes the library down and up again in one
 // process, while a file grows that it reads. Without workers: with them 5.1.1
 // crashes, in code of its own, on any plugin in Go.
-func TestFluentBitReload(t *testing.T) {
+func TestFluentBit_Reload(t *testing.T) {
 	t.Parallel()
 	const (
 		rounds   = 20

@@ -19,11 +19,11 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// TestSameBytesAsKinesisStreams: in one engine, the same events go through the
+// TestKinesisStreams_SameBytes: in one engine, the same events go through the
 // core's kinesis_streams with json.escape_unicode off and through this plugin,
 // and give the same bytes, but for the core's newline and for what the table
 // lists.
-func TestSameBytesAsKinesisStreams(t *testing.T) {
+func TestKinesisStreams_SameBytes(t *testing.T) {
 	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
@@ -48,7 +48,7 @@ func TestSameBytesAsKinesisStreams(t *testing.T) {
 	stream := newStream(t, 1)
 	pipeline := fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port) +
 		output("*", stream) + "\n" + core.output()
-	engine, err := harness.StartFluentBit(path, t.TempDir(), rig.plugin, pipeline, "json.escape_unicode off")
+	engine, err := harness.StartFluentBit(path, t.TempDir(), fixture.plugin, pipeline, "json.escape_unicode off")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,11 +85,11 @@ func decodedIDs(t *testing.T, content []byte) (ids []int) {
 	return ids
 }
 
-// TestFluentBitDeadLetters checks what storage.keep.rejected keeps of chunks
+// TestFluentBit_DeadLetters checks what storage.keep.rejected keeps of chunks
 // that the plugin or the engine gives up: each byte of the chunk, once. A chunk
 // of which nothing can be read is not among them: the engine discards it in the
 // input or when it loads its file, before it comes to an output.
-func TestFluentBitDeadLetters(t *testing.T) {
+func TestFluentBit_DeadLetters(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 5, 0, "the next start of 4.2 deletes dead letters")
 	const tag = "app/dead.letter"
@@ -100,32 +100,32 @@ func TestFluentBitDeadLetters(t *testing.T) {
 		options  []string
 		fault    func(n int, r *fakekinesis.Request) fakekinesis.Fault
 		accepted int // user records
-		says     []string
+		inLog    []string
 	}{
 		{
-			name: "oversize chunk", chunk: texted(50, contents),
+			name: "oversize chunk", chunk: numbered(50, contents),
 			options: []string{"Retry_Limit no_limits", "max_record_size 1000", "oversize_chunk drop"},
-			says:    []string{"record of 1000 bytes"},
+			inLog:   []string{"record of 1000 bytes"},
 		},
 		{
 			name: "chunk refused by the stream", chunk: largeChunk,
 			options: []string{"Retry_Limit no_limits", "max_record_size 10M", "oversize_chunk drop"},
-			says:    []string{"is refused by the stream"},
+			inLog:   []string{"is refused by the stream"},
 		},
 		{
-			name: "retries used up", chunk: texted(50, contents), options: []string{"Retry_Limit 1"},
+			name: "retries used up", chunk: numbered(50, contents), options: []string{"Retry_Limit 1"},
 			fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return throttle },
-			says:  []string{"Rate exceeded", "cannot be retried"},
+			inLog: []string{"Rate exceeded", "cannot be retried"},
 		},
 		{
-			name: "retries forbidden", chunk: texted(50, contents), options: []string{"Retry_Limit no_retries"},
+			name: "retries forbidden", chunk: numbered(50, contents), options: []string{"Retry_Limit no_retries"},
 			fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return throttle },
-			says:  []string{"Rate exceeded", "not retried"},
+			inLog: []string{"Rate exceeded", "not retried"},
 		},
 		{
 			// The engine knows only whole chunks, so the dead letter has the part
 			// that Kinesis took as well.
-			name: "retries used up after a part was sent", chunk: texted(4, strings.Repeat("x", 1000)),
+			name: "retries used up after a part was sent", chunk: numbered(4, strings.Repeat("x", 1000)),
 			options: []string{"Retry_Limit 1", "max_record_size 2200"},
 			fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 				if n == 1 {
@@ -133,7 +133,7 @@ func TestFluentBitDeadLetters(t *testing.T) {
 				}
 				return throttle
 			},
-			accepted: 2, says: []string{"Rate exceeded", "cannot be retried"},
+			accepted: 2, inLog: []string{"Rate exceeded", "cannot be retried"},
 		},
 	} {
 		for _, storage := range []string{"memory", "filesystem"} {
@@ -165,7 +165,7 @@ func TestFluentBitDeadLetters(t *testing.T) {
 				if n := strings.Count(engine.Log(), kept); n != 1 {
 					t.Errorf("the engine kept %d dead letters, want 1", n)
 				}
-				for _, words := range append(tt.says, "app/dead.letter") {
+				for _, words := range append(tt.inLog, "app/dead.letter") {
 					if !strings.Contains(engine.Log(), words) {
 						t.Errorf("the log does not say %q:\n%s", words, engine.Log())
 					}
@@ -241,10 +241,10 @@ func awaitLog(t *testing.T, engine *harness.FluentBit, words string, within time
 	}
 }
 
-// TestFluentBitManyDeadLetters checks dead letters of one tag one after another.
+// TestFluentBit_ManyDeadLetters checks dead letters of one tag one after another.
 // The engine names their files by an address in memory, so it comes upon a name
 // again, and then appends to that file.
-func TestFluentBitManyDeadLetters(t *testing.T) {
+func TestFluentBit_ManyDeadLetters(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 4, 2, "storage.keep.rejected is new in 4.2")
 	const chunks, records = 40, 25

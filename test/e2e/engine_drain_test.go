@@ -147,13 +147,13 @@ func startForward(t *testing.T, server *fakekinesis.Server, b backoff, more ...s
 	return engine, port
 }
 
-// TestFluentBitRetryWaits sends chunks of several parts while every second
+// TestFluentBit_RetryWaits sends chunks of several parts while every second
 // request is throttled. The engine keeps to the waits that the comment on
 // scheduler.cap in conf/ describes, and each record arrives once. The log of
 // the test has the time that a chunk takes beside the time that a simulation
 // of the waits gives. OUT_KINESIS_AGG_SCHEDULER_CAP=60 measures the setting of
 // conf/ in about ten minutes.
-func TestFluentBitRetryWaits(t *testing.T) {
+func TestFluentBit_RetryWaits(t *testing.T) {
 	t.Parallel()
 	b, chunks, parts := backoff{1, 2}, 8, 3
 	if upper := number(t, "OUT_KINESIS_AGG_SCHEDULER_CAP", b.cap); upper != b.cap {
@@ -163,7 +163,7 @@ func TestFluentBitRetryWaits(t *testing.T) {
 	server := fakekinesis.Start(fakekinesis.Options{OnRecord: arrived.add, Fault: throttled(50, 3)})
 	defer server.Close()
 	engine, port := startForward(t, server, b, "max_record_size 1500")
-	corpus := texted(parts, strings.Repeat("x", 1000))
+	corpus := numbered(parts, strings.Repeat("x", 1000))
 	sent := map[string]time.Time{}
 	for i := range chunks {
 		tag := fmt.Sprint("tag", i)
@@ -199,10 +199,10 @@ func TestFluentBitRetryWaits(t *testing.T) {
 	}
 }
 
-// TestFluentBitDrain counts how long chunks take to arrive after a time in which
+// TestFluentBit_Drain counts how long chunks take to arrive after a time in which
 // every request was throttled. OUT_KINESIS_AGG_DRAIN is the scheduler.cap of a
 // longer run: 50 chunks that came during 60 s.
-func TestFluentBitDrain(t *testing.T) {
+func TestFluentBit_Drain(t *testing.T) {
 	t.Parallel()
 	b, chunks, outage := backoff{1, 2}, 10, 4*time.Second
 	if upper := number(t, "OUT_KINESIS_AGG_DRAIN", b.cap); upper != b.cap {
@@ -253,9 +253,9 @@ func TestFluentBitDrain(t *testing.T) {
 	}
 }
 
-// TestConfigurationsBoundRetries checks that the configurations of conf/ keep a
+// TestConfigurations_BoundRetries checks that the configurations of conf/ keep a
 // chunk until it is delivered, and do not let it wait for half an hour.
-func TestConfigurationsBoundRetries(t *testing.T) {
+func TestConfigurations_BoundRetries(t *testing.T) {
 	t.Parallel()
 	for _, s := range samples(t) {
 		if !strings.HasPrefix(s.name, "conf/") {

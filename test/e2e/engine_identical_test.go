@@ -80,10 +80,10 @@ func awaitMetric(t *testing.T, engine *harness.FluentBit, port int, name string,
 	}
 }
 
-// TestFluentBitIdenticalChunks checks that chunks with the same tag and the same
+// TestFluentBit_IdenticalChunks checks that chunks with the same tag and the same
 // bytes, which are split and retried at the same time, deliver each record once.
 // OUT_KINESIS_AGG_ROUNDS repeats it with other requests that fail.
-func TestFluentBitIdenticalChunks(t *testing.T) {
+func TestFluentBit_IdenticalChunks(t *testing.T) {
 	t.Parallel()
 	const samples, copies = 30, 200
 	text := chunktest.JSON(chunktest.M("message", strings.Repeat("x", 3000)))

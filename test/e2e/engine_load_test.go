@@ -75,11 +75,11 @@ func freeAddress(t *testing.T) string {
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-// TestFluentBitMemoryDuringOutage lets a file grow by 4,000 lines a second while
+// TestFluentBit_MemoryDuringOutage lets a file grow by 4,000 lines a second while
 // nothing listens at the endpoint. The memory of the engine with the plugin
 // stays within the limit that the input sets, and all lines arrive once after
 // the outage. OUT_KINESIS_AGG_OUTAGE is the length of the outage in seconds.
-func TestFluentBitMemoryDuringOutage(t *testing.T) {
+func TestFluentBit_MemoryDuringOutage(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 4, 0, "3.2.10 flushes a chunk of a memory input twice now and then")
 	const perSecond = 4000
@@ -146,10 +146,10 @@ func TestFluentBitMemoryDuringOutage(t *testing.T) {
 	}
 }
 
-// TestFluentBitReloadUnderLoad reloads an engine while a file grows by 4,000
+// TestFluentBit_ReloadUnderLoad reloads an engine while a file grows by 4,000
 // lines a second: each line arrives once. It is without workers, which have a
 // test of their own. OUT_KINESIS_AGG_RELOADS is the number of reloads.
-func TestFluentBitReloadUnderLoad(t *testing.T) {
+func TestFluentBit_ReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 5, 0, "tail of earlier engines goes on in the middle of a line after a reload")
 	const perSecond = 4000
@@ -188,10 +188,10 @@ func TestFluentBitReloadUnderLoad(t *testing.T) {
 		n, reloads, slowest.Round(time.Millisecond), arrived, len(s.repeated()))
 }
 
-// TestFluentBitStopped stops the process with SIGSTOP for longer than
+// TestFluentBit_Stopped stops the process with SIGSTOP for longer than
 // request_timeout while a request is under way. Nothing is lost, and what
 // arrives twice are lines of requests whose response came during the stop.
-func TestFluentBitStopped(t *testing.T) {
+func TestFluentBit_Stopped(t *testing.T) {
 	t.Parallel()
 	// A flush without a stop takes a small part of the time.
 	const n, rounds, timeout = 20_000, 3, 2 * time.Second

@@ -39,11 +39,11 @@ func recordIDs(t *testing.T, r fakekinesis.Record) (ids []int) {
 	return ids
 }
 
-// TestFluentBitTerm sends SIGTERM while a flush waits for a response that does
+// TestFluentBit_Term sends SIGTERM while a flush waits for a response that does
 // not come, or comes late. The engine ends in time, and the chunk that is on
 // disk arrives after the next start: twice only where Kinesis had taken it and
 // the engine did not learn of it.
-func TestFluentBitTerm(t *testing.T) {
+func TestFluentBit_Term(t *testing.T) {
 	t.Parallel()
 	const n = 200
 	const late = 3 * time.Second // after SIGTERM
@@ -56,7 +56,7 @@ func TestFluentBitTerm(t *testing.T) {
 	}{
 		{"no response", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.Hold(nil) }, 4, 6, nil},
 		{"no response and a short grace", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.Hold(nil) }, 6, 2, nil},
-		{"accepted without a response", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.AnswerHeld }, 4, 6, []int{0, 2}},
+		{"accepted without a response", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.ResponseHeld }, 4, 6, []int{0, 2}},
 		{"late response", fakekinesis.Hold, 6, 8, nil},
 		// Without workers the flush holds up the engine, which sees the response
 		// before it looks at its grace.

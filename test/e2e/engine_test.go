@@ -30,7 +30,7 @@ func output(match, stream string, more ...string) string {
 		"Workers 1",
 		"stream " + stream,
 		"region " + harness.Region,
-		"endpoint " + rig.kinesis.Endpoint,
+		"endpoint " + fixture.kinesis.Endpoint,
 		"aws_key_id " + harness.AccessKeyID,
 		"aws_sec_key " + harness.SecretAccessKey,
 	}, more...)
@@ -49,7 +49,7 @@ func arrived(t *testing.T, engine *harness.FluentBit, stream string, n int) {
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
 	opened, count := 0, 0
-	_, err := rig.kinesis.ReadUntil(ctx, stream, func(all []harness.Record) (bool, error) {
+	_, err := fixture.kinesis.ReadUntil(ctx, stream, func(all []harness.Record) (bool, error) {
 		if engine.Ended() {
 			return false, fmt.Errorf("fluent-bit ended")
 		}
@@ -81,7 +81,7 @@ func shipped(t *testing.T, engine *harness.FluentBit, stream string, n int) []st
 	return texts
 }
 
-func TestFluentBitTail(t *testing.T) {
+func TestFluentBit_Tail(t *testing.T) {
 	t.Parallel()
 	// Of each part the chunk fits into a record of 1 MiB, escaped or not.
 	parts := [][]string{
@@ -124,7 +124,7 @@ func TestFluentBitTail(t *testing.T) {
 	}
 }
 
-func TestFluentBitDummy(t *testing.T) {
+func TestFluentBit_Dummy(t *testing.T) {
 	t.Parallel()
 	const samples = 20
 	body := chunktest.M("message", "dummy", "größe", chunktest.M("n", 1, "x", 0.5, "list", []any{true, nil, "é"}))
@@ -144,7 +144,7 @@ func TestFluentBitDummy(t *testing.T) {
 	}
 }
 
-func TestFluentBitForward(t *testing.T) {
+func TestFluentBit_Forward(t *testing.T) {
 	t.Parallel()
 	port, err := harness.FreePort()
 	if err != nil {
@@ -159,7 +159,7 @@ func TestFluentBitForward(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
-	if _, err := rig.kinesis.ReadUntil(ctx, newer, func(all []harness.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
+	if _, err := fixture.kinesis.ReadUntil(ctx, newer, func(all []harness.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
 		t.Fatalf("nothing came: %v\n%s", err, engine.Log())
 	}
 	wantSame(t, "legacy events", shipped(t, engine, older, len(oldEvents.JSON)), oldEvents.JSON)
@@ -179,11 +179,11 @@ func forward(t *testing.T, engine *harness.FluentBit, port int, tag string, entr
 	if _, err := conn.Write(message); err != nil {
 		t.Fatal(err)
 	}
-	var answer struct {
+	var response struct {
 		Ack string `msgpack:"ack"`
 	}
-	if err := msgpack.NewDecoder(conn).Decode(&answer); err != nil || answer.Ack != id {
-		t.Fatalf("forward answers %+v, %v; want ack %s\n%s", answer, err, id, engine.Log())
+	if err := msgpack.NewDecoder(conn).Decode(&response); err != nil || response.Ack != id {
+		t.Fatalf("forward answers %+v, %v; want ack %s\n%s", response, err, id, engine.Log())
 	}
 }
 
@@ -212,8 +212,8 @@ func dial(ctx context.Context, t *testing.T, engine *harness.FluentBit, address 
 	}
 }
 
-// TestFluentBitBadOption: the engine does not start, and its log says why.
-func TestFluentBitBadOption(t *testing.T) {
+// TestFluentBit_BadOption: the engine does not start, and its log says why.
+func TestFluentBit_BadOption(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, "[INPUT]\n    Name dummy\n\n"+output("*", "s", "max_record_size 11M"))
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)

@@ -28,7 +28,7 @@ const (
 )
 
 // What every log may be searched for.
-var unspeakable = []string{contents, customersKey, sessionToken, harness.SecretAccessKey, "role-secret-key", "role-session-token"}
+var forbiddenInLog = []string{contents, customersKey, sessionToken, harness.SecretAccessKey, "role-secret-key", "role-session-token"}
 
 // faultTag is the tag of the chunks of these tests.
 const faultTag = "app.fault"
@@ -59,20 +59,20 @@ type fault struct {
 	times    int    // that each user record arrived, 1 unless set
 	lines    int    // above info in the log: 1 unless set, 0 without a level
 	level    string // of the one that says what happened
-	says     []string
+	inLog    []string
 }
 
 // lastingRetries is how often a chunk is flushed again that nothing can help.
 const lastingRetries = 2
 
 var (
-	faultChunk = texted(50, contents)
+	faultChunk = numbered(50, contents)
 	// largeChunk is more than a record of 1 MiB and less than two.
-	largeChunk = texted(1200, contents+strings.Repeat("x", 1000))
+	largeChunk = numbered(1200, contents+strings.Repeat("x", 1000))
 )
 
-// texted is n records with ids and a text.
-func texted(n int, text string) chunktest.Corpus {
+// numbered is n records with ids and a text.
+func numbered(n int, text string) chunktest.Corpus {
 	var bodies []chunktest.Map
 	for id := range n {
 		bodies = append(bodies, chunktest.M("id", id, "text", text))
@@ -97,25 +97,25 @@ var faults = []fault{
 
 	// Kinesis has too much to do, or is ill.
 	{name: "throttled", script: awsError("ProvisionedThroughputExceededException", "Rate exceeded for shard shardId-000000000000 in stream faults under account 123456789012."),
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"ProvisionedThroughputExceededException", "Rate exceeded"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"ProvisionedThroughputExceededException", "Rate exceeded"}},
 	{name: "KMS throttled", script: awsError("KMSThrottlingException", "Rate exceeded"),
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"KMSThrottlingException"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"KMSThrottlingException"}},
 	{name: "limit exceeded", script: awsError("LimitExceededException", "Rate exceeded"),
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"LimitExceededException"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"LimitExceededException"}},
 	{name: "internal failure", script: []fakekinesis.Fault{fakekinesis.Error(500, "InternalFailure", "We are sorry")},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"InternalFailure"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"InternalFailure"}},
 	{name: "service unavailable", script: []fakekinesis.Fault{fakekinesis.Error(503, "ServiceUnavailable", "Please come back")},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"ServiceUnavailable"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"ServiceUnavailable"}},
 	{name: "bare 500", script: []fakekinesis.Fault{fakekinesis.Status(500)},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"500"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"500"}},
 	{name: "bare 502", script: []fakekinesis.Fault{fakekinesis.Status(502)},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"502"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"502"}},
 	{name: "bare 503", script: []fakekinesis.Fault{fakekinesis.Status(503)},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"503"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"503"}},
 	{name: "bare 504", script: []fakekinesis.Fault{fakekinesis.Status(504)},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"504"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"504"}},
 	{name: "bare 429", script: []fakekinesis.Fault{fakekinesis.Status(429)},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"429"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"429"}},
 
 	// The connection breaks. auto_retry_requests repeats once, at once.
 	{name: "reset before the request was read", script: []fakekinesis.Fault{fakekinesis.ResetUnread},
@@ -131,39 +131,39 @@ var faults = []fault{
 
 	// Kinesis has the record and does not get to say so: it comes once more for
 	// each answer that was lost, and no more.
-	{name: "answer lost", script: []fakekinesis.Fault{fakekinesis.AnswerLost},
+	{name: "response lost", script: []fakekinesis.Fault{fakekinesis.ResponseLost},
 		first: "OK", requests: 2, accepted: 2, times: 2},
-	{name: "answer lost without auto_retry_requests", script: []fakekinesis.Fault{fakekinesis.AnswerLost}, options: []string{"auto_retry_requests=false"},
+	{name: "response lost without auto_retry_requests", script: []fakekinesis.Fault{fakekinesis.ResponseLost}, options: []string{"auto_retry_requests=false"},
 		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn"},
-	{name: "answer cut", script: []fakekinesis.Fault{fakekinesis.AnswerCut},
+	{name: "response cut", script: []fakekinesis.Fault{fakekinesis.ResponseTruncated},
 		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn"},
-	{name: "answer without sequence number", script: []fakekinesis.Fault{fakekinesis.NoNumber},
-		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn", says: []string{"sequence number"}},
-	{name: "hang after acceptance", script: []fakekinesis.Fault{fakekinesis.AnswerHeld}, options: []string{"request_timeout=2s"},
-		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn", says: []string{"exceeded"}},
+	{name: "response without sequence number", script: []fakekinesis.Fault{fakekinesis.NoNumber},
+		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn", inLog: []string{"sequence number"}},
+	{name: "hang after acceptance", script: []fakekinesis.Fault{fakekinesis.ResponseHeld}, options: []string{"request_timeout=2s"},
+		first: "RETRY", requests: 2, accepted: 2, times: 2, level: "warn", inLog: []string{"exceeded"}},
 	{name: "hang", script: []fakekinesis.Fault{fakekinesis.Hold(nil)}, options: []string{"request_timeout=2s"},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"exceeded"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"exceeded"}},
 
 	// There is no way to Kinesis.
 	{name: "untrusted certificate", prepare: withTLS(func(n int) bool { return n > 1 }),
-		first: "RETRY", requests: 1, accepted: 1, level: "warn", says: []string{"certificate", "AWS_CA_BUNDLE"}},
+		first: "RETRY", requests: 1, accepted: 1, level: "warn", inLog: []string{"certificate", "AWS_CA_BUNDLE"}},
 	{name: "no TLS", prepare: func(t *testing.T, f *fault) {
 		plain := fakekinesis.Start(fakekinesis.Options{})
 		t.Cleanup(plain.Close)
 		f.options = []string{"endpoint=" + strings.Replace(plain.URL(), "http://", "https://", 1)}
-	}, lasts: true, first: "RETRY", level: "warn", says: []string{"TLS"}},
+	}, lasts: true, first: "RETRY", level: "warn", inLog: []string{"TLS"}},
 	{name: "no DNS", options: []string{"endpoint=https://kinesis.invalid", "request_timeout=2s"}, lasts: true,
-		first: "RETRY", level: "warn", says: []string{"kinesis.invalid", "cannot be resolved"}},
+		first: "RETRY", level: "warn", inLog: []string{"kinesis.invalid", "cannot be resolved"}},
 	{name: "connection refused", late: true,
-		first: "RETRY", requests: 1, accepted: 1, level: "warn", says: []string{"refused", "cannot be reached"}},
+		first: "RETRY", requests: 1, accepted: 1, level: "warn", inLog: []string{"refused", "cannot be reached"}},
 
 	// Credentials are not there yet, or no longer good.
 	{name: "no credentials", without: []string{"aws_key_id", "aws_sec_key", "aws_session_token"}, lasts: true,
-		first: "RETRY", level: "warn", says: []string{"no AWS credentials"}},
+		first: "RETRY", level: "warn", inLog: []string{"no AWS credentials"}},
 	{name: "no credentials yet", without: []string{"aws_key_id", "aws_sec_key", "aws_session_token"}, prepare: containerCredentials,
-		first: "RETRY", requests: 1, accepted: 1, level: "warn", says: []string{"no AWS credentials"}},
+		first: "RETRY", requests: 1, accepted: 1, level: "warn", inLog: []string{"no AWS credentials"}},
 	{name: "expired token", script: awsError("ExpiredTokenException", "The security token included in the request is expired"),
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"ExpiredTokenException", "expired"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"ExpiredTokenException", "expired"}},
 	{name: "expired token of a role", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{
 		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
 			if key, _, _ := r.Signer(); key == fakekinesis.RoleKeyID(1) {
@@ -171,13 +171,13 @@ var faults = []fault{
 			}
 			return fakekinesis.OK
 		}},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"ExpiredTokenException"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"ExpiredTokenException"}},
 	{name: "short session of a role", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{
-		Role: func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
+		Role: func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 			if n == 1 {
-				return fakekinesis.RoleAnswer{Expires: time.Now().Add(-time.Minute)}
+				return fakekinesis.RoleResponse{Expires: time.Now().Add(-time.Minute)}
 			}
-			return fakekinesis.RoleAnswer{}
+			return fakekinesis.RoleResponse{}
 		},
 		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
 			if key, _, _ := r.Signer(); key == fakekinesis.RoleKeyID(1) {
@@ -185,59 +185,59 @@ var faults = []fault{
 			}
 			return fakekinesis.OK
 		}},
-		first: "RETRY", requests: 2, accepted: 1, level: "warn", says: []string{"expired"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"expired"}},
 	{name: "role denied", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{Role: firstRole(
 		fakekinesis.Error(403, "AccessDenied", "User: arn:aws:iam::123456789012:user/agent is not authorized to perform: sts:AssumeRole on resource: "+roleARN))},
-		first: "RETRY", requests: 1, accepted: 1, level: "error", says: []string{"AccessDenied", "role_arn", "sts:AssumeRole"}},
+		first: "RETRY", requests: 1, accepted: 1, level: "error", inLog: []string{"AccessDenied", "role_arn", "sts:AssumeRole"}},
 	{name: "STS unavailable", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{Role: firstRole(fakekinesis.Status(503))},
-		first: "RETRY", requests: 1, accepted: 1, level: "warn", says: []string{"503"}},
+		first: "RETRY", requests: 1, accepted: 1, level: "warn", inLog: []string{"503"}},
 
 	// What somebody has to mend while the engine keeps the chunk.
 	{name: "signature expired", script: []fakekinesis.Fault{fakekinesis.Error(403, "InvalidSignatureException",
 		"Signature expired: 20260301T115000Z is now earlier than 20260301T115500Z (20260301T120000Z - 5 min.)")},
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"InvalidSignatureException", "clock"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"InvalidSignatureException", "clock"}},
 	{name: "clock skew", script: []fakekinesis.Fault{fakekinesis.Error(403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large")},
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"RequestTimeTooSkewed", "clock"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"RequestTimeTooSkewed", "clock"}},
 	{name: "wrong signature", script: []fakekinesis.Fault{fakekinesis.Error(403, "InvalidSignatureException",
 		"The request signature we calculated does not match the signature you provided.\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:"+sessionToken+"\n'")},
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"InvalidSignatureException", "aws_sec_key"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"InvalidSignatureException", "aws_sec_key"}},
 	{name: "unrecognised client", script: awsError("UnrecognizedClientException", "The security token included in the request is invalid."),
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"UnrecognizedClientException", "aws_key_id"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"UnrecognizedClientException", "aws_key_id"}},
 	{name: "access denied", script: awsError("AccessDeniedException", "User: arn:aws:iam::123456789012:user/agent is not authorized to perform: kinesis:PutRecord on resource: "+
 		streamARN+" because no identity-based policy allows the kinesis:PutRecord action"),
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"AccessDeniedException", "kinesis:PutRecord"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"AccessDeniedException", "kinesis:PutRecord"}},
 	{name: "stream not found", script: awsError("ResourceNotFoundException", "Stream faults under account 123456789012 not found."),
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"ResourceNotFoundException", "faults", "region"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"ResourceNotFoundException", "faults", "region"}},
 	{name: "KMS denied", script: awsError("KMSAccessDeniedException", "User is not authorized to use "+keyARN),
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"KMSAccessDeniedException", "kms:GenerateDataKey"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"KMSAccessDeniedException", "kms:GenerateDataKey"}},
 	{name: "KMS key disabled", script: awsError("KMSDisabledException", keyARN+" is disabled."),
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"KMSDisabledException", "enabled"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"KMSDisabledException", "enabled"}},
 
 	// The request is refused.
 	{name: "validation error", script: awsError("ValidationException", "1 validation error detected: Value at 'streamName' failed to satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+"),
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"ValidationException", "'streamName' failed to satisfy"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"ValidationException", "'streamName' failed to satisfy"}},
 	{name: "invalid argument", script: awsError("InvalidArgumentException", "Something about the request is wrong"),
-		first: "RETRY", requests: 2, accepted: 1, level: "error", says: []string{"InvalidArgumentException", "Something about the request is wrong"}},
+		first: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"InvalidArgumentException", "Something about the request is wrong"}},
 
 	// The stream takes less than max_record_size: the chunk goes in two records.
 	{name: "record too large for the stream", chunk: &largeChunk, options: []string{"max_record_size=10MiB"},
-		first: "OK", requests: 3, accepted: 2, lines: 2, level: "error", says: []string{"max_record_size", "UpdateMaxRecordSize"}},
+		first: "OK", requests: 3, accepted: 2, lines: 2, level: "error", inLog: []string{"max_record_size", "UpdateMaxRecordSize"}},
 
 	// What no retry can help is for the engine's dead letters.
 	{name: "oversize chunk to drop", options: []string{"max_record_size=1000", "oversize_chunk=drop"},
-		first: "ERROR", level: "error", says: []string{"bytes"}},
+		first: "ERROR", level: "error", inLog: []string{"bytes"}},
 	{name: "nothing readable", chunk: &chunktest.Corpus{}, broken: []byte{0xc1, 0xc1},
-		first: "ERROR", lines: 2, level: "error", says: []string{"no record that can be read"}},
+		first: "ERROR", lines: 2, level: "error", inLog: []string{"no record that can be read"}},
 	{name: "end not readable", broken: []byte{0xc1, 0xc1},
-		first: "OK", requests: 1, accepted: 1, level: "error", says: []string{"lost", "byte offset"}},
+		first: "OK", requests: 1, accepted: 1, level: "error", inLog: []string{"lost", "byte offset"}},
 }
 
-func firstRole(f fakekinesis.Fault) func(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
-	return func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
+func firstRole(f fakekinesis.Fault) func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+	return func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 		if n == 1 {
-			return fakekinesis.RoleAnswer{Fault: f}
+			return fakekinesis.RoleResponse{Fault: f}
 		}
-		return fakekinesis.RoleAnswer{}
+		return fakekinesis.RoleResponse{}
 	}
 }
 
@@ -302,11 +302,11 @@ func (f fault) run(t *testing.T) {
 		retries = lastingRetries
 	}
 	args := slices.Concat(
-		[]string{rig.plugin, "--retry", strconv.Itoa(retries), "--retry-wait", "20"},
+		[]string{fixture.plugin, "--retry", strconv.Itoa(retries), "--retry-wait", "20"},
 		f.instance(url),
 		chunkFile(t, faultTag, append(slices.Clone(f.chunk.Bytes), f.broken...)),
 	)
-	run, err := harness.Host{Path: rig.host, Args: args, Env: f.env, OnEvent: func(e harness.Event) bool {
+	run, err := harness.Host{Path: fixture.host, Args: args, Env: f.env, OnEvent: func(e harness.Event) bool {
 		if e.Word == "flush" && e.Fields["ret"] == "RETRY" {
 			server() // starts it if it is late
 		}
@@ -403,7 +403,7 @@ func (f fault) checkLine(t *testing.T, run harness.HostRun) {
 	if want := max(f.lines, 1); len(lines) != want {
 		t.Errorf("%d lines above info, want %d: %q", len(lines), want, lines)
 	}
-	says := append([]string{fmt.Sprintf("[%5s]", f.level)}, f.says...)
+	says := append([]string{fmt.Sprintf("[%5s]", f.level)}, f.inLog...)
 	if !slices.ContainsFunc(lines, func(line string) bool {
 		return !slices.ContainsFunc(says, func(word string) bool { return !strings.Contains(line, word) })
 	}) {
@@ -418,7 +418,7 @@ func checkLog(t *testing.T, run harness.HostRun) {
 		if !engineLine.MatchString(line) {
 			t.Errorf("a line of the log is not in the engine's form: %s", line)
 		}
-		for _, word := range unspeakable {
+		for _, word := range forbiddenInLog {
 			if strings.Contains(line, word) {
 				t.Errorf("%s is in the log: %s", word, line)
 			}
@@ -474,7 +474,7 @@ func TestDebugLog(t *testing.T) {
 	server := fakekinesis.Start(fakekinesis.Options{Role: firstRole(fakekinesis.Status(503))})
 	defer server.Close()
 	options := []string{"debug=true", "role_arn=" + roleARN}
-	run := runHost(t, rig.host, []string{"--retry", "100"},
+	run := runHost(t, fixture.host, []string{"--retry", "100"},
 		faultAt(server.URL(), append(options, "alias=loud")...),
 		faultAt(server.URL(), append(options, "alias=quiet", "log_level=error")...),
 		chunkFile(t, faultTag, faultChunk.Bytes))
@@ -487,8 +487,8 @@ func TestDebugLog(t *testing.T) {
 	}
 }
 
-// TestManyCausesAtOnce: each cause has its own line, however they alternate.
-func TestManyCausesAtOnce(t *testing.T) {
+// TestLog_ManyCauses: each cause has its own line, however they alternate.
+func TestLog_ManyCauses(t *testing.T) {
 	t.Parallel()
 	const rounds = 10
 	causes := []fakekinesis.Fault{
@@ -504,7 +504,7 @@ func TestManyCausesAtOnce(t *testing.T) {
 		return causes[n%len(causes)]
 	}})
 	defer server.Close()
-	run := runHost(t, rig.host, []string{"--retry", "100"}, faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
+	run := runHost(t, fixture.host, []string{"--retry", "100"}, faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	checkLog(t, run)
 	if n := strings.Count(run.Stderr, "is to be retried"); n != len(causes) {

@@ -35,9 +35,9 @@ func exitDuringFlush(t *testing.T, answers bool) (run harness.HostRun, server *f
 		_ = end.Close()
 	}()
 	run, err := harness.Host{
-		Path:  rig.host,
+		Path:  fixture.host,
 		Stdin: stdin,
-		Args: slices.Concat([]string{rig.plugin, "--exit-early"}, faultAt(server.URL(), "request_timeout=3s"),
+		Args: slices.Concat([]string{fixture.plugin, "--exit-early"}, faultAt(server.URL(), "request_timeout=3s"),
 			chunkFile(t, faultTag, faultChunk.Bytes)),
 		OnEvent: func(e harness.Event) bool {
 			if e.Word == "exiting" {
@@ -64,8 +64,8 @@ func wantExitAfterFlush(t *testing.T, run harness.HostRun) {
 	}
 }
 
-// TestExitWaitsForFlushes: what is on its way when the instance exits arrives.
-func TestExitWaitsForFlushes(t *testing.T) {
+// TestExit_WaitsForFlushes: what is on its way when the instance exits arrives.
+func TestExit_WaitsForFlushes(t *testing.T) {
 	t.Parallel()
 	run, server := exitDuringFlush(t, true)
 	wantOutcomes(t, run, 1, 0, 0)
@@ -73,9 +73,9 @@ func TestExitWaitsForFlushes(t *testing.T) {
 	wantTimes(t, server.Records(), faultChunk.JSON, 1)
 }
 
-// TestExitIsBoundedByTheDeadline: an endpoint that never answers holds the exit
+// TestExit_BoundedByTimeout: an endpoint that never answers holds the exit
 // up for as long as request_timeout, and the engine keeps the chunk.
-func TestExitIsBoundedByTheDeadline(t *testing.T) {
+func TestExit_BoundedByTimeout(t *testing.T) {
 	t.Parallel()
 	run, server := exitDuringFlush(t, false)
 	wantOutcomes(t, run, 0, 0, 1)
@@ -89,24 +89,24 @@ func TestExitIsBoundedByTheDeadline(t *testing.T) {
 	}
 }
 
-// TestRounds loads, runs and unloads the library over and over in one process,
+// TestLibrary_LoadedRepeatedly loads, runs and unloads the library over and over in one process,
 // as hot reloads do, with an instance that fails beside two that work: nothing
 // grows.
-func TestRounds(t *testing.T) {
+func TestLibrary_LoadedRepeatedly(t *testing.T) {
 	t.Parallel()
 	const rounds, instances, threads, repeat = 200, 2, 4, 3
 	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
 	chunks := []chunktest.Corpus{chunktest.AccessLog(40, 50), chunktest.Kubernetes(40, 50)}
 	args := slices.Concat(
-		[]string{rig.plugin, "--rounds", strconv.Itoa(rounds), "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
+		[]string{fixture.plugin, "--rounds", strconv.Itoa(rounds), "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
 		faultAt(server.URL()), faultAt(server.URL(), "max_record_size=11M"), faultAt(server.URL(), "max_record_size=5000"),
 		chunkFile(t, "app.access", chunks[0].Bytes), chunkFile(t, "app.kubernetes", chunks[1].Bytes),
 	)
-	mostOpen := 0
-	run, err := harness.Host{Path: rig.host, Args: args, OnEvent: func(e harness.Event) bool {
+	maxOpen := 0
+	run, err := harness.Host{Path: fixture.host, Args: args, OnEvent: func(e harness.Event) bool {
 		if e.Word == "round" {
-			mostOpen = max(mostOpen, server.Counts().OpenConnections)
+			maxOpen = max(maxOpen, server.Counts().OpenConnections)
 		}
 		return true
 	}}.Run(t.Context())
@@ -124,10 +124,10 @@ func TestRounds(t *testing.T) {
 	// A worker has a connection to each instance's endpoint, and a round leaves
 	// none behind. The next one may have begun when they are counted.
 	const perRound = instances * threads
-	if n := server.Counts().Connections; n > rounds*perRound || mostOpen > 2*perRound {
-		t.Errorf("%d connections, at most %d at a time, want %d a round", n, mostOpen, perRound)
+	if n := server.Counts().Connections; n > rounds*perRound || maxOpen > 2*perRound {
+		t.Errorf("%d connections, at most %d at a time, want %d a round", n, maxOpen, perRound)
 	}
-	t.Logf("at most %d connections open after a round", mostOpen)
+	t.Logf("at most %d connections open after a round", maxOpen)
 
 	states := run.All("round")
 	mean := func(field string, from, to int) float64 {

@@ -25,8 +25,8 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// rig is what all tests share.
-var rig struct {
+// fixture is what all tests share.
+var fixture struct {
 	dir     string // for what is built
 	readers string // test/readers
 	plugin  string // the built library
@@ -56,7 +56,7 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if rig.readers, err = harness.ReadersDir(root); err != nil {
+	if fixture.readers, err = harness.ReadersDir(root); err != nil {
 		return 0, err
 	}
 	dir, err := os.MkdirTemp("", "e2e-")
@@ -64,7 +64,7 @@ func run(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	rig.dir = dir
+	fixture.dir = dir
 	if named := os.Getenv("OUT_KINESIS_AGG_SO"); named != "" {
 		// Relative to the module, as a Makefile at its root means it: tests run
 		// in the folder of their package.
@@ -74,28 +74,28 @@ func run(m *testing.M) (code int, err error) {
 		if _, err := os.Stat(named); err != nil {
 			return 0, fmt.Errorf("OUT_KINESIS_AGG_SO: %w", err)
 		}
-		rig.plugin = named
-	} else if rig.plugin, err = harness.BuildPlugin(ctx, root, dir); err != nil {
+		fixture.plugin = named
+	} else if fixture.plugin, err = harness.BuildPlugin(ctx, root, dir); err != nil {
 		return 0, err
 	}
-	if rig.host, err = harness.BuildHost(ctx, root, dir, false); err != nil {
+	if fixture.host, err = harness.BuildHost(ctx, root, dir, false); err != nil {
 		return 0, err
 	}
-	if rig.oldHost, err = harness.BuildHost(ctx, root, dir, true); err != nil {
+	if fixture.oldHost, err = harness.BuildHost(ctx, root, dir, true); err != nil {
 		return 0, err
 	}
-	if rig.kinesis, err = harness.StartKinesis(ctx, rig.readers); err != nil {
+	if fixture.kinesis, err = harness.StartKinesis(ctx, fixture.readers); err != nil {
 		return 0, err
 	}
-	defer rig.kinesis.Stop()
+	defer fixture.kinesis.Stop()
 	return m.Run(), nil
 }
 
 // newStream creates a stream of its own for a test.
 func newStream(t *testing.T, shards int) string {
 	t.Helper()
-	name := fmt.Sprintf("e2e-%d", rig.streams.Add(1))
-	if err := rig.kinesis.CreateStream(t.Context(), name, shards); err != nil {
+	name := fmt.Sprintf("e2e-%d", fixture.streams.Add(1))
+	if err := fixture.kinesis.CreateStream(t.Context(), name, shards); err != nil {
 		t.Fatal(err)
 	}
 	return name
@@ -104,7 +104,7 @@ func newStream(t *testing.T, shards int) string {
 // instance is the words of an --instance that writes to the stream, with
 // further options.
 func instance(stream string, options ...string) []string {
-	return instanceAt(rig.kinesis, stream, options...)
+	return instanceAt(fixture.kinesis, stream, options...)
 }
 
 func instanceAt(k *harness.Kinesis, stream string, options ...string) []string {
@@ -142,7 +142,7 @@ var engineLine = regexp.MustCompile(`^\[\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(\.\d+)?\]
 // secret.
 func runHost(t *testing.T, host string, args ...[]string) harness.HostRun {
 	t.Helper()
-	words := []string{rig.plugin}
+	words := []string{fixture.plugin}
 	for _, more := range args {
 		words = append(words, more...)
 	}
@@ -176,7 +176,7 @@ func wantOutcomes(t *testing.T, run harness.HostRun, ok, failed, retry int) {
 // readAll is what is in the stream.
 func readAll(t *testing.T, stream string) []harness.Record {
 	t.Helper()
-	records, err := rig.kinesis.ReadAll(t.Context(), stream)
+	records, err := fixture.kinesis.ReadAll(t.Context(), stream)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func read(t *testing.T, records []harness.Record) [][]string {
 		}
 		all, flat = append(all, texts), append(flat, texts...)
 	}
-	users, err := harness.Deaggregate(t.Context(), rig.readers, records)
+	users, err := harness.Deaggregate(t.Context(), fixture.readers, records)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,9 +7,9 @@ import (
 	"out_kinesis_agg/test/chunktest"
 )
 
-// TestOptionsOfOtherPlugins: a configuration of another plugin, with only the
+// TestOptions_OfOtherPlugins: a configuration of another plugin, with only the
 // name of the plugin changed, works, or says what to write instead.
-func TestOptionsOfOtherPlugins(t *testing.T) {
+func TestOptions_OfOtherPlugins(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		plugin  string
@@ -43,7 +43,7 @@ func TestOptionsOfOtherPlugins(t *testing.T) {
 			words := instance(stream, tt.options...)
 			words[1] = tt.stream + "=" + stream
 			c := chunktest.New().Event(chunktest.EventTime{Sec: 1772366400, Nsec: 123456789}, tt.body)
-			run := runHost(t, rig.host, words, chunkFile(t, "app.log", c.Bytes()))
+			run := runHost(t, fixture.host, words, chunkFile(t, "app.log", c.Bytes()))
 			wantOutcomes(t, run, 1, 0, 0)
 			wantAggregates(t, stream, []string{tt.want})
 			for _, option := range tt.warns {

@@ -11,9 +11,9 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// TestReadersRefuse: the readers that the other tests stand on find what is
+// TestReaders_RefuseInvalid: the readers that the other tests stand on find what is
 // wrong with an aggregate.
-func TestReadersRefuse(t *testing.T) {
+func TestReaders_RefuseInvalid(t *testing.T) {
 	t.Parallel()
 	const key = "key"
 	seal := func(change func(*kplproto.AggregatedRecord)) harness.Record {
@@ -55,7 +55,7 @@ func TestReadersRefuse(t *testing.T) {
 	if _, err := open(broken); err == nil {
 		t.Error("wrong MD5: not refused")
 	}
-	if _, err := harness.Deaggregate(t.Context(), rig.readers, []harness.Record{broken}); err == nil {
+	if _, err := harness.Deaggregate(t.Context(), fixture.readers, []harness.Record{broken}); err == nil {
 		t.Error("wrong MD5: not refused by aws-kinesis-agg")
 	}
 }

@@ -47,9 +47,9 @@ func TestHugeResponses_Memory(t *testing.T) {
 				})
 			}})
 			defer server.Close()
-			args := []string{"--threads", "4", "--repeat", "8", rig.plugin, "--instance", "stream=logs", "region=" + harness.Region,
+			args := []string{"--threads", "4", "--repeat", "8", fixture.plugin, "--instance", "stream=logs", "region=" + harness.Region,
 				"endpoint=" + server.URL(), "request_timeout=5s", "aws_key_id=AKID", "aws_sec_key=not-a-real-key"}
-			cmd := exec.CommandContext(t.Context(), rig.host, append(args, chunkFile(t, "app.log", chunktest.AccessLog(1, 3).Bytes)...)...)
+			cmd := exec.CommandContext(t.Context(), fixture.host, append(args, chunkFile(t, "app.log", chunktest.AccessLog(1, 3).Bytes)...)...)
 			cmd.Env = []string{"AWS_EC2_METADATA_DISABLED=true"}
 			began := time.Now()
 			out, err := cmd.CombinedOutput()

@@ -19,7 +19,7 @@ func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...st
 	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
 	defer server.Close()
 	f := faultAt(server.URL(), append(options, "max_record_size=1000", "request_timeout=2s")...)
-	run := runHost(t, rig.host, []string{"--retry", "100"}, f, chunkFile(t, faultTag, resumeChunk.Bytes))
+	run := runHost(t, fixture.host, []string{"--retry", "100"}, f, chunkFile(t, faultTag, resumeChunk.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	checkLog(t, run)
 	for _, r := range server.Records() {
@@ -31,7 +31,7 @@ func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...st
 // faultAt is the words of an instance as TestFaults has it.
 func faultAt(url string, options ...string) []string { return fault{options: options}.instance(url) }
 
-var resumeChunk = texted(120, contents)
+var resumeChunk = numbered(120, contents)
 
 func never(int) fakekinesis.Fault { return fakekinesis.OK }
 
@@ -78,15 +78,15 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// TestAnswerLostRepeatsOnePart: Kinesis took the k-th part and the plugin could
+// TestResponseLost_RepeatsOnePart: Kinesis took the k-th part and the plugin could
 // not know: that part comes twice, and nothing else does.
-func TestAnswerLostRepeatsOnePart(t *testing.T) {
+func TestResponseLost_RepeatsOnePart(t *testing.T) {
 	t.Parallel()
 	for name, failure := range map[string]fakekinesis.Fault{
-		"reset":     fakekinesis.AnswerLost,
-		"cut":       fakekinesis.AnswerCut,
+		"reset":     fakekinesis.ResponseLost,
+		"cut":       fakekinesis.ResponseTruncated,
 		"no number": fakekinesis.NoNumber,
-		"hang":      fakekinesis.AnswerHeld,
+		"hang":      fakekinesis.ResponseHeld,
 	} {
 		for _, auto := range []string{"true", "false"} {
 			for k := 1; k <= parts; k += 2 {

@@ -82,7 +82,7 @@ func (s sample) here(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	paths := strings.NewReplacer(
-		"/fluent-bit/lib/out_kinesis_agg.so", rig.plugin,
+		"/fluent-bit/lib/out_kinesis_agg.so", fixture.plugin,
 		"/fluent-bit/", dir+"/",
 		"/var/log/app/", dir+"/",
 		"/var/log/containers/", dir+"/",
@@ -100,7 +100,7 @@ func (s sample) here(t *testing.T, dir string) string {
 	text = outputName.ReplaceAllStringFunc(text, func(line string) string {
 		m := outputName.FindStringSubmatch(line)
 		for _, option := range [][2]string{
-			{"endpoint", rig.kinesis.Endpoint}, {"sts_endpoint", rig.kinesis.Endpoint},
+			{"endpoint", fixture.kinesis.Endpoint}, {"sts_endpoint", fixture.kinesis.Endpoint},
 			{"aws_key_id", harness.AccessKeyID}, {"aws_sec_key", harness.SecretAccessKey},
 		} {
 			line += "\n" + strings.ReplaceAll(m[1], "-", " ") + option[0] + m[2] + option[1]
@@ -140,9 +140,9 @@ func outputs(text string) [][][2]string {
 	return all
 }
 
-// TestSamplesInTheHost: the plugin knows every option of every sample and
+// TestSamples_InTheHost: the plugin knows every option of every sample and
 // accepts its value.
-func TestSamplesInTheHost(t *testing.T) {
+func TestSamples_InTheHost(t *testing.T) {
 	t.Parallel()
 	known := []string{"name", "match", "alias", "workers", "retry_limit", "storage.total_limit_size"}
 	engines := len(known)
@@ -169,7 +169,7 @@ func TestSamplesInTheHost(t *testing.T) {
 				}
 				args = append(args, words)
 			}
-			run := runHost(t, rig.host, args...)
+			run := runHost(t, fixture.host, args...)
 			for _, init := range run.All("init") {
 				if init.Fields["outcome"] != "OK" {
 					t.Errorf("the plugin does not start:\n%s", run.Stderr)
@@ -179,9 +179,9 @@ func TestSamplesInTheHost(t *testing.T) {
 	}
 }
 
-// TestSamplesInFluentBit: every sample starts without an error in the log. The
+// TestSamples_InFluentBit: every sample starts without an error in the log. The
 // configurations of conf/ also deliver.
-func TestSamplesInFluentBit(t *testing.T) {
+func TestSamples_InFluentBit(t *testing.T) {
 	t.Parallel()
 	path, err := harness.FindFluentBit()
 	if err != nil {

@@ -31,7 +31,7 @@ var sanitizers = sync.OnceValue(func() (s sanitized) {
 	if err != nil {
 		return sanitized{skip: err.Error()}
 	}
-	s = sanitized{host: filepath.Join(rig.dir, "abihost-sanitized"), plugin: filepath.Join(rig.dir, "sanitized.so")}
+	s = sanitized{host: filepath.Join(fixture.dir, "abihost-sanitized"), plugin: filepath.Join(fixture.dir, "sanitized.so")}
 	args := append(strings.Fields(flags), "-std=c11", "-O1", "-g", "-rdynamic", "-pthread", "-o", s.host,
 		filepath.Join(root, "test", "abihost", "abihost.c"), "-ldl")
 	if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {

@@ -15,9 +15,9 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// TestFiftyInstances: fifty [OUTPUT] sections in one engine, each with its stream,
+// TestInstances_Fifty: fifty [OUTPUT] sections in one engine, each with its stream,
 // share nothing: each stream gets each record once, under its instance's options.
-func TestFiftyInstances(t *testing.T) {
+func TestInstances_Fifty(t *testing.T) {
 	t.Parallel()
 	const instances, threads, repeat, rounds = 50, 8, 4, 2
 	server := fakekinesis.Start(fakekinesis.Options{})
@@ -27,7 +27,7 @@ func TestFiftyInstances(t *testing.T) {
 	for i := range instances {
 		args = append(args, faultAt(server.URL(), fmt.Sprintf("stream=s-%d", i), fmt.Sprintf("fixed_partition_key=k-%d", i)))
 	}
-	run := runHost(t, rig.host, append(args, chunkFile(t, "app", c.Bytes))...)
+	run := runHost(t, fixture.host, append(args, chunkFile(t, "app", c.Bytes))...)
 	wantOutcomes(t, run, instances*repeat*rounds, 0, 0)
 	wantTimes(t, server.Records(), c.JSON, instances*repeat*rounds)
 	puts := map[string]int{}
@@ -44,10 +44,10 @@ func TestFiftyInstances(t *testing.T) {
 	}
 }
 
-// TestThirtyTwoWorkers: 32 threads flush at once, which a server that holds the
+// TestWorkers_ThirtyTwo: 32 threads flush at once, which a server that holds the
 // first 32 requests until all are there sees, and open no more than two connections each: a
 // thread may dial while another one lets go of its connection.
-func TestThirtyTwoWorkers(t *testing.T) {
+func TestWorkers_ThirtyTwo(t *testing.T) {
 	t.Parallel()
 	const threads, flushes = 32, 640
 	together := make(chan struct{})
@@ -58,7 +58,7 @@ func TestThirtyTwoWorkers(t *testing.T) {
 		return fakekinesis.Hold(together)
 	}})
 	defer server.Close()
-	run := runHost(t, rig.host, []string{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(flushes)},
+	run := runHost(t, fixture.host, []string{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(flushes)},
 		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
 	wantOutcomes(t, run, flushes, 0, 0)
 	wantTimes(t, server.Records(), faultChunk.JSON, flushes)
@@ -67,21 +67,21 @@ func TestThirtyTwoWorkers(t *testing.T) {
 	}
 }
 
-// TestManyTags: 100,000 tags, with $TAG in stream and key, need no more memory,
+// TestTags_Many: 100,000 tags, with $TAG in stream and key, need no more memory,
 // connections or log than a few do, whether Kinesis takes the records or each tag
 // lacks its stream.
-func TestManyTags(t *testing.T) {
+func TestTags_Many(t *testing.T) {
 	t.Parallel()
 	const threads, few = 8, 2_000
 	// A tag is 100 bytes, and so are stream and key: with 100,000 of them, 8 MiB is
 	// less than what keeping a single string a tag needs.
-	const mostGrowthKiB = 8 << 10
+	const maxGrowthKiB = 8 << 10
 	for _, tt := range []struct {
 		name     string
 		fault    fakekinesis.Fault
 		ok       bool
 		many     int
-		mostLine int
+		maxLines int
 	}{
 		{"delivered", fakekinesis.OK, true, 100_000, 10},
 		{"missing streams", fakekinesis.Error(400, "ResourceNotFoundException", "no such stream"), false, 30_000, 5_000},
@@ -107,8 +107,8 @@ func TestManyTags(t *testing.T) {
 					distinct <- len(seen)
 				}()
 				run, err := harness.Host{
-					Path: rig.host,
-					Args: slices.Concat([]string{rig.plugin, "--threads", strconv.Itoa(threads), "--stream", tagStream(t, tags)},
+					Path: fixture.host,
+					Args: slices.Concat([]string{fixture.plugin, "--threads", strconv.Itoa(threads), "--stream", tagStream(t, tags)},
 						faultAt(server.URL(), "stream=$TAG", "fixed_partition_key=$TAG")),
 					OnEvent: func(e harness.Event) bool { return e.Word != "flush" },
 				}.Run(t.Context())
@@ -126,13 +126,13 @@ func TestManyTags(t *testing.T) {
 				if counts.Connections > 2*threads {
 					t.Errorf("%d tags: %d connections for %d threads", tags, counts.Connections, threads)
 				}
-				if n := strings.Count(run.Stderr, "\n"); n > tt.mostLine {
-					t.Errorf("%d tags: %d lines in the log, want at most %d", tags, n, tt.mostLine)
+				if n := strings.Count(run.Stderr, "\n"); n > tt.maxLines {
+					t.Errorf("%d tags: %d lines in the log, want at most %d", tags, n, tt.maxLines)
 				}
 				peak[tags] = run.All("round")[0].Int("peak_kib")
 				t.Logf("%d tags: %d KiB, %d connections, %d bytes of log", tags, peak[tags], counts.Connections, len(run.Stderr))
 			}
-			if growth := peak[tt.many] - peak[few]; growth > mostGrowthKiB {
+			if growth := peak[tt.many] - peak[few]; growth > maxGrowthKiB {
 				t.Errorf("%d KiB more for %d tags than for %d", growth, tt.many, few)
 			}
 		})
@@ -156,12 +156,12 @@ func tagStream(t *testing.T, n int) string {
 	return path
 }
 
-// TestTwoLibraries: two copies of the library, and so two Go runtimes, in one
+// TestLibraries_TwoInOneProcess: two copies of the library, and so two Go runtimes, in one
 // process, flush at the same time and are loaded again.
-func TestTwoLibraries(t *testing.T) {
+func TestLibraries_TwoInOneProcess(t *testing.T) {
 	t.Parallel()
 	const threads, repeat, rounds = 4, 50, 5
-	library, err := os.ReadFile(rig.plugin)
+	library, err := os.ReadFile(fixture.plugin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestTwoLibraries(t *testing.T) {
 	}
 	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	run := runHost(t, rig.host, []string{"--twin", other, "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
+	run := runHost(t, fixture.host, []string{"--twin", other, "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
 		"--rounds", strconv.Itoa(rounds)},
 		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
 	wantOutcomes(t, run, 2*rounds*repeat, 0, 0)

@@ -80,7 +80,7 @@ func TestShaping(t *testing.T) {
 		t.Run(strings.Join(tt.options, " "), func(t *testing.T) {
 			t.Parallel()
 			stream := newStream(t, 1)
-			run := runHost(t, rig.host, instance(stream, tt.options...), chunkFile(t, "app.log", events))
+			run := runHost(t, fixture.host, instance(stream, tt.options...), chunkFile(t, "app.log", events))
 			wantOutcomes(t, run, 1, 0, 0)
 			wantAggregates(t, stream, tt.want)
 			if missing := strings.Contains(run.Stderr, "log_key names"); missing != (len(tt.want) < len(plain)) {
@@ -131,7 +131,7 @@ func TestCompression(t *testing.T) {
 			if tt.level != "" {
 				options = append(options, "compression_level="+tt.level)
 			}
-			run := runHost(t, rig.host, instance(stream, options...), chunkFile(t, "app.log", corpus.Bytes))
+			run := runHost(t, fixture.host, instance(stream, options...), chunkFile(t, "app.log", corpus.Bytes))
 			wantOutcomes(t, run, 1, 0, 0)
 			records := slices.Concat(read(t, readAll(t, stream))...)
 			size := 0
@@ -147,9 +147,9 @@ func TestCompression(t *testing.T) {
 	}
 }
 
-// TestShapedChunkIsSplit: the parts of a chunk are shaped alike, a group that
+// TestShaping_SplitChunk: the parts of a chunk are shaped alike, a group that
 // goes through several of them included.
-func TestShapedChunkIsSplit(t *testing.T) {
+func TestShaping_SplitChunk(t *testing.T) {
 	t.Parallel()
 	c := chunktest.New().GroupOpen(chunktest.M(), chunktest.M("resource", "r"))
 	var want []string
@@ -158,7 +158,7 @@ func TestShapedChunkIsSplit(t *testing.T) {
 		want = append(want, strings.TrimSuffix(chunktest.JSON(body), "}")+`,"meta":{"resource":"r"}}`)
 	}
 	stream := newStream(t, 1)
-	run := runHost(t, rig.host, instance(stream, "metadata_key=meta", "max_record_size=1500"), chunkFile(t, "app.log", c.Bytes()))
+	run := runHost(t, fixture.host, instance(stream, "metadata_key=meta", "max_record_size=1500"), chunkFile(t, "app.log", c.Bytes()))
 	wantOutcomes(t, run, 1, 0, 0)
 	aggregates := read(t, readAll(t, stream))
 	wantSame(t, "split chunk", slices.Concat(aggregates...), want)
@@ -167,11 +167,11 @@ func TestShapedChunkIsSplit(t *testing.T) {
 	}
 }
 
-func TestStreamByTag(t *testing.T) {
+func TestStream_ByTag(t *testing.T) {
 	t.Parallel()
 	web, db := newStream(t, 1), newStream(t, 1)
 	forWeb, forDB := chunktest.AccessLog(33, 5), chunktest.AccessLog(34, 5)
-	run := runHost(t, rig.host, instance("$TAG[1]", "fixed_partition_key=$TAG[0]"),
+	run := runHost(t, fixture.host, instance("$TAG[1]", "fixed_partition_key=$TAG[0]"),
 		chunkFile(t, "app."+web, forWeb.Bytes), chunkFile(t, "job."+db, forDB.Bytes))
 	wantOutcomes(t, run, 2, 0, 0)
 	for _, r := range append(wantAggregates(t, web, forWeb.JSON), wantAggregates(t, db, forDB.JSON)...) {
@@ -192,7 +192,7 @@ func TestCheckStream(t *testing.T) {
 		name, stream string
 		options      []string
 		starts       bool
-		says         []string
+		inLog        []string
 	}{
 		{"good", newStream(t, 1), nil, true, []string{"[ info]", "check_stream true"}},
 		{"not there", "not-there", nil, true, []string{"[ warn]", "check_stream", "not-there"}},
@@ -205,22 +205,22 @@ func TestCheckStream(t *testing.T) {
 			// Of an option given twice the first one counts.
 			args := append([]string{"--instance", "check_stream=true"}, tt.options...)
 			args = append(args, instance(tt.stream)[1:]...)
-			run := runHost(t, rig.host, args)
+			run := runHost(t, fixture.host, args)
 			if got := run.All("init")[0].Fields["outcome"]; (got == "OK") != tt.starts {
 				t.Errorf("init: %s", got)
 			}
-			logLine(t, run, tt.says...)
+			logLine(t, run, tt.inLog...)
 		})
 	}
 }
 
-// TestBadShapingOption: each bad value stops the start, with a message that
+// TestShaping_InvalidOption: each bad value stops the start, with a message that
 // names option, value and what is allowed.
-func TestBadShapingOption(t *testing.T) {
+func TestShaping_InvalidOption(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		options []string
-		says    []string
+		inLog   []string
 	}{
 		{[]string{"time_key_format=%Q"}, []string{"time_key_format", "%Q", "strftime"}},
 		{[]string{"include_time_key=2"}, []string{"include_time_key", "2", "true"}},
@@ -245,11 +245,11 @@ func TestBadShapingOption(t *testing.T) {
 			if !strings.HasPrefix(tt.options[0], "stream=") {
 				args = append(args, "stream=s")
 			}
-			run := runHost(t, rig.host, append(args, "region="+harness.Region))
+			run := runHost(t, fixture.host, append(args, "region="+harness.Region))
 			if got := run.All("init")[0].Fields["outcome"]; got != "FAILED" {
 				t.Errorf("init: %s", got)
 			}
-			logLine(t, run, append(tt.says, "[error]")...)
+			logLine(t, run, append(tt.inLog, "[error]")...)
 		})
 	}
 }

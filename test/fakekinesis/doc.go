@@ -6,7 +6,7 @@
 //	server := fakekinesis.Start(fakekinesis.Options{
 //		Fault: func(n int, r *fakekinesis.Request) fakekinesis.Fault {
 //			if n == 1 {
-//				return fakekinesis.AnswerLost
+//				return fakekinesis.ResponseLost
 //			}
 //			return fakekinesis.OK
 //		},
@@ -44,10 +44,10 @@
 //	Status       not accepted, a bare HTTP status with a body that is not JSON
 //	ResetUnread  not accepted, connection reset with the body unread
 //	ResetRead    not accepted, connection reset after the body was read
-//	AnswerLost   accepted, connection reset instead of an answer
-//	AnswerCut    accepted, the answer ends in the middle
+//	ResponseLost   accepted, connection reset instead of an answer
+//	ResponseTruncated    accepted, the answer ends in the middle
 //	NoNumber     accepted, the answer has no sequence number
-//	AnswerHeld   accepted, and no answer until the client hangs up
+//	ResponseHeld   accepted, and no answer until the client hangs up
 //	Hold         held until a channel closes, then OK; not accepted if the
 //	             client hangs up first
 //	Body         not accepted, a response that the test writes itself

@@ -36,7 +36,7 @@ func run(t testing.TB, o Options) *Server {
 }
 
 // post sends a body as a signed PutRecord, changed by edit.
-func post(t testing.TB, s *Server, body string, edit func(http.Header)) (status int, answer string, err error) {
+func post(t testing.TB, s *Server, body string, edit func(http.Header)) (status int, response string, err error) {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, s.URL(), strings.NewReader(body))
 	if err != nil {
@@ -62,7 +62,7 @@ func putBody(key string, data []byte) string {
 	return string(b)
 }
 
-func TestPutRecordIsTakenApart(t *testing.T) {
+func TestPutRecord_Fields(t *testing.T) {
 	for name, test := range map[string]struct {
 		body string
 		want Record
@@ -78,8 +78,8 @@ func TestPutRecordIsTakenApart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := run(t, Options{})
-			if status, answer, err := post(t, s, test.body, nil); status != 200 {
-				t.Fatal(status, answer, err)
+			if status, response, err := post(t, s, test.body, nil); status != 200 {
+				t.Fatal(status, response, err)
 			}
 			got := s.Records()[0]
 			if string(got.Data) != "data" || got.SequenceNumber == "" || got.Received.IsZero() {
@@ -93,7 +93,7 @@ func TestPutRecordIsTakenApart(t *testing.T) {
 	}
 }
 
-func TestEscapedSlashInData(t *testing.T) {
+func TestParse_EscapedSlash(t *testing.T) {
 	data := []byte{0xff, 0xff, 0xff}
 	f, got, err := parse([]byte(`{"Data":"`+strings.ReplaceAll(base64.StdEncoding.EncodeToString(data), "/", `\/`)+`","PartitionKey":"k"}`), nil)
 	if err != nil || !bytes.Equal(got, data) || f.PartitionKey != "k" {
@@ -101,7 +101,7 @@ func TestEscapedSlashInData(t *testing.T) {
 	}
 }
 
-func TestBadRequestsAreRefused(t *testing.T) {
+func TestPutRecord_BadRequests(t *testing.T) {
 	for name, test := range map[string]struct {
 		body string
 		edit func(http.Header)
@@ -123,9 +123,9 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := run(t, Options{Streams: []string{"logs"}, RecordLimitBytes: 100})
-			status, answer, err := post(t, s, test.body, test.edit)
-			if status != 400 || !strings.Contains(answer, `"`+test.code+`"`) {
-				t.Errorf("%d %s %v", status, answer, err)
+			status, response, err := post(t, s, test.body, test.edit)
+			if status != 400 || !strings.Contains(response, `"`+test.code+`"`) {
+				t.Errorf("%d %s %v", status, response, err)
 			}
 			if n := s.Counts().Accepted; n != 0 {
 				t.Errorf("%d accepted", n)
@@ -134,11 +134,11 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 }
 
-func TestRecordLimitIsForKeyAndData(t *testing.T) {
+func TestRecordLimit_CountsKeyAndData(t *testing.T) {
 	s := run(t, Options{})
 	body := putBody("key", make([]byte, DefaultRecordLimitBytes-3))
-	if status, answer, err := post(t, s, body, nil); status != 200 {
-		t.Error(status, answer, err)
+	if status, response, err := post(t, s, body, nil); status != 200 {
+		t.Error(status, response, err)
 	}
 }
 
@@ -149,15 +149,15 @@ func TestFaults(t *testing.T) {
 		body     string
 		accepted int
 	}{
-		"OK":           {OK, 200, `"SequenceNumber":"4965`, 1},
-		"Error":        {Error(418, "TeapotException", "short and stout"), 418, `{"__type":"TeapotException","message":"short and stout"}`, 0},
-		"Status":       {Status(503), 503, "<html>", 0},
-		"ResetUnread":  {ResetUnread, 0, "", 0},
-		"ResetRead":    {ResetRead, 0, "", 0},
-		"AnswerLost":   {AnswerLost, 0, "", 1},
-		"AnswerCut":    {AnswerCut, 200, `{"`, 1},
-		"NoNumber":     {NoNumber, 200, `{"ShardId":"shardId-000000000000"}`, 1},
-		"Hold, closed": {Hold(closed()), 200, `"SequenceNumber":"4965`, 1},
+		"OK":                {OK, 200, `"SequenceNumber":"4965`, 1},
+		"Error":             {Error(418, "TeapotException", "short and stout"), 418, `{"__type":"TeapotException","message":"short and stout"}`, 0},
+		"Status":            {Status(503), 503, "<html>", 0},
+		"ResetUnread":       {ResetUnread, 0, "", 0},
+		"ResetRead":         {ResetRead, 0, "", 0},
+		"ResponseLost":      {ResponseLost, 0, "", 1},
+		"ResponseTruncated": {ResponseTruncated, 200, `{"`, 1},
+		"NoNumber":          {NoNumber, 200, `{"ShardId":"shardId-000000000000"}`, 1},
+		"Hold, closed":      {Hold(closed()), 200, `"SequenceNumber":"4965`, 1},
 	} {
 		for _, tls := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, TLS %v", name, tls), func(t *testing.T) {
@@ -167,11 +167,11 @@ func TestFaults(t *testing.T) {
 					}
 					return test.fault
 				}})
-				status, answer, err := post(t, s, putBody("k", []byte("data")), nil)
-				if status != test.status || !strings.Contains(answer, test.body) {
-					t.Errorf("%d %s %v", status, answer, err)
+				status, response, err := post(t, s, putBody("k", []byte("data")), nil)
+				if status != test.status || !strings.Contains(response, test.body) {
+					t.Errorf("%d %s %v", status, response, err)
 				}
-				if broken := status == 0 || name == "AnswerCut"; (err != nil) != broken {
+				if broken := status == 0 || name == "ResponseTruncated"; (err != nil) != broken {
 					t.Errorf("error %v", err)
 				}
 				if c := s.Counts(); c.PutRecords != 1 || c.Accepted != test.accepted || len(s.Records()) != test.accepted || len(s.Requests()) != 1 {
@@ -188,7 +188,7 @@ func closed() <-chan struct{} {
 	return c
 }
 
-func TestHoldEndsWithTheClient(t *testing.T) {
+func TestHold_ClientGone(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := run(t, Options{Fault: func(int, *Request) Fault { cancel(); return Hold(nil) }})
 	r, _ := http.NewRequestWithContext(ctx, http.MethodPost, s.URL(), strings.NewReader(putBody("k", []byte("x"))))
@@ -206,7 +206,7 @@ func TestHoldEndsWithTheClient(t *testing.T) {
 	}
 }
 
-func TestAwaitDisconnectEndsWithItsContext(t *testing.T) {
+func TestAwaitDisconnect_Canceled(t *testing.T) {
 	s := run(t, Options{})
 	if status, _, err := post(t, s, putBody("k", []byte("x")), nil); status != 200 {
 		t.Fatal(err)
@@ -218,7 +218,7 @@ func TestAwaitDisconnectEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestOnRecordReplacesWhatIsKept(t *testing.T) {
+func TestOnRecord_KeepsNothing(t *testing.T) {
 	var mu sync.Mutex
 	var got []string
 	s := run(t, Options{OnRecord: func(r Record) {
@@ -227,8 +227,8 @@ func TestOnRecordReplacesWhatIsKept(t *testing.T) {
 		got = append(got, r.SequenceNumber+string(r.Data))
 	}})
 	for _, data := range []string{"one", "2"} {
-		if status, answer, err := post(t, s, putBody("k", []byte(data)), nil); status != 200 {
-			t.Fatal(answer, err)
+		if status, response, err := post(t, s, putBody("k", []byte(data)), nil); status != 200 {
+			t.Fatal(response, err)
 		}
 	}
 	mu.Lock()
@@ -247,8 +247,8 @@ func TestConcurrentUse(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 20 {
-				if status, answer, err := post(t, s, putBody("k", []byte("data")), nil); status != 200 {
-					t.Error(answer, err)
+				if status, response, err := post(t, s, putBody("k", []byte("data")), nil); status != 200 {
+					t.Error(response, err)
 				}
 			}
 		})
@@ -262,16 +262,16 @@ func TestConcurrentUse(t *testing.T) {
 
 func TestRole(t *testing.T) {
 	end := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	s := run(t, Options{Role: func(n int, r RoleRequest) RoleAnswer {
+	s := run(t, Options{Role: func(n int, r RoleRequest) RoleResponse {
 		switch n {
 		case 1:
-			return RoleAnswer{Expires: end}
+			return RoleResponse{Expires: end}
 		case 2:
-			return RoleAnswer{Fault: Error(403, "AccessDenied", "not <you>")}
+			return RoleResponse{Fault: Error(403, "AccessDenied", "not <you>")}
 		case 3:
-			return RoleAnswer{Fault: ResetRead}
+			return RoleResponse{Fault: ResetRead}
 		}
-		return RoleAnswer{}
+		return RoleResponse{}
 	}})
 	ask := func(action string) string {
 		resp, err := client(t, s).PostForm(s.URL(), url.Values{
@@ -294,7 +294,7 @@ func TestRole(t *testing.T) {
 		"200 ",
 	} {
 		if got := ask("AssumeRole"); !strings.HasPrefix(got, want) {
-			t.Errorf("answer %d: %s", i+1, got)
+			t.Errorf("response %d: %s", i+1, got)
 		}
 	}
 	if got := ask("GetCallerIdentity"); !strings.Contains(got, "InvalidAction") {
@@ -312,16 +312,16 @@ func TestRole(t *testing.T) {
 func TestDescribeStreamSummary(t *testing.T) {
 	s := run(t, Options{Streams: []string{"logs"}, RecordLimitBytes: 3 << 20})
 	describe := func(h http.Header) { h.Set("X-Amz-Target", "Kinesis_20131202.DescribeStreamSummary") }
-	_, answer, err := post(t, s, `{"StreamName":"logs"}`, describe)
-	if !strings.Contains(answer, `"MaxRecordSizeInKiB":3072,"OpenShardCount":1,"RecordDistributionStrategy":"USER_PARTITION_KEY"`) {
-		t.Error(answer, err)
+	_, response, err := post(t, s, `{"StreamName":"logs"}`, describe)
+	if !strings.Contains(response, `"MaxRecordSizeInKiB":3072,"OpenShardCount":1,"RecordDistributionStrategy":"USER_PARTITION_KEY"`) {
+		t.Error(response, err)
 	}
-	if _, answer, _ := post(t, s, `{"StreamName":"others"}`, describe); !strings.Contains(answer, "ResourceNotFoundException") {
-		t.Error(answer)
+	if _, response, _ := post(t, s, `{"StreamName":"others"}`, describe); !strings.Contains(response, "ResourceNotFoundException") {
+		t.Error(response)
 	}
 }
 
-func TestCertificateIsNotTrustedByDefault(t *testing.T) {
+func TestTLS_UntrustedByDefault(t *testing.T) {
 	s := run(t, Options{TLS: true})
 	if _, err := http.Get(s.URL()); err == nil {
 		t.Error("trusted")

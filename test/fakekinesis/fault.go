@@ -25,23 +25,23 @@ const (
 	kindStatus
 	kindResetUnread
 	kindResetRead
-	kindAnswerLost
-	kindAnswerCut
+	kindResponseLost
+	kindResponseTruncated
 	kindNoNumber
-	kindAnswerHeld
+	kindResponseHeld
 	kindHold
 	kindBody
 )
 
 // The faults without parameters; see the package's documentation.
 var (
-	OK          = Fault{}
-	ResetUnread = Fault{kind: kindResetUnread}
-	ResetRead   = Fault{kind: kindResetRead}
-	AnswerLost  = Fault{kind: kindAnswerLost}
-	AnswerCut   = Fault{kind: kindAnswerCut}
-	NoNumber    = Fault{kind: kindNoNumber}
-	AnswerHeld  = Fault{kind: kindAnswerHeld}
+	OK                = Fault{}
+	ResetUnread       = Fault{kind: kindResetUnread}
+	ResetRead         = Fault{kind: kindResetRead}
+	ResponseLost      = Fault{kind: kindResponseLost}
+	ResponseTruncated = Fault{kind: kindResponseTruncated}
+	NoNumber          = Fault{kind: kindNoNumber}
+	ResponseHeld      = Fault{kind: kindResponseHeld}
 )
 
 // Error answers with an AWS error, such as 400 and ResourceNotFoundException.
@@ -63,8 +63,8 @@ func Body(status int, header map[string]string, write func(io.Writer)) Fault {
 	return Fault{kind: kindBody, status: status, header: header, body: write}
 }
 
-// answerBody sends what Body describes.
-func answerBody(w http.ResponseWriter, f Fault) {
+// writeBody sends what Body describes.
+func writeBody(w http.ResponseWriter, f Fault) {
 	for name, value := range f.header {
 		w.Header().Set(name, value)
 	}

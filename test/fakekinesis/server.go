@@ -45,7 +45,7 @@ type Options struct {
 	// OnRecord gets each accepted record instead of Records.
 	OnRecord func(Record)
 	// Role is asked for each request to STS; nil grants an hour.
-	Role func(n int, r RoleRequest) RoleAnswer
+	Role func(n int, r RoleRequest) RoleResponse
 	// TLS serves https.
 	TLS bool
 	// Handshake is asked once a TLS handshake, n from 1; nil is always true.
@@ -228,7 +228,7 @@ func (s *Server) putRecord(w http.ResponseWriter, r *http.Request) {
 		refuse(w, fault)
 		return
 	case kindBody:
-		answerBody(w, fault)
+		writeBody(w, fault)
 		return
 	case kindHold:
 		if !s.hold(r, fault.until) {
@@ -241,22 +241,22 @@ func (s *Server) putRecord(w http.ResponseWriter, r *http.Request) {
 		refuse(w, *refusal)
 		return
 	}
-	answer, _ := json.Marshal(map[string]string{"ShardId": shardID, "SequenceNumber": number, "EncryptionType": "NONE"})
+	response, _ := json.Marshal(map[string]string{"ShardId": shardID, "SequenceNumber": number, "EncryptionType": "NONE"})
 	switch fault.kind {
-	case kindAnswerLost:
+	case kindResponseLost:
 		reset(w)
-	case kindAnswerCut:
-		w.Header().Set("Content-Length", fmt.Sprint(len(answer)))
-		_, _ = w.Write(answer[:len(answer)/2])
+	case kindResponseTruncated:
+		w.Header().Set("Content-Length", fmt.Sprint(len(response)))
+		_, _ = w.Write(response[:len(response)/2])
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
-	case kindAnswerHeld:
+	case kindResponseHeld:
 		s.hold(r, nil)
 		panic(http.ErrAbortHandler)
 	case kindNoNumber:
-		answerJSON(w, http.StatusOK, []byte(`{"ShardId":"`+shardID+`"}`))
+		writeJSON(w, http.StatusOK, []byte(`{"ShardId":"`+shardID+`"}`))
 	default:
-		answerJSON(w, http.StatusOK, answer)
+		writeJSON(w, http.StatusOK, response)
 	}
 }
 
@@ -361,11 +361,11 @@ func (s *Server) describe(w http.ResponseWriter, r *http.Request) {
 	if s.options.DistributesRecords {
 		strategy = "AUTO"
 	}
-	answer, _ := json.Marshal(map[string]any{"StreamDescriptionSummary": map[string]any{
+	response, _ := json.Marshal(map[string]any{"StreamDescriptionSummary": map[string]any{
 		"StreamName": f.name(), "StreamStatus": "ACTIVE", "OpenShardCount": 1,
 		"MaxRecordSizeInKiB": s.options.RecordLimitBytes >> 10, "RecordDistributionStrategy": strategy,
 	}})
-	answerJSON(w, http.StatusOK, answer)
+	writeJSON(w, http.StatusOK, response)
 }
 
 // hold waits and tells whether the request may go on.
@@ -385,11 +385,11 @@ func refuse(w http.ResponseWriter, f Fault) {
 		http.Error(w, "<html>"+http.StatusText(f.status)+"</html>", f.status)
 		return
 	}
-	answer, _ := json.Marshal(map[string]string{"__type": f.code, "message": f.message})
-	answerJSON(w, f.status, answer)
+	response, _ := json.Marshal(map[string]string{"__type": f.code, "message": f.message})
+	writeJSON(w, f.status, response)
 }
 
-func answerJSON(w http.ResponseWriter, status int, body []byte) {
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	w.Header().Set("X-Amzn-Requestid", "00000000-0000-0000-0000-000000000000")
 	w.WriteHeader(status)

@@ -90,7 +90,7 @@ func startKinesis(ctx context.Context, readersDir string) (k *Kinesis, again boo
 	if err != nil {
 		again = p.ended()
 		p.kill()
-		return nil, again, fmt.Errorf("harness: kinesis-local does not answer: %w\n%s", err, tail(p.log.String()))
+		return nil, again, fmt.Errorf("harness: kinesis-local does not response: %w\n%s", err, tail(p.log.String()))
 	}
 	return k, false, nil
 }

@@ -178,10 +178,10 @@ func (g Group) asReadBy(tool tool, message *kplproto.AggregatedRecord) Group {
 	return Group{Users: users}
 }
 
-// TestOthersReadOurs: all readers agree with what was written, record by
+// TestReaders_ReadOurs: all readers agree with what was written, record by
 // record, on every generated aggregate, from a shard that has all its keys; and
 // from one that has not, KCL and kpl.CheckHashKeys drop the same.
-func TestOthersReadOurs(t *testing.T) {
+func TestReaders_ReadOurs(t *testing.T) {
 	readers := tools(t)
 	g := newGenerator()
 	var inside, outside []Record
@@ -231,9 +231,9 @@ func TestOthersReadOurs(t *testing.T) {
 	}
 }
 
-// TestOthersRefuseDamage: whatever kpl.Open refuses, no reader that checks takes
+// TestReaders_RefuseDamage: whatever kpl.Open refuses, no reader that checks takes
 // apart.
-func TestOthersRefuseDamage(t *testing.T) {
+func TestReaders_RefuseDamage(t *testing.T) {
 	readers := tools(t)
 	g := newGenerator()
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -282,8 +282,8 @@ func digestIsRight(data []byte) bool {
 	return bytes.HasPrefix(data, []byte(kpl.Magic)) && bytes.HasSuffix(data, sum[:])
 }
 
-// TestWeReadOthers: what other writers make, kpl.Open reads.
-func TestWeReadOthers(t *testing.T) {
+// TestOurReader_ReadsOthers: what other writers make, kpl.Open reads.
+func TestOurReader_ReadsOthers(t *testing.T) {
 	tools(t)
 	g := newGenerator()
 	var groups []Group
@@ -304,8 +304,8 @@ func TestWeReadOthers(t *testing.T) {
 	}
 }
 
-// TestWeReadTheNativeKPL: what the KPL itself ships, through a local Kinesis.
-func TestWeReadTheNativeKPL(t *testing.T) {
+// TestOurReader_ReadsNativeKPL: what the KPL itself ships, through a local Kinesis.
+func TestOurReader_ReadsNativeKPL(t *testing.T) {
 	tools(t)
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("the native KPL is compared on linux/amd64 only: run `make interop` there")

@@ -25,10 +25,10 @@ const (
 	kclDeadline   = 5 * time.Minute
 )
 
-// TestAKCLApplicationReadsWhatThePluginShips: KCL's scheduler, with leases in a
+// TestKCL_ReadsPluginOutput: KCL's scheduler, with leases in a
 // DynamoDB look-alike, delivers every line of a log once and in order, before
 // and after a shard is split.
-func TestAKCLApplicationReadsWhatThePluginShips(t *testing.T) {
+func TestKCL_ReadsPluginOutput(t *testing.T) {
 	tools(t)
 	ctx, cancel := context.WithTimeout(t.Context(), kclDeadline)
 	defer cancel()

@@ -35,11 +35,11 @@ var troubles = []trouble{
 	{"bare 429", fakekinesis.Status(429), often, false},
 	{"reset before the request was read", fakekinesis.ResetUnread, often, false},
 	{"reset after the request was read", fakekinesis.ResetRead, often, false},
-	{"answer lost", fakekinesis.AnswerLost, often, true},
-	{"answer cut", fakekinesis.AnswerCut, often, true},
-	{"answer without sequence number", fakekinesis.NoNumber, often, true},
+	{"response lost", fakekinesis.ResponseLost, often, true},
+	{"response cut", fakekinesis.ResponseTruncated, often, true},
+	{"response without sequence number", fakekinesis.NoNumber, often, true},
 	{"hang", fakekinesis.Hold(nil), seldom, false},
-	{"hang after acceptance", fakekinesis.AnswerHeld, seldom, true},
+	{"hang after acceptance", fakekinesis.ResponseHeld, seldom, true},
 	{"expired token", fakekinesis.Error(400, "ExpiredTokenException", "The security token included in the request is expired"), often, false},
 	{"signature expired", fakekinesis.Error(403, "InvalidSignatureException", "Signature expired: 20260301T115000Z is now earlier than 20260301T115500Z"), often, false},
 	{"unrecognised client", fakekinesis.Error(400, "UnrecognizedClientException", "The security token included in the request is invalid."), often, false},
@@ -115,16 +115,16 @@ func (w *weather) handshake(int) bool {
 const roleLife = 10 * time.Second
 
 // role is the endpoint's script for STS.
-func (w *weather) role(int, fakekinesis.RoleRequest) fakekinesis.RoleAnswer {
+func (w *weather) role(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.random.Float64() >= w.fail {
-		return fakekinesis.RoleAnswer{Expires: time.Now().Add(roleLife)}
+		return fakekinesis.RoleResponse{Expires: time.Now().Add(roleLife)}
 	}
 	w.roles++
 	faults := []fakekinesis.Fault{
 		fakekinesis.Status(503), fakekinesis.ResetRead, fakekinesis.Error(403, "AccessDenied", "not authorized to perform: sts:AssumeRole"),
 		fakekinesis.Error(400, "ExpiredToken", "The security token included in the request is expired"),
 	}
-	return fakekinesis.RoleAnswer{Fault: faults[w.random.IntN(len(faults))]}
+	return fakekinesis.RoleResponse{Fault: faults[w.random.IntN(len(faults))]}
 }

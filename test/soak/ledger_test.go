@@ -13,7 +13,7 @@ func TestBalance(t *testing.T) {
 			balance{chunks: 1, ids: 2, undelivered: 1}},
 		"lost": {func(l *ledger) { l.arrived([]int{1}, true); l.done(0) },
 			balance{chunks: 1, ids: 2, lost: 1}},
-		"answer lost": {func(l *ledger) {
+		"response lost": {func(l *ledger) {
 			l.arrived([]int{0}, true)
 			l.arrived([]int{1}, false)
 			l.arrived([]int{1}, true)

@@ -298,7 +298,7 @@ func (k *soak) report(out io.Writer, result harness.HostRun, counts fakekinesis.
 	line("  failed", k.weather.roles)
 	line("ids", b.ids)
 	line("  lost", b.lost)
-	line("  twice, an answer was lost", b.explained)
+	line("  twice, an response was lost", b.explained)
 	line("  twice, the flush ran out of time", b.gaveUp)
 	line("  twice without reason", b.unexplained)
 	line("  called delivered without an answer", b.unproven)
