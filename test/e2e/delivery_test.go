@@ -160,14 +160,14 @@ func (s *ids) wantAll(t *testing.T, maxRepeated int) {
 	}
 }
 
-// failing fails three requests in ten, in ways after which Kinesis does not
-// have the record.
+// failing makes three in ten requests fail, in ways in which Kinesis does not
+// accept the record.
 func failing() func(int, *fakekinesis.Request) fakekinesis.Fault {
-	faults := []fakekinesis.Fault{
-		fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
-		fakekinesis.Error(500, "InternalFailure", ""),
-		fakekinesis.ResetUnread,
-		fakekinesis.ResetRead,
+	var possible []fakekinesis.Fault
+	for _, f := range fakekinesis.PutRecordFaults {
+		if !f.Accepted && !f.UntilTimeout {
+			possible = append(possible, f.Fault)
+		}
 	}
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(1, 2))
@@ -175,7 +175,7 @@ func failing() func(int, *fakekinesis.Request) fakekinesis.Fault {
 		mu.Lock()
 		defer mu.Unlock()
 		if r.IntN(10) < 3 {
-			return faults[r.IntN(len(faults))]
+			return possible[r.IntN(len(possible))]
 		}
 		return fakekinesis.OK
 	}
