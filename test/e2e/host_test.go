@@ -332,7 +332,7 @@ func TestOptions_AllInvalidNamed(t *testing.T) {
 	}
 	for _, name := range []string{"stream", "region", "aws_key_id and aws_sec_key", "max_record_size", "worker_id_key",
 		"hostname_key", "fixed_partition_key", "debug"} {
-		logLine(t, run, "[error]", "option "+name+":")
+		logLine(t, run, "[error]", "option "+name)
 	}
 	if n := strings.Count(run.Stderr, "[error]"); n != 8 {
 		t.Errorf("%d errors, want 8:\n%s", n, run.Stderr)

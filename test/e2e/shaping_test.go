@@ -83,7 +83,7 @@ func TestShaping(t *testing.T) {
 			run := runHost(t, fixture.host, instance(stream, tt.options...), chunkFile(t, "app.log", events))
 			wantOutcomes(t, run, 1, 0, 0)
 			wantAggregates(t, stream, tt.want)
-			if missing := strings.Contains(run.Stderr, "log_key names"); missing != (len(tt.want) < len(plain)) {
+			if missing := strings.Contains(run.Stderr, "without the key in log_key"); missing != (len(tt.want) < len(plain)) {
 				t.Errorf("the log says that there are records without log_key: %v\n%s", missing, run.Stderr)
 			}
 		})
@@ -233,7 +233,7 @@ func TestShaping_InvalidOption(t *testing.T) {
 		{[]string{"compression=brotli"}, []string{"compression", "brotli", "zstd"}},
 		{[]string{"compression=gzip", "compression_level=10"}, []string{"compression_level", "10", "from 1 to 9"}},
 		{[]string{"log_key=log", "time_key=t"}, []string{"log_key", "time_key"}},
-		{[]string{"tag_key=t", "metadata_key=t"}, []string{"metadata_key", "tag_key", "write another"}},
+		{[]string{"tag_key=t", "metadata_key=t"}, []string{"metadata_key", "tag_key", "set another key"}},
 		{[]string{"stream=$TAG[x]"}, []string{"stream", "$TAG[x]", "n-th part"}},
 		{[]string{"aggregation=false"}, []string{"aggregation", "kinesis_streams"}},
 		{[]string{"simple_aggregation=true"}, []string{"simple_aggregation", "KPL"}},
