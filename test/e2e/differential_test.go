@@ -2,20 +2,15 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"math"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
 	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
 	"out_kinesis_agg/test/harness"
 )
 
@@ -37,7 +32,7 @@ func TestKinesisStreams_SameBytes(t *testing.T) {
 	for i, test := range tests {
 		c.Event(chunktest.EventTime{Sec: 1772366400}, chunktest.M("id", i, "value", test.value))
 	}
-	core := startPutRecords(t)
+	core := startCoreServer(t)
 	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
@@ -148,45 +143,31 @@ func withoutDEL(m chunktest.Map) chunktest.Map {
 	return out
 }
 
-// putRecords takes what kinesis_streams sends: PutRecords, over TLS only.
-type putRecords struct {
-	http   *httptest.Server
+// coreServer accepts what kinesis_streams sends: PutRecords, over TLS only.
+type coreServer struct {
+	server *fakekinesis.Server
 	caFile string
 	sent   chan string // the records, without the newline at their end
 }
 
-func startPutRecords(t *testing.T) *putRecords {
+func startCoreServer(t *testing.T) *coreServer {
 	t.Helper()
-	p := &putRecords{sent: make(chan string, 1000), caFile: filepath.Join(t.TempDir(), "ca.pem")}
-	p.http = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var in struct {
-			Records []struct{ Data []byte }
-		}
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		for _, record := range in.Records {
-			p.sent <- strings.TrimSuffix(string(record.Data), "\n")
-		}
-		_, _ = w.Write([]byte(`{"FailedRecordCount":0,"Records":[]}`))
-	}))
-	t.Cleanup(p.http.Close)
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.http.Certificate().Raw})
-	if err := os.WriteFile(p.caFile, ca, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return p
+	c := &coreServer{sent: make(chan string, 1000), caFile: caBundle(t)}
+	c.server = fakekinesis.Start(fakekinesis.Options{TLS: true, OnRecord: func(r fakekinesis.Record) {
+		c.sent <- strings.TrimSuffix(string(r.Data), "\n")
+	}})
+	t.Cleanup(c.server.Close)
+	return c
 }
 
-func (p *putRecords) output() string {
-	_, port, _ := strings.Cut(strings.TrimPrefix(p.http.URL, "https://"), ":")
+func (c *coreServer) output() string {
+	_, port, _ := strings.Cut(strings.TrimPrefix(c.server.URL(), "https://"), ":")
 	return strings.Join([]string{"[OUTPUT]", "Name kinesis_streams", "Match *", "Retry_Limit no_limits",
-		"region " + harness.Region, "stream s", "endpoint 127.0.0.1", "port " + port, "tls.ca_file " + p.caFile}, "\n    ") + "\n"
+		"region " + harness.Region, "stream s", "endpoint 127.0.0.1", "port " + port, "tls.ca_file " + c.caFile}, "\n    ") + "\n"
 }
 
 // records waits for n records and returns them in the order of their ids.
-func (p *putRecords) records(t *testing.T, engine *harness.FluentBit, n int) []string {
+func (c *coreServer) records(t *testing.T, engine *harness.FluentBit, n int) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
@@ -194,7 +175,7 @@ func (p *putRecords) records(t *testing.T, engine *harness.FluentBit, n int) []s
 	all := make([]string, n)
 	for range n {
 		select {
-		case record := <-p.sent:
+		case record := <-c.sent:
 			m := id.FindStringSubmatch(record)
 			if m == nil {
 				t.Fatalf("a record without id: %s", record)

@@ -1,7 +1,7 @@
-// Package fakekinesis is a Kinesis look-alike for tests: an HTTP server in this
-// process that takes PutRecord and DescribeStreamSummary (AWS JSON 1.1) and
-// AssumeRole and AssumeRoleWithWebIdentity (AWS query), keeps what it took,
-// and misbehaves on demand.
+// Package fakekinesis is an HTTP server for tests that accepts records as Kinesis
+// does: PutRecord and PutRecords (AWS JSON 1.1 and CBOR 1.1), DescribeStreamSummary
+// (JSON), and AssumeRole and AssumeRoleWithWebIdentity of STS (AWS query). It runs
+// in the process of the test, keeps what it accepts, and fails on demand.
 //
 //	server := fakekinesis.Start(fakekinesis.Options{
 //		Fault: func(n int, r *fakekinesis.Request) fakekinesis.Fault {
@@ -16,45 +16,45 @@
 //	...
 //	records := server.Records()
 //
-// # What it checks
+// # Checks
 //
-// A PutRecord has to be signed (the signature itself is not computed), JSON
-// and no CBOR, with a stream, a partition key of 1 to 256 characters and data
-// that is base64. Data and partition key together may have
-// Options.RecordLimitBytes. Anything else gets the error that Kinesis gives,
-// in its words where they are known. An ExplicitHashKey is recorded for the
-// test to judge. Every stream exists unless Options.Streams lists those that
-// do, and each has one shard.
+// A request has to be signed (the signature itself is not verified) and to have a
+// stream. Each record needs data and a partition key of 1 to 256 characters, which
+// together may have up to Options.RecordLimitBytes. A PutRecords has 1 to 500
+// records and up to 10 MiB, and is accepted or refused as a whole. Errors are those
+// of Kinesis, with its messages where they are known. Tests can check the
+// ExplicitHashKey of a Record. Every stream exists unless Options.Streams is set,
+// and each has one shard.
 //
-// # What it keeps
+// # Records and requests
 //
-// Records holds accepted records in the order of their sequence numbers,
-// Requests every PutRecord with its headers, refused ones and those met by a
-// Fault included. With Options.OnRecord neither is kept, so that a run of any
-// length needs no memory: the callback sees each record once, while its bytes
-// are valid. Counts work either way.
+// Records returns the accepted records in the order of their sequence numbers, and
+// Requests every PutRecord and PutRecords with its headers, including those that
+// were refused or met by a Fault. With Options.OnRecord the server keeps neither,
+// so that memory does not grow: the callback gets each record once, and its data is
+// valid during the call. Counts work in both cases.
 //
 // # Faults
 //
-// Options.Fault is asked once a PutRecord, when its headers are in and its
-// body is not. Its n counts from 1. What each Fault means for the record:
+// Options.Fault is called for each PutRecord and PutRecords, before the body is
+// read. n counts from 1. What each Fault does:
 //
-//	OK           accepted, answered
-//	Error        not accepted, an AWS error
-//	Status       not accepted, a bare HTTP status with a body that is not JSON
-//	ResetUnread  not accepted, connection reset with the body unread
-//	ResetRead    not accepted, connection reset after the body was read
-//	ResponseLost   accepted, connection reset instead of an answer
-//	ResponseTruncated    accepted, the answer ends in the middle
-//	NoNumber     accepted, the answer has no sequence number
-//	ResponseHeld   accepted, and no answer until the client hangs up
-//	Hold         held until a channel closes, then OK; not accepted if the
-//	             client hangs up first
-//	Body         not accepted, a response that the test writes itself
+//	OK                 accepted, with a response
+//	Error              not accepted, an AWS error
+//	Status             not accepted, a bare HTTP status with a body in HTML
+//	ResetUnread        not accepted, connection reset before the body is read
+//	ResetRead          not accepted, connection reset after the body was read
+//	ResponseLost       accepted, connection reset instead of a response
+//	ResponseTruncated  accepted, the response ends in the middle
+//	NoNumber           accepted, the response has no sequence number
+//	ResponseHeld       accepted, and no response until the client hangs up
+//	Hold               delayed until a channel closes, then OK; not accepted if
+//	                   the client hangs up first
+//	Body               not accepted, a response that the test writes
 //
-// Options.Role is the script for STS in the same way, and sets when the
-// credentials end. There, what is neither Error, Status, Hold, Body nor OK resets the
-// connection. Body works there as well.
+// PutRecordFaults lists faults that tests share. Options.Role does the same for
+// STS, and sets when the credentials expire. Of the faults, it supports Error,
+// Status, Hold, Body and OK; all others reset the connection.
 //
 // # Proxy
 //
@@ -62,12 +62,12 @@
 //
 // # TLS
 //
-// With Options.TLS the server has a certificate that nobody trusts, for
-// 127.0.0.1 and example.com, and offers HTTP/2 as well, which faults that
-// reset a connection cannot be used with. CAPEM is what AWS_CA_BUNDLE wants in
-// a file. Options.Handshake is the script for TLS: where it says false, the
-// client is shown another certificate, which CAPEM does not vouch for.
+// With Options.TLS the server has a certificate that clients do not trust by
+// default, for 127.0.0.1 and example.com, and also offers HTTP/2, with which faults
+// that reset a connection do not work. CAPEM is the file content for AWS_CA_BUNDLE.
+// If Options.Handshake returns false, the client gets another certificate, which
+// CAPEM does not cover.
 //
-// A Server and all it hands out are safe for concurrent use; the functions in
+// A Server and all that it returns are safe for concurrent use. The functions in
 // Options are called concurrently.
 package fakekinesis

@@ -11,20 +11,20 @@ import (
 type RoleRequest struct {
 	// Action is AssumeRole or AssumeRoleWithWebIdentity.
 	Action, RoleARN, ExternalID, SessionName string
-	// DurationSeconds is as in the request, empty where it had none.
+	// DurationSeconds is as in the request, empty if it had none.
 	DurationSeconds  string
 	WebIdentityToken string
 	Request          Request
 }
 
-// RoleResponse is the answer to one RoleRequest.
+// RoleResponse is the response to one RoleRequest.
 type RoleResponse struct {
-	// Expires is when the credentials end; zero is in an hour.
+	// Expires is when the credentials expire; zero means in an hour.
 	Expires time.Time
 	Fault   Fault
 }
 
-// What the credentials of request n look like, for tests to look for.
+// The credentials in the response to request n.
 func RoleKeyID(n int) string        { return fmt.Sprintf("ASIAROLE%08d", n) }
 func RoleSecretKey(n int) string    { return fmt.Sprintf("role-secret-key-%d", n) }
 func RoleSessionToken(n int) string { return fmt.Sprintf("role-session-token-%d", n) }
@@ -57,7 +57,7 @@ func (s *Server) assumeRole(w http.ResponseWriter, r *http.Request) {
 		writeXML(w, response.Fault.status, xmlError{Code: response.Fault.code, Message: response.Fault.message})
 		return
 	case kindStatus:
-		refuse(w, response.Fault)
+		refuse(w, r, response.Fault)
 		return
 	case kindBody:
 		writeBody(w, response.Fault)

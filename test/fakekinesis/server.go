@@ -15,62 +15,66 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
 
 const (
-	// DefaultRecordLimitBytes is what a stream takes unless it was raised.
+	// DefaultRecordLimitBytes is the limit of a new stream.
 	DefaultRecordLimitBytes = 1 << 20
-	// MaxRecordLimitBytes is as far as UpdateMaxRecordSize goes. Kinesis has
-	// other words for records that no stream takes.
+	// MaxRecordLimitBytes is the largest limit that UpdateMaxRecordSize accepts.
+	// Kinesis has another error for records above it.
 	MaxRecordLimitBytes = 10 << 20
+
+	// The limits of a PutRecords.
+	maxPutRecords      = 500
+	maxPutRecordsBytes = 10 << 20
 
 	account = "123456789012"
 	shardID = "shardId-000000000000"
 )
 
-// Options says how a Server behaves. The zero value accepts every record of
-// up to 1 MiB.
+// Options configures a Server. The zero value accepts every record of up to
+// 1 MiB.
 type Options struct {
-	// RecordLimitBytes is for data and partition key together; 0 is
-	// DefaultRecordLimitBytes. Tests may go below what Kinesis can be set to.
+	// RecordLimitBytes limits data and partition key together; 0 is
+	// DefaultRecordLimitBytes. It may be less than Kinesis allows.
 	RecordLimitBytes int
-	// Streams lists the streams that exist; empty: all do.
+	// Streams lists the streams that exist; if empty, all do.
 	Streams []string
 	// DistributesRecords makes DescribeStreamSummary report the strategy AUTO.
 	DistributesRecords bool
-	// Fault is asked for each PutRecord; nil is always OK.
+	// Fault is called for each PutRecord and PutRecords; nil is always OK.
 	Fault func(n int, r *Request) Fault
-	// OnRecord gets each accepted record instead of Records.
+	// OnRecord is called with each accepted record, which Records then omits.
 	OnRecord func(Record)
-	// Role is asked for each request to STS; nil grants an hour.
+	// Role is called for each request to STS; nil grants an hour.
 	Role func(n int, r RoleRequest) RoleResponse
-	// TLS serves https.
+	// TLS makes the server use https.
 	TLS bool
-	// Handshake is asked once a TLS handshake, n from 1; nil is always true.
+	// Handshake is called for each TLS handshake, n from 1; nil is always true.
 	Handshake func(n int) bool
-	// Listener is where to serve; nil is a free port of 127.0.0.1. Close
+	// Listener is the listener to use; nil is a free port of 127.0.0.1. Close
 	// closes it.
 	Listener net.Listener
 }
 
-// Server is a running look-alike. Close it.
+// Server is a running server. Close it.
 type Server struct {
-	options Options
-	http    *httptest.Server
-	closing chan struct{}
-	buffers sync.Pool // of *[]byte, for bodies and for data that OnRecord sees
+	options  Options
+	http     *httptest.Server
+	closing  chan struct{}
+	buffers  sync.Pool // of *[]byte, for bodies and for the data that OnRecord gets
+	received atomic.Int64
 
-	mu          sync.Mutex
-	puts        int
-	accepted    int
-	records     []Record
-	requests    []Request
-	roles       []RoleRequest
-	connections int
-	open        map[net.Conn]bool
-	allClosed   sync.Cond // of mu, when open becomes empty
+	mu        sync.Mutex
+	counts    Counts // but for what Counts adds
+	records   []Record
+	requests  []Request
+	roles     []RoleRequest
+	open      map[net.Conn]bool
+	allClosed sync.Cond // of mu, when open becomes empty
 }
 
 // Start runs a server.
@@ -86,8 +90,9 @@ func Start(o Options) *Server {
 		_ = s.http.Listener.Close()
 		s.http.Listener = o.Listener
 	}
+	s.http.Listener = countingListener{s.http.Listener, &s.received}
 	s.http.Config.ConnState = s.connState
-	// Resets and refused handshakes are what this server is for.
+	// Resets and refused handshakes are expected.
 	s.http.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.http.EnableHTTP2 = o.TLS
 	if o.TLS {
@@ -99,14 +104,14 @@ func Start(o Options) *Server {
 	return s
 }
 
-// Close ends requests on Hold, then the server.
+// Close ends the requests that Hold delays, then the server.
 func (s *Server) Close() {
 	close(s.closing)
 	s.http.CloseClientConnections()
 	s.http.Close()
 }
 
-// URL returns the base URL, for endpoint and sts_endpoint alike.
+// URL returns the base URL, for both endpoint and sts_endpoint.
 func (s *Server) URL() string { return s.http.URL }
 
 // CAPEM returns the certificate to trust, for a server with TLS.
@@ -114,7 +119,7 @@ func (s *Server) CAPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
 }
 
-// CertPool returns a pool with that certificate.
+// CertPool returns a pool with the certificate of CAPEM.
 func (s *Server) CertPool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.http.Certificate())
@@ -128,7 +133,7 @@ func (s *Server) Records() []Record {
 	return slices.Clone(s.records)
 }
 
-// Requests returns every PutRecord in the order of their n.
+// Requests returns every PutRecord and PutRecords in the order of their n.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,19 +147,28 @@ func (s *Server) RoleRequests() []RoleRequest {
 	return slices.Clone(s.roles)
 }
 
-// Counts are totals since Start, but for OpenConnections.
+// Counts are totals since Start, except for OpenConnections.
 type Counts struct {
-	PutRecords, Accepted, RoleRequests, Connections, OpenConnections int
+	PutRecords      int // requests: PutRecord and PutRecords
+	Accepted        int // records
+	RoleRequests    int
+	Connections     int
+	OpenConnections int
+	// DataBytes is the size of the accepted records without their keys, and
+	// WireBytes the number of bytes that the server read from its sockets.
+	DataBytes, WireBytes int64
 }
 
-// Counts returns the counts of now.
+// Counts returns the current counts.
 func (s *Server) Counts() Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Counts{s.puts, s.accepted, len(s.roles), s.connections, len(s.open)}
+	c := s.counts
+	c.RoleRequests, c.OpenConnections, c.WireBytes = len(s.roles), len(s.open), s.received.Load()
+	return c
 }
 
-// AwaitDisconnect returns once no client is connected, or with ctx's error.
+// AwaitDisconnect returns when no client is connected, or with ctx's error.
 func (s *Server) AwaitDisconnect(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
@@ -172,13 +186,13 @@ func (s *Server) AwaitDisconnect(ctx context.Context) error {
 	return nil
 }
 
-// connState counts connections. A hijacked one is about to be reset.
+// connState counts connections. A hijacked one is reset next.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch state {
 	case http.StateNew:
-		s.connections++
+		s.counts.Connections++
 		s.open[c] = true
 	case http.StateClosed, http.StateHijacked:
 		delete(s.open, c)
@@ -195,15 +209,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	switch action, _ := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "Kinesis_20131202."); action {
 	case "PutRecord":
-		s.putRecord(w, r)
+		s.put(w, r, false)
+	case "PutRecords":
+		s.put(w, r, true)
 	case "DescribeStreamSummary":
 		s.describe(w, r)
 	default:
-		refuse(w, Error(http.StatusBadRequest, "UnknownOperationException", ""))
+		refuse(w, r, Error(http.StatusBadRequest, "UnknownOperationException", ""))
 	}
 }
 
-func (s *Server) putRecord(w http.ResponseWriter, r *http.Request) {
+// put serves a PutRecord, or a PutRecords if many.
+func (s *Server) put(w http.ResponseWriter, r *http.Request, many bool) {
 	n, request := s.admit(r)
 	fault := OK
 	if s.options.Fault != nil {
@@ -218,14 +235,14 @@ func (s *Server) putRecord(w http.ResponseWriter, r *http.Request) {
 	defer s.buffers.Put(body)
 	var err error
 	if *body, err = readInto((*body)[:0], r.Body); err != nil {
-		return // The client is gone.
+		return // The client has hung up.
 	}
 	switch fault.kind {
 	case kindResetRead:
 		reset(w)
 		return
 	case kindError, kindStatus:
-		refuse(w, fault)
+		refuse(w, r, fault)
 		return
 	case kindBody:
 		writeBody(w, fault)
@@ -236,16 +253,18 @@ func (s *Server) putRecord(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 
-	number, refusal := s.accept(n, &request, *body)
+	numbers, refusal := s.accept(n, &request, many, *body)
 	if refusal != nil {
-		refuse(w, *refusal)
+		refuse(w, r, *refusal)
 		return
 	}
-	response, _ := json.Marshal(map[string]string{"ShardId": shardID, "SequenceNumber": number, "EncryptionType": "NONE"})
+	media := request.Header.Get("Content-Type")
+	members := putResponse(many, numbers)
 	switch fault.kind {
 	case kindResponseLost:
 		reset(w)
 	case kindResponseTruncated:
+		response := encode(media, members)
 		w.Header().Set("Content-Length", fmt.Sprint(len(response)))
 		_, _ = w.Write(response[:len(response)/2])
 		_ = http.NewResponseController(w).Flush()
@@ -254,10 +273,23 @@ func (s *Server) putRecord(w http.ResponseWriter, r *http.Request) {
 		s.hold(r, nil)
 		panic(http.ErrAbortHandler)
 	case kindNoNumber:
-		writeJSON(w, http.StatusOK, []byte(`{"ShardId":"`+shardID+`"}`))
+		respond(w, media, http.StatusOK, map[string]any{"ShardId": shardID})
 	default:
-		writeJSON(w, http.StatusOK, response)
+		respond(w, media, http.StatusOK, members)
 	}
+}
+
+// putResponse returns the members of the response to a PutRecord, or to a
+// PutRecords if many.
+func putResponse(many bool, numbers []string) map[string]any {
+	if !many {
+		return map[string]any{"ShardId": shardID, "SequenceNumber": numbers[0], "EncryptionType": "NONE"}
+	}
+	records := make([]map[string]any, len(numbers))
+	for i, number := range numbers {
+		records[i] = map[string]any{"ShardId": shardID, "SequenceNumber": number}
+	}
+	return map[string]any{"FailedRecordCount": 0, "Records": records, "EncryptionType": "NONE"}
 }
 
 // admit counts a request and notes it.
@@ -265,24 +297,22 @@ func (s *Server) admit(r *http.Request) (n int, request Request) {
 	request = Request{Proto: r.Proto, Host: r.Host, Header: r.Header.Clone(), ContentLength: r.ContentLength}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.puts++
+	s.counts.PutRecords++
 	if s.options.OnRecord == nil {
 		s.requests = append(s.requests, request)
 	}
-	return s.puts, request
+	return s.counts.PutRecords, request
 }
 
-// accept checks a PutRecord as Kinesis does and stores its record, or says why not.
-func (s *Server) accept(n int, request *Request, body []byte) (number string, refusal *Fault) {
-	bad := func(code, message string, args ...any) (string, *Fault) {
+// accept checks a request as Kinesis does and stores its records, all or none, or
+// returns the error.
+func (s *Server) accept(n int, request *Request, many bool, body []byte) (numbers []string, refusal *Fault) {
+	bad := func(code, message string, args ...any) ([]string, *Fault) {
 		fault := Error(http.StatusBadRequest, code, fmt.Sprintf(message, args...))
-		return "", &fault
+		return nil, &fault
 	}
 	if key, _, _ := request.Signer(); key == "" {
 		return bad("MissingAuthenticationTokenException", "Missing Authentication Token")
-	}
-	if request.Header.Get("Content-Type") != "application/x-amz-json-1.1" {
-		return bad("SerializationException", "only JSON 1.1 is spoken here")
 	}
 	var data []byte
 	if s.options.OnRecord != nil {
@@ -290,51 +320,67 @@ func (s *Server) accept(n int, request *Request, body []byte) (number string, re
 		defer func() { *buffer = data; s.buffers.Put(buffer) }()
 		data = (*buffer)[:0]
 	}
-	f, data, err := parse(body, data)
+	p, data, err := parsePut(request.Header.Get("Content-Type"), many, body, data)
 	if err != nil {
 		return bad("SerializationException", "%v", err)
 	}
-	if n := utf8.RuneCountInString(f.PartitionKey); n < 1 || n > 256 {
-		return bad("ValidationException", "1 validation error detected: Value at 'partitionKey' failed to satisfy constraint: "+
-			"Member must have length less than or equal to 256, and greater than or equal to 1")
+	if len(p.Records) < 1 || len(p.Records) > maxPutRecords {
+		return bad("ValidationException", "1 validation error detected: Value at 'records' failed to satisfy constraint: "+
+			"Member must have length less than or equal to %d, and greater than or equal to 1", maxPutRecords)
 	}
-	if len(data) > MaxRecordLimitBytes {
-		return bad("ValidationException", "1 validation error detected: Value at 'data' failed to satisfy constraint: "+
-			"Member must have length less than or equal to %d", MaxRecordLimitBytes)
+	if refusal := s.checkStream(p.StreamName, p.StreamARN); refusal != nil {
+		return nil, refusal
 	}
-	if refusal := s.find(f); refusal != nil {
-		return "", refusal
+	total := 0
+	for _, e := range p.Records {
+		if n := utf8.RuneCountInString(e.PartitionKey); n < 1 || n > 256 {
+			return bad("ValidationException", "1 validation error detected: Value at 'partitionKey' failed to satisfy constraint: "+
+				"Member must have length less than or equal to 256, and greater than or equal to 1")
+		}
+		if len(e.Data) > MaxRecordLimitBytes {
+			return bad("ValidationException", "1 validation error detected: Value at 'data' failed to satisfy constraint: "+
+				"Member must have length less than or equal to %d", MaxRecordLimitBytes)
+		}
+		size := len(e.Data) + len(e.PartitionKey)
+		if size > s.options.RecordLimitBytes {
+			return bad("InvalidArgumentException", "Record data size %d exceeds the stream's max record size of %d bytes",
+				size, s.options.RecordLimitBytes)
+		}
+		total += size
 	}
-	if size := len(data) + len(f.PartitionKey); size > s.options.RecordLimitBytes {
-		return bad("InvalidArgumentException", "Record data size %d exceeds the stream's max record size of %d bytes",
-			size, s.options.RecordLimitBytes)
+	if many && total > maxPutRecordsBytes {
+		return bad("InvalidArgumentException", "Records size exceeds %d bytes", maxPutRecordsBytes)
 	}
-	record := Record{
-		Stream: f.name(), StreamARN: f.StreamARN, PartitionKey: f.PartitionKey,
-		ExplicitHashKey: f.ExplicitHashKey, Request: n, Data: data, Received: time.Now(),
+	for _, e := range p.Records {
+		record := Record{
+			Stream: streamName(p.StreamName, p.StreamARN), StreamARN: p.StreamARN, PartitionKey: e.PartitionKey,
+			ExplicitHashKey: e.ExplicitHashKey, Request: n, Data: e.Data, Received: time.Now(),
+		}
+		s.store(&record)
+		if s.options.OnRecord != nil {
+			s.options.OnRecord(record)
+		}
+		numbers = append(numbers, record.SequenceNumber)
 	}
-	s.store(&record)
-	if s.options.OnRecord != nil {
-		s.options.OnRecord(record)
-	}
-	return record.SequenceNumber, nil
+	return numbers, nil
 }
 
-// store numbers a record and keeps it unless OnRecord takes it. The numbers
-// look like Kinesis's and grow.
+// store numbers a record, and keeps it unless OnRecord is set. The numbers look
+// like those of Kinesis and increase.
 func (s *Server) store(r *Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.accepted++
-	r.SequenceNumber = fmt.Sprintf("4965%052d", s.accepted)
+	s.counts.Accepted++
+	s.counts.DataBytes += int64(len(r.Data))
+	r.SequenceNumber = fmt.Sprintf("4965%052d", s.counts.Accepted)
 	if s.options.OnRecord == nil {
 		s.records = append(s.records, *r)
 	}
 }
 
-// find says what Kinesis says of a stream that is not there, nil if it is.
-func (s *Server) find(f fields) *Fault {
-	name := f.name()
+// checkStream returns the error of Kinesis if the stream is missing, else nil.
+func (s *Server) checkStream(name, arn string) *Fault {
+	name = streamName(name, arn)
 	if name == "" {
 		fault := Error(http.StatusBadRequest, "InvalidArgumentException", "Either StreamName or StreamARN must be set")
 		return &fault
@@ -348,27 +394,26 @@ func (s *Server) find(f fields) *Fault {
 }
 
 func (s *Server) describe(w http.ResponseWriter, r *http.Request) {
-	var f fields
-	if err := json.NewDecoder(r.Body).Decode(&f); err != nil {
-		refuse(w, Error(http.StatusBadRequest, "SerializationException", err.Error()))
+	var stream struct{ StreamName, StreamARN string }
+	if err := json.NewDecoder(r.Body).Decode(&stream); err != nil {
+		refuse(w, r, Error(http.StatusBadRequest, "SerializationException", err.Error()))
 		return
 	}
-	if refusal := s.find(f); refusal != nil {
-		refuse(w, *refusal)
+	if refusal := s.checkStream(stream.StreamName, stream.StreamARN); refusal != nil {
+		refuse(w, r, *refusal)
 		return
 	}
 	strategy := "USER_PARTITION_KEY"
 	if s.options.DistributesRecords {
 		strategy = "AUTO"
 	}
-	response, _ := json.Marshal(map[string]any{"StreamDescriptionSummary": map[string]any{
-		"StreamName": f.name(), "StreamStatus": "ACTIVE", "OpenShardCount": 1,
+	respond(w, mediaJSON, http.StatusOK, map[string]any{"StreamDescriptionSummary": map[string]any{
+		"StreamName": streamName(stream.StreamName, stream.StreamARN), "StreamStatus": "ACTIVE", "OpenShardCount": 1,
 		"MaxRecordSizeInKiB": s.options.RecordLimitBytes >> 10, "RecordDistributionStrategy": strategy,
 	}})
-	writeJSON(w, http.StatusOK, response)
 }
 
-// hold waits and tells whether the request may go on.
+// hold waits, and reports whether the request may continue.
 func (s *Server) hold(r *http.Request, until <-chan struct{}) bool {
 	select {
 	case <-until:
@@ -379,21 +424,13 @@ func (s *Server) hold(r *http.Request, until <-chan struct{}) bool {
 	return false
 }
 
-// refuse answers with an Error or a Status.
-func refuse(w http.ResponseWriter, f Fault) {
+// refuse responds with an Error or a Status.
+func refuse(w http.ResponseWriter, r *http.Request, f Fault) {
 	if f.kind == kindStatus {
 		http.Error(w, "<html>"+http.StatusText(f.status)+"</html>", f.status)
 		return
 	}
-	response, _ := json.Marshal(map[string]string{"__type": f.code, "message": f.message})
-	writeJSON(w, f.status, response)
-}
-
-func writeJSON(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	w.Header().Set("X-Amzn-Requestid", "00000000-0000-0000-0000-000000000000")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	respond(w, r.Header.Get("Content-Type"), f.status, map[string]any{"__type": f.code, "message": f.message})
 }
 
 // readInto appends all of r to b.
@@ -401,4 +438,29 @@ func readInto(b []byte, r io.Reader) ([]byte, error) {
 	buffer := bytes.NewBuffer(b)
 	_, err := buffer.ReadFrom(r)
 	return buffer.Bytes(), err
+}
+
+// countingListener counts the bytes that its connections receive.
+type countingListener struct {
+	net.Listener
+	received *atomic.Int64
+}
+
+func (l countingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return countedConn{conn, l.received}, nil
+}
+
+type countedConn struct {
+	net.Conn
+	received *atomic.Int64
+}
+
+func (c countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.received.Add(int64(n))
+	return n, err
 }

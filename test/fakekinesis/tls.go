@@ -12,24 +12,24 @@ import (
 	"time"
 )
 
-// tlsConfig lets Options.Handshake choose between the server's certificate and
-// a strange one; nil is the server's own choice.
+// tlsConfig makes Options.Handshake choose between the server's certificate and
+// another one. It returns nil if there is no Options.Handshake.
 func (o Options) tlsConfig() *tls.Config {
 	if o.Handshake == nil {
 		return nil
 	}
-	strange := &tls.Config{Certificates: []tls.Certificate{strangeCertificate()}}
+	other := &tls.Config{Certificates: []tls.Certificate{otherCertificate()}}
 	var n atomic.Int64
 	return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		if o.Handshake(int(n.Add(1))) {
 			return nil, nil
 		}
-		return strange, nil
+		return other, nil
 	}}
 }
 
-// strangeCertificate signs itself and is not the one in CAPEM.
-func strangeCertificate() tls.Certificate {
+// otherCertificate returns a self-signed certificate that is not the one in CAPEM.
+func otherCertificate() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic("fakekinesis: " + err.Error())
