@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -14,89 +13,12 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/vmihailenco/msgpack/v5"
-	"github.com/vmihailenco/msgpack/v5/msgpcode"
 	"google.golang.org/protobuf/proto"
 
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
 	"out_kinesis_agg/test/chunktest"
 )
-
-// decode reads the value at b[i] with a library that shares nothing with this
-// package, into the types of package chunktest, and returns the position behind it.
-func decode(b []byte, i int) (any, int, error) {
-	r := bytes.NewReader(b[i:])
-	v, err := decodeNext(msgpack.NewDecoder(r))
-	return v, len(b) - r.Len(), err
-}
-
-func decodeNext(d *msgpack.Decoder) (any, error) {
-	code, err := d.PeekCode()
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case msgpcode.IsFixedMap(code), code == msgpcode.Map16, code == msgpcode.Map32:
-		n, err := d.DecodeMapLen()
-		m := chunktest.Map{}
-		for ; err == nil && n > 0; n-- {
-			var p chunktest.Pair
-			if p.Key, err = decodeNext(d); err == nil {
-				p.Value, err = decodeNext(d)
-			}
-			m = append(m, p)
-		}
-		return m, err
-	case msgpcode.IsFixedArray(code), code == msgpcode.Array16, code == msgpcode.Array32:
-		n, err := d.DecodeArrayLen()
-		a := []any{}
-		for ; err == nil && n > 0; n-- {
-			var v any
-			v, err = decodeNext(d)
-			a = append(a, v)
-		}
-		return a, err
-	case msgpcode.IsExt(code):
-		kind, n, err := d.DecodeExtHeader()
-		if err != nil {
-			return nil, err
-		}
-		data, err := payload(d, n)
-		if err != nil {
-			return nil, err
-		}
-		if kind == 0 && n == 8 {
-			return chunktest.EventTime{Sec: binary.BigEndian.Uint32(data), Nsec: binary.BigEndian.Uint32(data[4:])}, nil
-		}
-		return chunktest.Ext{Type: kind, Data: data}, nil
-	case msgpcode.IsFixedNum(code), code >= msgpcode.Int8 && code <= msgpcode.Int64:
-		return d.DecodeInt64()
-	case code >= msgpcode.Uint8 && code <= msgpcode.Uint64:
-		return d.DecodeUint64()
-	case msgpcode.IsBin(code), msgpcode.IsString(code):
-		n, err := d.DecodeBytesLen()
-		if err != nil {
-			return nil, err
-		}
-		data, err := payload(d, n)
-		if msgpcode.IsString(code) {
-			return string(data), err
-		}
-		return data, err
-	}
-	return d.DecodeInterface()
-}
-
-// payload reads n bytes. For those that are not there it takes no memory, as
-// the library would.
-func payload(d *msgpack.Decoder, n int) ([]byte, error) {
-	if r := d.Buffered().(*bytes.Reader); n > r.Len() {
-		return nil, io.ErrUnexpectedEOF
-	}
-	data := make([]byte, n)
-	return data, d.ReadFull(data)
-}
 
 // tooNested says whether a value is nested deeper than the writer follows.
 func tooNested(v any, depth, keyDepth int) bool {
@@ -270,7 +192,7 @@ func FuzzJSON(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var w jsonWriter
 		text, next, st := w.value([]byte("before"), b, 0, 0)
-		v, end, err := decode(b, 0)
+		v, end, err := chunktest.Decode(b, 0)
 		switch {
 		case st == statusTooDeep:
 			if err == nil && !tooNested(v, 0, 0) {
@@ -331,7 +253,7 @@ func FuzzBuild(f *testing.F) {
 		var want []string
 		var others, deep, readable int
 		for readable < len(data) {
-			v, next, err := decode(data, readable)
+			v, next, err := chunktest.Decode(data, readable)
 			if err != nil {
 				break
 			}

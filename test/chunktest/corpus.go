@@ -40,6 +40,14 @@ func (c Corpus) JSONBytes() int {
 	return n
 }
 
+// Corpora holds the generators of corpora of log records, by name.
+var Corpora = map[string]func(seed uint64, n int) Corpus{
+	"access":     AccessLog,
+	"kubernetes": Kubernetes,
+	"longtext":   LongText,
+	"numbers":    Numbers,
+}
+
 // NewCorpus makes a corpus of these bodies, a millisecond apart.
 func NewCorpus(bodies ...Map) Corpus {
 	return generate(0, len(bodies), func(_ *rand.Rand, i int, _ time.Time) Map { return bodies[i] })
