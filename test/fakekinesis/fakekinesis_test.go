@@ -423,16 +423,30 @@ func TestTLS_UntrustedByDefault(t *testing.T) {
 }
 
 func BenchmarkPutRecord(b *testing.B) {
-	s := run(b, Options{RecordLimitBytes: MaxRecordLimitBytes, OnRecord: func(Record) {}})
 	data := make([]byte, MaxRecordLimitBytes-1)
-	body := putBody("k", data)
+	benchmark(b, "PutRecord", putBody("k", data), len(data))
+}
+
+// BenchmarkPutRecords sends what the engine's kinesis_streams sends.
+func BenchmarkPutRecords(b *testing.B) {
+	const dataBytes = 330
+	entries := make([]entry, maxPutRecords)
+	for i := range entries {
+		entries[i] = entry{PartitionKey: fmt.Sprint(i), Data: make([]byte, dataBytes)}
+	}
+	body, _ := json.Marshal(put{StreamName: "logs", Records: entries})
+	benchmark(b, "PutRecords", strings.NewReplacer(`,"StreamARN":""`, "", `,"ExplicitHashKey":""`, "").Replace(string(body)), len(entries)*dataBytes)
+}
+
+func benchmark(b *testing.B, action, body string, dataBytes int) {
+	s := run(b, Options{RecordLimitBytes: MaxRecordLimitBytes, OnRecord: func(Record) {}})
 	c := client(b, s)
-	b.SetBytes(int64(len(data)))
+	b.SetBytes(int64(dataBytes))
 	b.ReportAllocs()
 	for b.Loop() {
 		r, _ := http.NewRequest(http.MethodPost, s.URL(), strings.NewReader(body))
-		r.Header.Set("X-Amz-Target", "Kinesis_20131202.PutRecord")
-		r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+		r.Header.Set("X-Amz-Target", "Kinesis_20131202."+action)
+		r.Header.Set("Content-Type", mediaJSON)
 		r.Header.Set("Authorization", signed)
 		resp, err := c.Do(r)
 		if err != nil || resp.StatusCode != 200 {

@@ -285,9 +285,9 @@ func putResponse(many bool, numbers []string) map[string]any {
 	if !many {
 		return map[string]any{"ShardId": shardID, "SequenceNumber": numbers[0], "EncryptionType": "NONE"}
 	}
-	records := make([]map[string]any, len(numbers))
+	records := make([]putResult, len(numbers))
 	for i, number := range numbers {
-		records[i] = map[string]any{"ShardId": shardID, "SequenceNumber": number}
+		records[i] = putResult{number, shardID}
 	}
 	return map[string]any{"FailedRecordCount": 0, "Records": records, "EncryptionType": "NONE"}
 }
@@ -351,10 +351,11 @@ func (s *Server) accept(n int, request *Request, many bool, body []byte) (number
 	if many && total > maxPutRecordsBytes {
 		return bad("InvalidArgumentException", "Records size exceeds %d bytes", maxPutRecordsBytes)
 	}
+	now := time.Now()
 	for _, e := range p.Records {
 		record := Record{
 			Stream: streamName(p.StreamName, p.StreamARN), StreamARN: p.StreamARN, PartitionKey: e.PartitionKey,
-			ExplicitHashKey: e.ExplicitHashKey, Request: n, Data: e.Data, Received: time.Now(),
+			ExplicitHashKey: e.ExplicitHashKey, Request: n, Data: e.Data, Received: now,
 		}
 		s.store(&record)
 		if s.options.OnRecord != nil {

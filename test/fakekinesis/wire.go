@@ -151,8 +151,14 @@ func cborString(members cbor.Map, name string) string {
 	return string(s)
 }
 
-// encode encodes the members of a response, which are strings, numbers, and lists
-// of such maps, in the format of the request: JSON unless that is CBOR.
+// putResult is the result of one record of a PutRecords.
+type putResult struct {
+	SequenceNumber string
+	ShardID        string `json:"ShardId"`
+}
+
+// encode encodes the members of a response in the format media: JSON unless that is
+// CBOR.
 func encode(media string, members map[string]any) []byte {
 	if media == mediaCBOR {
 		return cbor.Encode(cborValue(members))
@@ -167,10 +173,10 @@ func cborValue(v any) cbor.Value {
 		return cbor.String(v)
 	case int:
 		return cbor.Uint(v)
-	case []map[string]any:
+	case []putResult:
 		list := make(cbor.List, len(v))
-		for i, members := range v {
-			list[i] = cborValue(members)
+		for i, r := range v {
+			list[i] = cbor.Map{"ShardId": cbor.String(r.ShardID), "SequenceNumber": cbor.String(r.SequenceNumber)}
 		}
 		return list
 	case map[string]any:
