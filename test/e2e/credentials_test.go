@@ -12,8 +12,8 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// TestCredentialsAndProxy: who signs a request, and which way it goes, for each
-// option that decides about it.
+// TestCredentialsAndProxy: each option for credentials and proxies determines the
+// key that signs a request and the host that receives it.
 func TestCredentialsAndProxy(t *testing.T) {
 	t.Parallel()
 	shared := filepath.Join(t.TempDir(), "credentials")

@@ -82,7 +82,7 @@ type ids struct {
 
 func newIDs(n int) *ids { return &ids{times: make([]uint8, n), changed: make(chan struct{}, 1)} }
 
-// add takes a record in. The lines of one record are of one file, in order.
+// add counts the lines of a record, which have to be in the order of the file.
 func (s *ids) add(r fakekinesis.Record) {
 	texts, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
 	s.mu.Lock()
@@ -95,11 +95,11 @@ func (s *ids) add(r fakekinesis.Record) {
 		digits, _, _ := strings.Cut(strings.TrimPrefix(text, `{"id":`), ",")
 		id, err := strconv.Atoi(digits)
 		if err != nil || id >= len(s.times) || text+"\n" != string(appendLine(nil, id)) {
-			s.wrong = fmt.Errorf("no line of the file: %.100s", text)
+			s.wrong = fmt.Errorf("not a line of the file: %.100s", text)
 			continue
 		}
 		if id <= before {
-			s.wrong = fmt.Errorf("line %d stands behind line %d", id, before)
+			s.wrong = fmt.Errorf("line %d comes after line %d", id, before)
 		}
 		before = id
 		s.total++
@@ -140,12 +140,12 @@ func (s *ids) await(t *testing.T, engine *harness.FluentBit, n int) {
 		case <-t.Context().Done():
 			t.Fatal(t.Context().Err())
 		case <-deadline.C:
-			t.Fatalf("%d of %d lines came in %s; fluent-bit ended: %v\n%.20000s", distinct, n, shipping(len(s.times)), engine.Ended(), engine.Log())
+			t.Fatalf("%d of %d lines arrived in %s; fluent-bit ended: %v\n%.20000s", distinct, n, shipping(len(s.times)), engine.Ended(), engine.Log())
 		}
 	}
 }
 
-// wantAll checks that every line arrived, and how many came more than once.
+// wantAll checks that every line arrived, and how many arrived more than once.
 func (s *ids) wantAll(t *testing.T, maxRepeated int) {
 	t.Helper()
 	distinct, total, wrong := s.state()
@@ -266,7 +266,7 @@ func TestFluentBit_Killed(t *testing.T) {
 	s.wantAll(t, n)
 	_, total, _ := s.state()
 	counts := server.Counts()
-	t.Logf("%d lines in %s, killed after %d: %d came twice; %d PutRecords, %d of which failed",
+	t.Logf("%d lines in %s, killed after %d: %d arrived twice; %d PutRecords, %d of which failed",
 		n, took.Round(time.Millisecond), killed, total-n, counts.PutRecords, counts.PutRecords-counts.Accepted)
 }
 
@@ -393,8 +393,8 @@ func TestFluentBit_Reload(t *testing.T) {
 	if err := engine.Stop(); err != nil {
 		t.Error(err)
 	}
-	// A line may come twice where tail had not noted yet that it read it.
+	// A line may arrive twice if tail had not yet stored that it read it.
 	s.wantAll(t, n)
 	_, total, _ := s.state()
-	t.Logf("%d lines, %d reloads, %d lines came twice", n, rounds, total-n)
+	t.Logf("%d lines, %d reloads, %d lines arrived twice", n, rounds, total-n)
 }

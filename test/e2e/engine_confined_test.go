@@ -53,7 +53,7 @@ func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...str
 // the folder of storage.path can be written. A chunk outlives a restart there.
 func TestFluentBit_ReadOnlyRoot(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 5, 0, "tail of earlier engines goes on in the middle of a line after a restart")
+	needVersion(t, 5, 0, "tail of earlier engines continues in the middle of a line after a restart")
 	const n, user = 5000, "65532"
 	dir, path := t.TempDir(), logFile(t, n)
 	storage := filepath.Join(dir, "storage")
@@ -135,7 +135,7 @@ exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-
 	}
 }
 
-// TestFluentBit_FullDisk lets the disk of storage.path fill up while nothing is
+// TestFluentBit_FullDisk fills the disk of storage.path while nothing is
 // accepted. The engine and the plugin keep running, and afterwards all that could
 // be written arrives, once; lines that are written to the file after that arrive
 // as well. What the engine's input could not write is lost, with a line of log
@@ -196,7 +196,7 @@ func TestFluentBit_FullDisk(t *testing.T) {
 				s.await(t, engine, n)
 			}
 
-			// What comes later finds room.
+			// Lines written from now on fit on the disk.
 			file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 			if err != nil {
 				t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// chunkFileContent takes a chunk file of the engine apart (chunkio,
+// chunkFileContent parses a chunk file of the engine (chunkio,
 // cio_file_st.h; all numbers are big-endian):
 //
 //	 0  2 bytes  c1 00
@@ -88,7 +88,7 @@ func decodedIDs(t *testing.T, content []byte) (ids []int) {
 // TestFluentBit_DeadLetters checks what storage.keep.rejected keeps of chunks
 // that the plugin or the engine gives up: each byte of the chunk, once. A chunk
 // of which nothing can be read is not among them: the engine discards it in the
-// input or when it loads its file, before it comes to an output.
+// input or when it loads its file, before it reaches an output.
 func TestFluentBit_DeadLetters(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 5, 0, "the next start of 4.2 deletes dead letters")
@@ -167,7 +167,7 @@ func TestFluentBit_DeadLetters(t *testing.T) {
 				}
 				for _, words := range append(tt.inLog, "app/dead.letter") {
 					if !strings.Contains(engine.Log(), words) {
-						t.Errorf("the log does not say %q:\n%s", words, engine.Log())
+						t.Errorf("the log does not contain %q:\n%s", words, engine.Log())
 					}
 				}
 				if strings.Contains(engine.Log(), contents) {
@@ -186,7 +186,7 @@ func TestFluentBit_DeadLetters(t *testing.T) {
 				for file, content := range letters {
 					name = file
 					if !strings.HasPrefix(file, "app_dead.letter_") {
-						t.Errorf("a dead letter is called %s, want the tag in it", file)
+						t.Errorf("a dead letter is named %s, want the tag in it", file)
 					}
 					if !bytes.Equal(content, tt.chunk.Bytes) {
 						t.Errorf("the dead letter has %d bytes of content, want the %d bytes of the chunk", len(content), len(tt.chunk.Bytes))
@@ -232,7 +232,7 @@ func awaitLog(t *testing.T, engine *harness.FluentBit, words string, within time
 	for !strings.Contains(engine.Log(), words) {
 		select {
 		case <-deadline.C:
-			t.Fatalf("the log does not say %q after %s:\n%.20000s", words, within, engine.Log())
+			t.Fatalf("the log does not contain %q after %s:\n%.20000s", words, within, engine.Log())
 		case <-ticker.C:
 			if engine.Ended() {
 				t.Fatalf("fluent-bit ended:\n%.20000s", engine.Log())
@@ -242,7 +242,7 @@ func awaitLog(t *testing.T, engine *harness.FluentBit, words string, within time
 }
 
 // TestFluentBit_ManyDeadLetters checks dead letters of one tag one after another.
-// The engine names their files by an address in memory, so it comes upon a name
+// The engine names their files by an address in memory, so it may reach a name
 // again, and then appends to that file.
 func TestFluentBit_ManyDeadLetters(t *testing.T) {
 	t.Parallel()

@@ -16,7 +16,7 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// backoff is how long the engine lets a chunk wait for a retry: a random number
+// backoff is how long the engine delays the retry of a chunk: a random number
 // of seconds from base to base*2^n, and at most cap, plus one. n counts the
 // failures of the chunk; it does not start over when a part of it was sent.
 // Source: backoff_full_jitter and flb_sched_request_create in flb_scheduler.c.
@@ -150,7 +150,7 @@ func startForward(t *testing.T, server *fakekinesis.Server, b backoff, more ...s
 // TestFluentBit_RetryWaits sends chunks of several parts while every second
 // request is throttled. The engine keeps to the waits that the comment on
 // scheduler.cap in conf/ describes, and each record arrives once. The log of
-// the test has the time that a chunk takes beside the time that a simulation
+// the test has the time that a chunk takes next to the time that a simulation
 // of the waits gives. OUT_KINESIS_AGG_SCHEDULER_CAP=60 measures the setting of
 // conf/ in about ten minutes.
 func TestFluentBit_RetryWaits(t *testing.T) {
@@ -201,7 +201,7 @@ func TestFluentBit_RetryWaits(t *testing.T) {
 
 // TestFluentBit_Drain counts how long chunks take to arrive after a time in which
 // every request was throttled. OUT_KINESIS_AGG_DRAIN is the scheduler.cap of a
-// longer run: 50 chunks that came during 60 s.
+// longer run: 50 chunks that arrived during 60 s.
 func TestFluentBit_Drain(t *testing.T) {
 	t.Parallel()
 	b, chunks, outage := backoff{1, 2}, 10, 4*time.Second
@@ -254,7 +254,7 @@ func TestFluentBit_Drain(t *testing.T) {
 }
 
 // TestConfigurations_BoundRetries checks that the configurations of conf/ keep a
-// chunk until it is delivered, and do not let it wait for half an hour.
+// chunk until it is delivered, and never wait half an hour.
 func TestConfigurations_BoundRetries(t *testing.T) {
 	t.Parallel()
 	for _, s := range samples(t) {

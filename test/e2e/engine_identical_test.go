@@ -110,7 +110,7 @@ func TestFluentBit_IdenticalChunks(t *testing.T) {
 			}
 			engine := startEngineIn(t, t.TempDir(),
 				strings.Join(input, "\n    ")+"\n\n"+outputTo(server, "Workers 8", "max_record_size 100000"), service...)
-			// The engine counts the records of a chunk when the plugin says that it
+			// The engine counts the records of a chunk when the plugin returns that it
 			// is delivered.
 			awaitMetric(t, engine, port, `fluentbit_output_proc_records_total{name="kinesis_agg.0"}`, samples*copies, 3*time.Minute)
 			if err := engine.Stop(); err != nil {

@@ -116,7 +116,7 @@ func TestFluentBit_MemoryDuringOutage(t *testing.T) {
 				t.Fatalf("%v\n%.20000s", err, engine.Log())
 			}
 			if !strings.Contains(engine.Log(), "connection refused") {
-				t.Errorf("the log does not say that the connection is refused:\n%.5000s", engine.Log())
+				t.Errorf("the log does not contain that the connection is refused:\n%.5000s", engine.Log())
 			}
 
 			s := newIDs(n)
@@ -151,7 +151,7 @@ func TestFluentBit_MemoryDuringOutage(t *testing.T) {
 // test of their own. OUT_KINESIS_AGG_RELOADS is the number of reloads.
 func TestFluentBit_ReloadUnderLoad(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 5, 0, "tail of earlier engines goes on in the middle of a line after a reload")
+	needVersion(t, 5, 0, "tail of earlier engines continues in the middle of a line after a reload")
 	const perSecond = 4000
 	reloads := number(t, "OUT_KINESIS_AGG_RELOADS", 5)
 	dir := t.TempDir()
@@ -190,7 +190,7 @@ func TestFluentBit_ReloadUnderLoad(t *testing.T) {
 
 // TestFluentBit_Stopped stops the process with SIGSTOP for longer than
 // request_timeout while a request is under way. Nothing is lost, and what
-// arrives twice are lines of requests whose response came during the stop.
+// arrives twice are lines of requests whose response arrived during the stop.
 func TestFluentBit_Stopped(t *testing.T) {
 	t.Parallel()
 	// A flush without a stop takes a small part of the time.

@@ -40,7 +40,7 @@ func recordIDs(t *testing.T, r fakekinesis.Record) (ids []int) {
 }
 
 // TestFluentBit_Term sends SIGTERM while a flush waits for a response that does
-// not come, or comes late. The engine ends in time, and the chunk that is on
+// not arrive, or arrives late. The engine ends in time, and the chunk that is on
 // disk arrives after the next start: twice only where Kinesis had taken it and
 // the engine did not learn of it.
 func TestFluentBit_Term(t *testing.T) {

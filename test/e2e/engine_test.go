@@ -17,7 +17,7 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// engineDeadline bounds the wait for what Fluent Bit ships.
+// engineDeadline bounds the wait for records from Fluent Bit.
 const engineDeadline = 90 * time.Second
 
 // output is an [OUTPUT] section that writes to the stream with one worker.
@@ -63,7 +63,7 @@ func arrived(t *testing.T, engine *harness.FluentBit, stream string, n int) {
 		return count >= n, nil
 	})
 	if err != nil {
-		t.Fatalf("%d of %d records came: %v\n%s", count, n, err, engine.Log())
+		t.Fatalf("%d of %d records arrived: %v\n%s", count, n, err, engine.Log())
 	}
 }
 
@@ -91,7 +91,7 @@ func TestFluentBit_Tail(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name, parser string
-		text         func(line string) string // that a line becomes
+		text         func(line string) string // the record of a line
 	}{
 		{"json", "Parser json", func(line string) string { return line }},
 		{"plain lines", "", func(line string) string { return chunktest.JSON(chunktest.M("log", line)) }},
@@ -160,7 +160,7 @@ func TestFluentBit_Forward(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
 	if _, err := fixture.kinesis.ReadUntil(ctx, newer, func(all []harness.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
-		t.Fatalf("nothing came: %v\n%s", err, engine.Log())
+		t.Fatalf("no record arrived: %v\n%s", err, engine.Log())
 	}
 	wantSame(t, "legacy events", shipped(t, engine, older, len(oldEvents.JSON)), oldEvents.JSON)
 	wantSame(t, "events", slices.Concat(read(t, readAll(t, newer))...), newEvents.JSON)
@@ -183,7 +183,7 @@ func forward(t *testing.T, engine *harness.FluentBit, port int, tag string, entr
 		Ack string `msgpack:"ack"`
 	}
 	if err := msgpack.NewDecoder(conn).Decode(&response); err != nil || response.Ack != id {
-		t.Fatalf("forward answers %+v, %v; want ack %s\n%s", response, err, id, engine.Log())
+		t.Fatalf("the response of forward is %+v, %v; want ack %s\n%s", response, err, id, engine.Log())
 	}
 }
 
@@ -212,16 +212,16 @@ func dial(ctx context.Context, t *testing.T, engine *harness.FluentBit, address 
 	}
 }
 
-// TestFluentBit_BadOption: the engine does not start, and its log says why.
+// TestFluentBit_BadOption: the engine does not start, and its log names the reason.
 func TestFluentBit_BadOption(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, "[INPUT]\n    Name dummy\n\n"+output("*", "s", "max_record_size 11M"))
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
 	if err := engine.Wait(ctx); err == nil {
-		t.Errorf("fluent-bit ended well:\n%s", engine.Log())
+		t.Errorf("fluent-bit ended without an error:\n%s", engine.Log())
 	} else if ctx.Err() != nil {
-		t.Fatalf("fluent-bit runs on:\n%s", engine.Log())
+		t.Fatalf("fluent-bit still runs:\n%s", engine.Log())
 	}
 	for _, word := range []string{"max_record_size", "11M"} {
 		if !strings.Contains(engine.Log(), word) {

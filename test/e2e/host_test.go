@@ -122,7 +122,7 @@ func TestRandomKey_NewUUIDEachTime(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range records {
 		if !uuid.MatchString(r.PartitionKey) {
-			t.Errorf("partition key %q is no UUID", r.PartitionKey)
+			t.Errorf("partition key %q is not a UUID", r.PartitionKey)
 		}
 		if seen[r.PartitionKey] {
 			t.Errorf("partition key %q twice", r.PartitionKey)
@@ -184,7 +184,7 @@ func TestOversizeChunk_DropIsError(t *testing.T) {
 	}
 }
 
-// logLine is the first line of the log that contains all the words, whatever
+// logLine returns the first line of the log that contains all words, regardless of
 // their case.
 func logLine(t *testing.T, run harness.HostRun, words ...string) string {
 	t.Helper()
@@ -219,7 +219,7 @@ func TestOversizeChunk_SplitInOrder(t *testing.T) {
 }
 
 // TestOversizeChunk_LowerStreamLimit: the option promises more than the
-// stream allows; Kinesis refuses, and the chunk goes in smaller records.
+// stream allows; Kinesis refuses, and the chunk is sent as smaller records.
 func TestOversizeChunk_LowerStreamLimit(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
@@ -272,7 +272,7 @@ func TestCorruptChunk_NothingReadable(t *testing.T) {
 }
 
 // TestOptions_Invalid: a message names the option, the value and what is allowed;
-// the instance beside it works; the engine's ExitCtx(NULL) does no harm.
+// the other instance works; the engine's ExitCtx(NULL) does no harm.
 func TestOptions_Invalid(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ option, value, allowed string }{
@@ -370,7 +370,7 @@ func TestDryRun(t *testing.T) {
 }
 
 // TestEndpoint_Unreachable: nothing listens, so the engine has to keep the
-// chunk; a retry of the same bytes later goes through.
+// chunk; a later retry of the same bytes succeeds.
 func TestEndpoint_Unreachable(t *testing.T) {
 	t.Parallel()
 	port, err := harness.FreePort()
@@ -398,8 +398,8 @@ func TestStream_NotFound(t *testing.T) {
 // input makes them is still one PutRecord.
 func TestMaxRecordSize_TenMebibytes(t *testing.T) {
 	t.Parallel()
-	// A look-alike of its own: it takes seconds over a record of this size,
-	// and does nothing else meanwhile.
+	// A separate kinesis-local: it needs seconds for a record of this size, and
+	// serves no other request meanwhile.
 	k, err := harness.StartKinesis(t.Context(), fixture.readers)
 	if err != nil {
 		t.Fatal(err)
@@ -421,7 +421,7 @@ func TestMaxRecordSize_TenMebibytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(records) != 1 || len(c.Bytes) < chunkBytes {
-		t.Fatalf("a chunk of %d bytes came as %d records, want one", len(c.Bytes), len(records))
+		t.Fatalf("a chunk of %d bytes arrived as %d records, want one", len(c.Bytes), len(records))
 	}
 	t.Logf("a chunk of %d bytes, a record of %d", len(c.Bytes), len(records[0].Data))
 	wantSame(t, "aggregate", read(t, records)[0], c.JSON)
@@ -431,7 +431,7 @@ func TestOldEngine(t *testing.T) {
 	t.Parallel()
 	send(t, fixture.oldHost, []string{"--threads", "2"}, chunktest.AccessLog(14, 100), chunktest.Kubernetes(14, 10))
 
-	// Without the engine's log the plugin writes to stderr by itself.
+	// Without the engine's log the plugin writes to stderr itself.
 	run := runHost(t, fixture.oldHost, instance("s", "max_record_size=11M"))
 	logLine(t, run, "[error]", "max_record_size", "11M")
 }

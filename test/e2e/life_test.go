@@ -12,13 +12,14 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// exitDuringFlush lets the host exit its instance while a flush waits for the
-// endpoint to answer, which it does once the exit has begun, or never.
-func exitDuringFlush(t *testing.T, answers bool) (run harness.HostRun, server *fakekinesis.Server) {
+// exitDuringFlush makes the host exit its instance while a flush waits for a
+// response, which the server sends when the exit has begun, or, unless responds,
+// never.
+func exitDuringFlush(t *testing.T, responds bool) (run harness.HostRun, server *fakekinesis.Server) {
 	t.Helper()
 	arrived, exiting := make(chan struct{}), make(chan struct{})
 	until := exiting
-	if !answers {
+	if !responds {
 		until = nil
 	}
 	server = fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
@@ -53,8 +54,8 @@ func exitDuringFlush(t *testing.T, answers bool) (run harness.HostRun, server *f
 	return run, server
 }
 
-// wantExitAfterFlush: the clock of a flush stops a moment after it lets go of
-// the instance.
+// wantExitAfterFlush checks that the instance exited after its flush. The time of a
+// flush is taken a moment after the flush has released the instance.
 func wantExitAfterFlush(t *testing.T, run harness.HostRun) {
 	t.Helper()
 	const moment = time.Second
@@ -64,7 +65,8 @@ func wantExitAfterFlush(t *testing.T, run harness.HostRun) {
 	}
 }
 
-// TestExit_WaitsForFlushes: what is on its way when the instance exits arrives.
+// TestExit_WaitsForFlushes: a chunk that is being sent when the instance exits
+// arrives.
 func TestExit_WaitsForFlushes(t *testing.T) {
 	t.Parallel()
 	run, server := exitDuringFlush(t, true)
@@ -73,8 +75,8 @@ func TestExit_WaitsForFlushes(t *testing.T) {
 	wantTimes(t, server.Records(), faultChunk.JSON, 1)
 }
 
-// TestExit_BoundedByTimeout: an endpoint that never answers holds the exit
-// up for as long as request_timeout, and the engine keeps the chunk.
+// TestExit_BoundedByTimeout: an endpoint that never responds delays the exit by at
+// most request_timeout, and the engine keeps the chunk.
 func TestExit_BoundedByTimeout(t *testing.T) {
 	t.Parallel()
 	run, server := exitDuringFlush(t, false)
@@ -90,8 +92,8 @@ func TestExit_BoundedByTimeout(t *testing.T) {
 }
 
 // TestLibrary_LoadedRepeatedly loads, runs and unloads the library over and over in one process,
-// as hot reloads do, with an instance that fails beside two that work: nothing
-// grows.
+// as hot reloads do, with one instance that fails and two that work. Memory,
+// threads and connections do not grow.
 func TestLibrary_LoadedRepeatedly(t *testing.T) {
 	t.Parallel()
 	const rounds, instances, threads, repeat = 200, 2, 4, 3
@@ -121,8 +123,8 @@ func TestLibrary_LoadedRepeatedly(t *testing.T) {
 	logLine(t, run, "[error]", "max_record_size", "11M")
 	wantTimes(t, server.Records(), slices.Concat(chunks[0].JSON, chunks[1].JSON), rounds*repeat*instances)
 
-	// A worker has a connection to each instance's endpoint, and a round leaves
-	// none behind. The next one may have begun when they are counted.
+	// A worker has a connection to each instance's endpoint, and none is left after
+	// a round. The next round may have begun when they are counted.
 	const perRound = instances * threads
 	if n := server.Counts().Connections; n > rounds*perRound || maxOpen > 2*perRound {
 		t.Errorf("%d connections, at most %d at a time, want %d a round", n, maxOpen, perRound)

@@ -1,6 +1,6 @@
-// Package e2e tests the built plugin from outside: chunks go in through the
-// ABI host or through Fluent Bit, and come out of a Kinesis look-alike,
-// through readers that know nothing of the plugin.
+// Package e2e tests the built library: the ABI host or Fluent Bit gives it chunks,
+// it sends them to kinesis-local or to fakekinesis, and readers that share no code
+// with the plugin read them back.
 package e2e
 
 import (
@@ -25,7 +25,7 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// fixture is what all tests share.
+// fixture is shared by all tests.
 var fixture struct {
 	dir     string // for what is built
 	readers string // test/readers
@@ -173,7 +173,7 @@ func wantOutcomes(t *testing.T, run harness.HostRun, ok, failed, retry int) {
 	}
 }
 
-// readAll is what is in the stream.
+// readAll returns the records of the stream.
 func readAll(t *testing.T, stream string) []harness.Record {
 	t.Helper()
 	records, err := fixture.kinesis.ReadAll(t.Context(), stream)
@@ -183,13 +183,13 @@ func readAll(t *testing.T, stream string) []harness.Record {
 	return records
 }
 
-// open takes a Kinesis record apart with the generated protobuf code, and
-// checks all that the format and KCL want of it.
+// open parses a Kinesis record with the generated protobuf code, and checks all
+// that the format and KCL require.
 func open(record harness.Record) ([]string, error) {
 	magic, trailer := []byte{0xf3, 0x89, 0x9a, 0xc2}, md5.Size
 	data := record.Data
 	if len(data) < len(magic)+trailer || !bytes.HasPrefix(data, magic) {
-		return nil, fmt.Errorf("no aggregate: %d bytes, begin % x", len(data), data[:min(len(data), 8)])
+		return nil, fmt.Errorf("not an aggregated record: %d bytes, begin % x", len(data), data[:min(len(data), 8)])
 	}
 	message, sum := data[len(magic):len(data)-trailer], data[len(data)-trailer:]
 	if want := md5.Sum(message); !bytes.Equal(sum, want[:]) {
@@ -220,7 +220,7 @@ func open(record harness.Record) ([]string, error) {
 	return texts, nil
 }
 
-// read takes Kinesis records apart with the generated protobuf code and with
+// read parses Kinesis records with the generated protobuf code and with
 // aws-kinesis-agg, which must agree, and returns the texts of each.
 func read(t *testing.T, records []harness.Record) [][]string {
 	t.Helper()
@@ -254,11 +254,11 @@ func read(t *testing.T, records []harness.Record) [][]string {
 		others = append(others, string(u.Data))
 		sub++
 	}
-	wantSame(t, "aws-kinesis-agg beside the protobuf code", others, flat)
+	wantSame(t, "aws-kinesis-agg compared with the protobuf code", others, flat)
 	return all
 }
 
-// wantSame compares texts in order and shows where they part.
+// wantSame compares texts in order and reports the first difference.
 func wantSame(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	for i := range min(len(got), len(want)) {
@@ -283,12 +283,12 @@ func wantAggregates(t *testing.T, stream string, want ...[]string) []harness.Rec
 	records := readAll(t, stream)
 	aggregates := read(t, records)
 	if len(want) == 1 && len(aggregates) == 1 {
-		wantSame(t, "aggregate", aggregates[0], want[0]) // says more when it fails
+		wantSame(t, "aggregate", aggregates[0], want[0]) // its message has more details
 	}
 	for i, texts := range aggregates {
 		key := strings.Join(texts, separator)
 		if missing[key] == 0 {
-			t.Fatalf("stream %s: aggregate %d is no chunk that was sent, or once too often: %d records, first %.200s",
+			t.Fatalf("stream %s: aggregate %d is not a chunk that was sent, or arrived once too often: %d records, first %.200s",
 				stream, i, len(texts), key)
 		}
 		missing[key]--
@@ -300,7 +300,7 @@ func wantAggregates(t *testing.T, stream string, want ...[]string) []harness.Rec
 }
 
 // send flushes chunks under one tag each through one instance, which must
-// take them all, and checks what came out.
+// deliver all of them, and checks the stream.
 func send(t *testing.T, host string, flags []string, corpora ...chunktest.Corpus) {
 	t.Helper()
 	stream := newStream(t, 1)

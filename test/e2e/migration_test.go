@@ -8,7 +8,7 @@ import (
 )
 
 // TestOptions_OfOtherPlugins: a configuration of another plugin, with only the
-// name of the plugin changed, works, or says what to write instead.
+// name of the plugin changed, works, or the log names what to write instead.
 func TestOptions_OfOtherPlugins(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -11,7 +11,7 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// TestReaders_RefuseInvalid: the readers that the other tests stand on find what is
+// TestReaders_RefuseInvalid: the readers that the other tests rely on find what is
 // wrong with an aggregate.
 func TestReaders_RefuseInvalid(t *testing.T) {
 	t.Parallel()

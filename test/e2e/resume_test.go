@@ -9,11 +9,11 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// parts is how many records a chunk makes in the tests of this file.
+// parts is the number of records of a chunk in the tests of this file.
 const parts = 6
 
-// flushSplit flushes a chunk of so many parts until it is delivered, and
-// returns what the endpoint took, part by part.
+// flushSplit flushes a chunk of that many parts until it is delivered, and returns
+// the parts that the endpoint accepted, in order.
 func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...string) (counts fakekinesis.Counts, got [][]string, flushes []harness.Event) {
 	t.Helper()
 	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
@@ -28,7 +28,7 @@ func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...st
 	return server.Counts(), got, run.All("flush")
 }
 
-// faultAt is the words of an instance as TestFaults has it.
+// faultAt returns the arguments of an instance as in TestFaults.
 func faultAt(url string, options ...string) []string { return fault{options: options}.instance(url) }
 
 var resumeChunk = numbered(120, contents)
@@ -36,7 +36,7 @@ var resumeChunk = numbered(120, contents)
 func never(int) fakekinesis.Fault { return fakekinesis.OK }
 
 // TestResume: of a split chunk whose k-th part fails, the retry sends that part
-// and what comes after it, and nothing before.
+// and those after it, and none before.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	_, whole, _ := flushSplit(t, never)
@@ -78,8 +78,8 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// TestResponseLost_RepeatsOnePart: Kinesis took the k-th part and the plugin could
-// not know: that part comes twice, and nothing else does.
+// TestResponseLost_RepeatsOnePart: Kinesis accepted the k-th part and the response
+// was lost: that part arrives twice, and every other part once.
 func TestResponseLost_RepeatsOnePart(t *testing.T) {
 	t.Parallel()
 	for name, failure := range map[string]fakekinesis.Fault{
@@ -99,7 +99,7 @@ func TestResponseLost_RepeatsOnePart(t *testing.T) {
 					if counts.PutRecords != parts+1 || counts.Accepted != parts+1 {
 						t.Fatalf("%d PutRecords, %d accepted, want %d", counts.PutRecords, counts.Accepted, parts+1)
 					}
-					wantSame(t, "the part that came twice", got[k], got[k-1])
+					wantSame(t, "the part that arrived twice", got[k], got[k-1])
 					wantSame(t, "parts", slices.Concat(slices.Delete(got, k, k+1)...), resumeChunk.JSON)
 				})
 			}
@@ -107,7 +107,7 @@ func TestResponseLost_RepeatsOnePart(t *testing.T) {
 	}
 }
 
-// at lets the n-th PutRecord fail.
+// at makes the n-th PutRecord fail.
 func at(n int, failure fakekinesis.Fault) func(int) fakekinesis.Fault {
 	return func(i int) fakekinesis.Fault {
 		if i == n {

@@ -73,7 +73,7 @@ var outputName = regexp.MustCompile(`(?mi)^([ -]*)name(:? +)kinesis_agg$`)
 var httpPort = regexp.MustCompile(`(?m)^( +http_port:? +)\d+$`)
 
 // here makes a sample work on this machine, in dir: it replaces paths, ports,
-// and the look-alike's region and address, and adds what a part of a
+// and the region and address of kinesis-local, and adds what a part of a
 // configuration lacks.
 func (s sample) here(t *testing.T, dir string) string {
 	t.Helper()

@@ -46,7 +46,7 @@ func TestInstances_Fifty(t *testing.T) {
 
 // TestWorkers_ThirtyTwo: 32 threads flush at once, which a server that holds the
 // first 32 requests until all are there sees, and open no more than two connections each: a
-// thread may dial while another one lets go of its connection.
+// thread may dial while another one releases its connection.
 func TestWorkers_ThirtyTwo(t *testing.T) {
 	t.Parallel()
 	const threads, flushes = 32, 640

@@ -63,7 +63,7 @@ func TestDaemon_InTheHost(t *testing.T) {
 	}
 }
 
-// TestDaemon_InFluentBit: the daemon writes the error where the log goes, to its
+// TestDaemon_InFluentBit: the daemon writes the error to the log, or to its
 // first stderr if that is closed, and ends.
 func TestDaemon_InFluentBit(t *testing.T) {
 	t.Parallel()
@@ -91,7 +91,7 @@ func TestDaemon_InFluentBit(t *testing.T) {
 			cmd := exec.CommandContext(ctx, path, "-c", filepath.Join(dir, "daemon.conf"))
 			cmd.Env = harness.Environ()
 			// The daemon holds a duplicate of stderr until it ends, and Run waits
-			// for that: it returns once there is no process left.
+			// for that: it returns when no process is left.
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			began := time.Now()
@@ -148,7 +148,7 @@ func TestFluentBit_ExecInput(t *testing.T) {
 	}
 }
 
-// TestSignals: SIGCONT and SIGHUP come in while flushes run, on handlers that
+// TestSignals: SIGCONT and SIGHUP arrive while flushes run, on handlers that
 // install themselves again, as the engine's do. Afterwards faults in Go code reach
 // the Go runtime, which makes a panic of them.
 func TestSignals(t *testing.T) {
@@ -190,7 +190,7 @@ func TestSignals_FaultInC(t *testing.T) {
 }
 
 // TestFluentBit_Signals: SIGCONT makes the engine dump its state and install its
-// handlers again. It goes on.
+// handlers again. It continues.
 func TestFluentBit_Signals(t *testing.T) {
 	t.Parallel()
 	const samples = 60

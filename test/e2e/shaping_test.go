@@ -17,7 +17,7 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// shapingChunk is what the tests below shape; plain is what becomes of it
+// shapingChunk returns the events that the tests below shape; plain is the result
 // without any option.
 func shapingChunk() (events []byte, plain []string) {
 	bodies := []chunktest.Map{
@@ -84,7 +84,7 @@ func TestShaping(t *testing.T) {
 			wantOutcomes(t, run, 1, 0, 0)
 			wantAggregates(t, stream, tt.want)
 			if missing := strings.Contains(run.Stderr, "without the key in log_key"); missing != (len(tt.want) < len(plain)) {
-				t.Errorf("the log says that there are records without log_key: %v\n%s", missing, run.Stderr)
+				t.Errorf("the log reports records without log_key: %v\n%s", missing, run.Stderr)
 			}
 		})
 	}
@@ -148,7 +148,7 @@ func TestCompression(t *testing.T) {
 }
 
 // TestShaping_SplitChunk: the parts of a chunk are shaped alike, a group that
-// goes through several of them included.
+// is in several of them included.
 func TestShaping_SplitChunk(t *testing.T) {
 	t.Parallel()
 	c := chunktest.New().GroupOpen(chunktest.M(), chunktest.M("resource", "r"))
@@ -185,7 +185,7 @@ func TestCheckStream(t *testing.T) {
 	t.Parallel()
 	auto := fakekinesis.Start(fakekinesis.Options{DistributesRecords: true})
 	t.Cleanup(auto.Close)
-	// kinesis-local does not tell how large a stream's records can be.
+	// kinesis-local does not report the limit of a stream's records.
 	small := fakekinesis.Start(fakekinesis.Options{})
 	t.Cleanup(small.Close)
 	for _, tt := range []struct {

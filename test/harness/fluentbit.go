@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// HowToGetFluentBit ends a message that says there is none.
+// HowToGetFluentBit is the end of the message if Fluent Bit is not found.
 const HowToGetFluentBit = "install it (https://docs.fluentbit.io/manual/installation) so that fluent-bit is on PATH, or set FLUENT_BIT to its path"
 
 // FindFluentBit is the Fluent Bit to use: $FLUENT_BIT, else the one on PATH.
@@ -22,7 +22,7 @@ func FindFluentBit() (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("harness: no Fluent Bit: %w: %s", err, HowToGetFluentBit)
+		return "", fmt.Errorf("harness: Fluent Bit not found: %w: %s", err, HowToGetFluentBit)
 	}
 	return path, nil
 }
@@ -66,14 +66,13 @@ func StartFluentBitWith(path, dir, file string) (*FluentBit, error) {
 	return &FluentBit{process: p}, nil
 }
 
-// Log is what it wrote so far.
+// Log returns its output so far.
 func (f *FluentBit) Log() string { return f.process.log.String() }
 
-// Ended says whether it ended by itself.
+// Ended reports whether it has ended.
 func (f *FluentBit) Ended() bool { return f.process.ended() }
 
-// Stop ends it with SIGTERM, as an operator does, and returns an error if it
-// does not end well.
+// Stop ends it with SIGTERM, as an operator does, and returns an error if it fails.
 func (f *FluentBit) Stop() error {
 	if err := f.process.terminate(); err != nil {
 		return fmt.Errorf("harness: fluent-bit: %w\n%s", err, tail(f.Log()))
@@ -94,7 +93,7 @@ func FreePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// Wait returns when it has ended by itself, with an error if not well.
+// Wait returns when it has ended, with an error if it failed.
 func (f *FluentBit) Wait(ctx context.Context) error {
 	select {
 	case <-f.process.done:
@@ -104,8 +103,8 @@ func (f *FluentBit) Wait(ctx context.Context) error {
 	}
 }
 
-// Reload makes it read its configuration again, in the same process, and
-// returns when it has.
+// Reload makes it load its configuration again, in the same process, and returns
+// when that is done.
 func (f *FluentBit) Reload(ctx context.Context) error {
 	const done = "successful reload done"
 	before := strings.Count(f.Log(), done)

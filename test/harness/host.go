@@ -26,19 +26,19 @@ type Event struct {
 func (e Event) Int(field string) int {
 	n, err := strconv.Atoi(e.Fields[field])
 	if err != nil {
-		panic(fmt.Sprintf("harness: host event %v: %s is no number", e, field))
+		panic(fmt.Sprintf("harness: host event %v: %s is not a number", e, field))
 	}
 	return n
 }
 
-// HostRun is what a run of the ABI host left.
+// HostRun is the result of a run of the ABI host.
 type HostRun struct {
 	Events   []Event
 	Stderr   string // the plugin's log
 	ExitCode int
 }
 
-// All are the events with that word.
+// All returns the events with that word.
 func (r HostRun) All(word string) []Event {
 	var events []Event
 	for _, e := range r.Events {
@@ -57,17 +57,17 @@ func (r HostRun) End() Event {
 	return Event{}
 }
 
-// Host is a run of the ABI host to be made.
+// Host configures a run of the ABI host.
 type Host struct {
 	Path string
 	Args []string
-	// Env is what the host gets beside Environ.
+	// Env is added to Environ.
 	Env   []string
 	Stdin io.Reader
 	// OnStart, unless nil, gets the host's process id.
 	OnStart func(pid int)
-	// OnEvent, unless nil, gets each event as it comes, and says whether the
-	// HostRun is to have it.
+	// OnEvent, unless nil, is called with each event, and returns whether HostRun
+	// keeps it.
 	OnEvent func(Event) (keep bool)
 }
 
@@ -85,7 +85,7 @@ func (h Host) Run(ctx context.Context) (HostRun, error) {
 	cmd.Env = append(Environ(), h.Env...)
 	cmd.Stdin, cmd.Stderr = h.Stdin, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// A Stdin that does not end does not keep Wait from ending.
+	// A Stdin that does not end does not prevent Wait from returning.
 	cmd.WaitDelay = stopGrace
 	out, err := cmd.StdoutPipe()
 	if err == nil {

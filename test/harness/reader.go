@@ -11,17 +11,17 @@ import (
 	"os/exec"
 )
 
-// UserRecord is one record out of an aggregate.
+// UserRecord is one record of an aggregated record.
 type UserRecord struct {
 	PartitionKey      string `json:"partitionKey"`
 	ExplicitHashKey   string `json:"explicitHashKey"`
 	SequenceNumber    string `json:"sequenceNumber"`
-	SubSequenceNumber *int   `json:"subSequenceNumber"` // nil: the record was no aggregate
+	SubSequenceNumber *int   `json:"subSequenceNumber"` // nil: the record was not aggregated
 	Data              []byte `json:"data"`
 }
 
-// Deaggregate takes records apart with aws-kinesis-agg of readersDir,
-// checksums verified. An aggregate that it refuses is an error.
+// Deaggregate returns the user records of records, as aws-kinesis-agg of readersDir
+// reads them with checksums verified. It fails if the library refuses a record.
 func Deaggregate(ctx context.Context, readersDir string, records []Record) ([]UserRecord, error) {
 	var in bytes.Buffer
 	for _, r := range records {

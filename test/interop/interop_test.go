@@ -39,18 +39,17 @@ const (
 	foreign    = 1_000 // groups for each writer
 )
 
-// tool is a reader, and perhaps a writer, of others.
+// tool is another reader, and possibly a writer.
 type tool struct {
 	name    string
 	command func(mode, from, to string) *exec.Cmd
-	// ranges says that it drops aggregates with a user record of another shard.
+	// ranges: it drops aggregated records with a user record of another shard.
 	ranges bool
-	// firstHashKey says that it gives a record without explicit hash key the
-	// first one of the table, if there is one: it reads an index that is not
-	// there as 0.
+	// firstHashKey: it gives a user record without an explicit hash key the first
+	// one of the table, if there is one, because it reads a missing index as 0.
 	firstHashKey bool
-	// lenient says that its protobuf reader takes a key that breaks off at the
-	// end of the message, where the MD5 is right.
+	// lenient: its protobuf reader accepts a key that is truncated at the end of
+	// the message if the MD5 is correct.
 	lenient bool
 }
 
@@ -68,7 +67,7 @@ func tools(t *testing.T) []tool {
 	t.Helper()
 	built := os.Getenv(toolsVariable)
 	if built == "" {
-		t.Skip("run `make interop`: it builds the readers of others")
+		t.Skip("run `make interop`, which builds the other readers")
 	}
 	classpath, err := os.ReadFile(filepath.Join(built, "java", "classpath"))
 	if err != nil {
@@ -92,7 +91,7 @@ func tools(t *testing.T) []tool {
 	return []tool{kcl, node, python}
 }
 
-// run lets a tool make one file of another.
+// run makes a tool convert one file into another.
 func (tool tool) run(t *testing.T, mode string, write func(path string) error) string {
 	t.Helper()
 	from, to := filepath.Join(t.TempDir(), "in"), filepath.Join(t.TempDir(), "out")
@@ -129,7 +128,7 @@ func (tool tool) write(t *testing.T, groups []Group) []Record {
 	return records
 }
 
-// open is this project's reader, with KCL's check.
+// open reads a record with this project's reader, and KCL's check.
 func open(r Record) (Group, error) {
 	a, err := kpl.Open(r.Data)
 	if err != nil {
@@ -149,7 +148,7 @@ func open(r Record) (Group, error) {
 	return g, nil
 }
 
-// same says where two groups differ.
+// same returns an error that describes the first difference of two groups.
 func same(got, want Group) error {
 	if got.Plain != want.Plain || len(got.Users) != len(want.Users) {
 		return fmt.Errorf("%d user records, plain: %v; want %d, %v", len(got.Users), got.Plain, len(want.Users), want.Plain)
@@ -163,7 +162,7 @@ func same(got, want Group) error {
 	return nil
 }
 
-// asReadBy is the group as a tool sees it.
+// asReadBy returns the group as a tool reads it.
 func (g Group) asReadBy(tool tool, message *kplproto.AggregatedRecord) Group {
 	table := message.GetExplicitHashKeyTable()
 	if !tool.firstHashKey || len(table) == 0 {
@@ -231,7 +230,7 @@ func TestReaders_ReadOurs(t *testing.T) {
 	}
 }
 
-// TestReaders_RefuseDamage: whatever kpl.Open refuses, no reader that checks takes
+// TestReaders_RefuseDamage: what kpl.Open refuses, no reader that checks accepts
 // apart.
 func TestReaders_RefuseDamage(t *testing.T) {
 	readers := tools(t)
@@ -445,7 +444,7 @@ func newGenerator() *generator {
 	}
 }
 
-// next makes the n-th aggregate, and says what is in it. Every set comes by
+// next returns the n-th aggregated record and its content. Every set comes by
 // again and again, the largest ones rarely.
 func (g *generator) next(n int) ([]byte, Group) {
 	if n%1000 == 0 {

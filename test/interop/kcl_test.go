@@ -26,7 +26,7 @@ const (
 )
 
 // TestKCL_ReadsPluginOutput: KCL's scheduler, with leases in a
-// DynamoDB look-alike, delivers every line of a log once and in order, before
+// local DynamoDB, delivers every line of a log once and in order, before
 // and after a shard is split.
 func TestKCL_ReadsPluginOutput(t *testing.T) {
 	tools(t)
@@ -88,11 +88,11 @@ func TestKCL_ReadsPluginOutput(t *testing.T) {
 			select {
 			case line = <-lines: // "" where KCL has ended
 			case <-ctx.Done():
-				t.Fatalf("%d of %d lines came within %s", len(seen), until, kclDeadline)
+				t.Fatalf("%d of %d lines arrived within %s", len(seen), until, kclDeadline)
 			}
 			words := strings.Fields(line) // shard, sequence, sub-sequence, data
 			if len(words) != 4 {
-				t.Fatalf("KCL says %q and has delivered %d of %d lines", line, len(seen), until)
+				t.Fatalf("KCL printed %q and has delivered %d of %d lines", line, len(seen), until)
 			}
 			data, err := base64.StdEncoding.DecodeString(words[3])
 			n, known := number[string(data)]
@@ -100,7 +100,7 @@ func TestKCL_ReadsPluginOutput(t *testing.T) {
 			case err != nil || !known:
 				t.Fatalf("a line that was not sent: %s", line)
 			case seen[n]:
-				t.Fatalf("line %d came twice", n)
+				t.Fatalf("line %d arrived twice", n)
 			case words[2] != sub:
 				t.Fatalf("line %d is number %s of its record, want %s", n, words[2], sub)
 			}
