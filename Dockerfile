@@ -8,17 +8,17 @@ ARG GO_IMAGE=golang:1.26.8-bookworm
 ARG FLUENT_BIT_IMAGE=fluent/fluent-bit
 ARG FLUENT_BIT_VERSION=5.1.1
 
-# On the building machine's own architecture, since emulated compilers are slow.
+# On the architecture of the build machine, because emulated compilers are slow.
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 ARG BUILDARCH
 ARG TARGETARCH
 
-# A compiler for the other architecture, if it is to be another.
+# Install a cross compiler if the target has another architecture.
 RUN set -eu; \
     case "$TARGETARCH" in \
         amd64) compiler=gcc-x86-64-linux-gnu ;; \
         arm64) compiler=gcc-aarch64-linux-gnu ;; \
-        *) echo "no recipe for $TARGETARCH" >&2; exit 1 ;; \
+        *) echo "unsupported architecture $TARGETARCH: use amd64 or arm64" >&2; exit 1 ;; \
     esac; \
     if [ "$TARGETARCH" != "$BUILDARCH" ]; then \
         apt-get update; \
@@ -38,9 +38,9 @@ RUN set -eu; \
     case "$TARGETARCH" in amd64) cpu=x86_64 ;; arm64) cpu=aarch64 ;; esac; \
     make build/out_kinesis_agg.so STRIP=1 CC="$cpu-linux-gnu-gcc" GOOS=linux GOARCH="$TARGETARCH"
 
-# The C library of the image below must not be older than what the plugin was
-# linked against. Debian 12 has 2.36, as the images of Fluent Bit 4 do; those of
-# Fluent Bit 5 are on Debian 13, with 2.41.
+# The plugin must not need a newer C library than the image below has. Images of
+# Fluent Bit 4 are based on Debian 12, which has glibc 2.36; images of Fluent Bit 5
+# are based on Debian 13, which has 2.41.
 ARG MAX_GLIBC=2.36
 RUN set -eu; \
     needed=$(readelf -V build/out_kinesis_agg.so | grep -o 'GLIBC_[0-9.]*' | sort -V | tail -n 1); \

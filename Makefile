@@ -19,7 +19,7 @@ IMAGE              ?= out_kinesis_agg:$(FLUENT_BIT_VERSION)
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.75.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# The Go that ./run has installed for this project.
+# Use the Go that ./run has installed for this project, if there is one.
 ifneq ($(wildcard .tools/go/bin/go),)
 export PATH := $(CURDIR)/.tools/go/bin:$(PATH)
 unexport GOROOT
@@ -62,7 +62,7 @@ $(HOST): test/abihost/abihost.c | need
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 -Wall -Wextra -Werror -O1 -g -rdynamic -pthread -o $@ $< -ldl
 
-# A local Kinesis and a reader of aggregated records.
+# kinesis-local, and a reader of aggregated records.
 $(READERS): test/readers/package-lock.json | need
 	@echo "Installing kinesis-local, a local Kinesis, and the Node.js reader with npm: about 15 seconds."
 	@cd test/readers && npm ci --ignore-scripts --no-audit --no-fund
@@ -81,14 +81,17 @@ interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for N
 	$(call long,$(INTEROP)/venv,Installing libraries with npm$(comma) pip and Maven. The first time: 2 to 5 minutes.)
 	@cd test/interop/node && npm ci --ignore-scripts --no-audit --no-fund
 	@test -x $(INTEROP)/venv/bin/pip || python3 -m venv $(INTEROP)/venv
-	@$(INTEROP)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt
+	@$(INTEROP)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt \
+		-r test/consumers/python/requirements.txt
 	@cd test/interop/java && mvn --quiet --batch-mode compile
+	@cd test/consumers/node && npm ci --ignore-scripts --no-audit --no-fund
+	@cd test/consumers/java && mvn --quiet --batch-mode compile
 	@OUT_KINESIS_AGG_INTEROP="$(CURDIR)/$(INTEROP)" go test -count=1 -v ./test/interop
 
 bench: need ## Run the benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem $(PACKAGES)
 
-bench-engine: $(PLUGIN) ## Measure Fluent Bit with the plugin beside null and kinesis_streams (needs Fluent Bit; ARGS)
+bench-engine: $(PLUGIN) ## Compare Fluent Bit with this plugin, null and kinesis_streams (needs Fluent Bit; ARGS)
 	@$(GO_COMMANDS) ./test/bench
 	@exec build/bench $(ARGS)
 
@@ -127,8 +130,8 @@ docker: need ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE,
 		--build-arg FLUENT_BIT_VERSION=$(FLUENT_BIT_VERSION) -t $(IMAGE) .
 
 clean: ## Remove what the targets above made, but not the Go that ./run has installed
-	@rm -rf build test/readers/node_modules test/interop/node/node_modules
+	@rm -rf build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
 
-# Reports everything that the targets need and that is missing, in one message.
+# Reports all missing tools of the targets in one message.
 need:
 	@./run --check $(MAKECMDGOALS)

@@ -2,6 +2,7 @@ package aggregator
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -288,7 +289,7 @@ func BenchmarkBuildBatch(b *testing.B) {
 	} {
 		c := corpus.c
 		for _, compression := range allCompressions {
-			b.Run(corpus.name+"/"+max(string(compression), "none"), func(b *testing.B) {
+			b.Run(corpus.name+"/"+cmp.Or(string(compression), "none"), func(b *testing.B) {
 				a := transformed(b, Transform{BatchBytes: 256_000, Compression: compression})
 				r := a.Build(c.Bytes, 0, testKey, largest)
 				b.SetBytes(int64(len(c.Bytes)))

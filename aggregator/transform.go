@@ -44,8 +44,8 @@ type Transform struct {
 
 	// Compression compresses each user record as a whole.
 	Compression Compression
-	// CompressionLevel is 1 to Compression.MaxLevel, or 0 for the library's
-	// default.
+	// CompressionLevel is 1 to Compression.MaxLevel, or 0 for the default: 6 for
+	// Gzip and Zlib, 1 for Zstd and Snappy.
 	CompressionLevel int
 }
 

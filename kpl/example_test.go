@@ -8,12 +8,11 @@ import (
 	"out_kinesis_agg/kpl"
 )
 
-// kinesisRecord is what a consumer gets from GetRecords, from a Lambda event or
-// from an enhanced fan-out subscription.
+// kinesisRecord is a record from GetRecords, a Lambda event or an enhanced
+// fan-out subscription.
 type kinesisRecord struct{ Data []byte }
 
-// received stands for such records: an aggregated one, a plain one, and one that
-// was damaged.
+// received returns three such records: aggregated, plain, and damaged.
 func received() []kinesisRecord {
 	b := build("web-1", 0, []byte(`{"log":"one"}`), []byte(`{"log":"two"}`))
 	damaged := bytes.Clone(b)
@@ -21,7 +20,7 @@ func received() []kinesisRecord {
 	return []kinesisRecord{{b}, {[]byte(`{"log":"plain"}`)}, {damaged}}
 }
 
-// A consumer that handles whatever is in a stream.
+// A consumer of a stream that holds aggregated, plain and damaged records.
 func Example() {
 	for _, record := range received() {
 		aggregate, err := kpl.Open(record.Data)
@@ -40,19 +39,18 @@ func Example() {
 	// 0 of 2: {"log":"one"}
 	// 1 of 2: {"log":"two"}
 	// plain: {"log":"plain"}
-	// kpl: the MD5 does not match the content: the structure is whole, so that a key, user data or the MD5 itself was changed
+	// kpl: the MD5 does not match the content: the structure is valid, so a key, user data or the MD5 itself was changed
 }
 
-// Where the way from Kinesis is trusted, the MD5 can be left out, and an
-// aggregate costs next to nothing.
+// A consumer that trusts the connection to Kinesis can skip the MD5 check, which
+// takes nearly all of the time.
 func ExampleOpenUnverified() {
 	aggregate, err := kpl.OpenUnverified(received()[0].Data)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	// User records are valid as long as the Kinesis record: who keeps them
-	// clones them.
+	// User records alias the Kinesis record. Clone those that are kept longer.
 	var kept [][]byte
 	for _, r := range aggregate.All() {
 		kept = append(kept, bytes.Clone(r.Data))
@@ -62,15 +60,15 @@ func ExampleOpenUnverified() {
 	// [{"log":"one"} {"log":"two"}]
 }
 
-// KCL drops an aggregate that holds a record of another shard. This consumer
-// tells.
+// KCL silently drops an aggregated record that holds a user record of another
+// shard. This consumer reports it.
 func ExampleAggregate_CheckHashKeys() {
 	aggregate, err := kpl.Open(received()[0].Data)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	// The lower and the upper half, as ListShards says of a stream of two.
+	// The hash key ranges that ListShards returns for a stream with two shards.
 	for _, shard := range [][2]string{
 		{"0", "170141183460469231731687303715884105727"},
 		{"170141183460469231731687303715884105728", "340282366920938463463374607431768211455"},
@@ -84,6 +82,6 @@ func ExampleAggregate_CheckHashKeys() {
 		fmt.Println(errors.Is(err, kpl.ErrOutside), err)
 	}
 	// Output:
-	// true kpl: user record 0: hash key 216517020614757585766844616419861376072 is outside of the shard, 0 to 170141183460469231731687303715884105727
+	// true kpl: user record 0: hash key 216517020614757585766844616419861376072 is outside the shard, 0 to 170141183460469231731687303715884105727
 	// false <nil>
 }

@@ -1,7 +1,7 @@
 package kpl
 
 import (
-	"cmp"
+	"bytes"
 	"crypto/md5"
 	"encoding/binary"
 	"errors"
@@ -12,68 +12,66 @@ import (
 
 // ErrOutside says that a user record does not belong to the shard that its
 // aggregated record was read from.
-var ErrOutside = errors.New("outside of the shard")
+var ErrOutside = errors.New("outside the shard")
 
-// HashKey is a place in a stream's space of 128-bit numbers, in which each
-// shard owns a range. It can be compared with ==.
-type HashKey struct{ high, low uint64 }
+// HashKey is a 128-bit number in big-endian byte order. Each shard of a stream
+// owns a range of hash keys. Hash keys can be compared with == and used as map
+// keys.
+type HashKey [16]byte
 
-// HashKeyOf returns the hash key that Kinesis gives a partition key: its MD5 as
-// a big-endian number.
+// HashKeyOf returns the hash key that Kinesis assigns to a partition key: the
+// MD5 of the partition key.
 func HashKeyOf(partitionKey string) HashKey {
-	sum := md5.Sum([]byte(partitionKey))
-	return HashKey{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:])}
+	return md5.Sum([]byte(partitionKey))
 }
 
-// ParseHashKey reads a hash key as the Kinesis API writes it: decimal digits, a
-// number below 2^128.
+// ParseHashKey parses a hash key in the notation of the Kinesis API: decimal
+// digits without a sign, for a number below 2^128.
 func ParseHashKey(decimal string) (HashKey, error) {
-	var k HashKey
-	if !k.parse(decimal) {
+	k, ok := parseHashKey(decimal)
+	if !ok {
 		return HashKey{}, fmt.Errorf("kpl: hash key: %w", notHashKey(decimal))
 	}
 	return k, nil
 }
 
-// parse sets k, which is 0, and reports whether decimal is a hash key.
-func (k *HashKey) parse(decimal string) bool {
+// parseHashKey is ParseHashKey without an error value, so that CheckHashKeys can
+// name the user record. Unlike big.Int, it does not allocate.
+func parseHashKey(decimal string) (k HashKey, ok bool) {
+	var high, low uint64
 	for i := range len(decimal) {
-		digit := uint64(decimal[i]) - '0' // huge for what is below '0'
-		// k = k*10 + digit
-		over, high := bits.Mul64(k.high, 10)
-		carry, low := bits.Mul64(k.low, 10)
-		low, c := bits.Add64(low, digit, 0)
-		high, c = bits.Add64(high, carry, c)
-		if digit > 9 || over+c > 0 {
-			return false
+		digit := uint64(decimal[i]) - '0' // huge for a character before '0'
+		// Multiply the 128-bit number by 10 and add the digit.
+		overflow, h := bits.Mul64(high, 10)
+		carry, l := bits.Mul64(low, 10)
+		l, c := bits.Add64(l, digit, 0)
+		h, c = bits.Add64(h, carry, c)
+		if digit > 9 || overflow+c > 0 {
+			return HashKey{}, false
 		}
-		*k = HashKey{high, low}
+		high, low = h, l
 	}
-	return decimal != ""
+	binary.BigEndian.PutUint64(k[:8], high)
+	binary.BigEndian.PutUint64(k[8:], low)
+	return k, decimal != ""
 }
 
-func notHashKey(text string) error {
-	return fmt.Errorf("%.60q is not a decimal number below 2^128", text)
+func notHashKey(s string) error {
+	return fmt.Errorf("%.60q is not a decimal number below 2^128", s)
 }
 
-// Compare is -1, 0 or 1 where k is below, at or above other.
-func (k HashKey) Compare(other HashKey) int {
-	return cmp.Or(cmp.Compare(k.high, other.high), cmp.Compare(k.low, other.low))
-}
+// Compare returns -1 if k is less than other, 0 if they are equal, and 1 if k is
+// greater.
+func (k HashKey) Compare(other HashKey) int { return bytes.Compare(k[:], other[:]) }
 
-// String writes the hash key as ParseHashKey reads it.
-func (k HashKey) String() string {
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:8], k.high)
-	binary.BigEndian.PutUint64(b[8:], k.low)
-	return new(big.Int).SetBytes(b[:]).String()
-}
+// String returns the decimal notation that ParseHashKey parses.
+func (k HashKey) String() string { return new(big.Int).SetBytes(k[:]).String() }
 
-// HashKeyRange is what a shard owns, both ends included, as
-// StartingHashKey and EndingHashKey of ListShards say.
+// HashKeyRange is the range of hash keys that a shard owns. It includes both
+// ends, as StartingHashKey and EndingHashKey in the response of ListShards do.
 type HashKeyRange struct{ Starting, Ending HashKey }
 
-// ParseHashKeyRange reads a shard's StartingHashKey and EndingHashKey.
+// ParseHashKeyRange parses a shard's StartingHashKey and EndingHashKey.
 func ParseHashKeyRange(starting, ending string) (HashKeyRange, error) {
 	s, err := ParseHashKey(starting)
 	if err != nil {
@@ -91,8 +89,9 @@ func (r HashKeyRange) Contains(k HashKey) bool {
 	return k.Compare(r.Starting) >= 0 && k.Compare(r.Ending) <= 0
 }
 
-// HashKey returns the hash key of a user record: its explicit one, else that of
-// its partition key.
+// HashKey returns the hash key of a user record: its explicit hash key if it has
+// one, otherwise the hash key of its partition key. It returns an error if the
+// explicit hash key is not a valid hash key.
 func (r UserRecord) HashKey() (HashKey, error) {
 	if r.ExplicitHashKey != "" {
 		return ParseHashKey(r.ExplicitHashKey)
@@ -101,15 +100,15 @@ func (r UserRecord) HashKey() (HashKey, error) {
 }
 
 // CheckHashKeys returns an error that wraps ErrOutside if the shard does not own
-// the hash key of each user record. KCL makes this check and, without a word,
-// drops all user records of an aggregate in which one is outside, so that a
-// record is not read twice after a reshard. A reader that reads each Kinesis
-// record once has no need of it. Another error says that an explicit hash key is
-// no number.
+// the hash key of every user record. KCL makes the same check, so that no record
+// is read twice after a reshard: if one user record is outside the shard, it
+// silently drops the whole aggregated record. A consumer that reads each Kinesis
+// record once does not need the check. Any other error reports an explicit hash
+// key that is invalid.
 //
-// Each key is hashed once, however many records have it.
+// Each key is hashed once, however many user records refer to it.
 func (a Aggregate) CheckHashKeys(shard HashKeyRange) error {
-	var few [16]bool // keys that are known to be inside; enough for most tables
+	var few [16]bool // the keys already found inside the shard; enough for most tables
 	inside := few[:]
 	if n := len(a.partitionKeys) + len(a.explicitHashKeys); n > len(few) {
 		inside = make([]bool, n)
@@ -127,8 +126,11 @@ func (a Aggregate) CheckHashKeys(shard HashKeyRange) error {
 		var k HashKey
 		if r.hashKey < 0 {
 			k = HashKeyOf(a.partitionKeys[r.key])
-		} else if text := a.explicitHashKeys[r.hashKey]; !k.parse(text) {
-			return fmt.Errorf("kpl: user record %d: explicit hash key: %w", n, notHashKey(text))
+		} else {
+			explicit, ok := a.explicitHashKeys[r.hashKey], false
+			if k, ok = parseHashKey(explicit); !ok {
+				return fmt.Errorf("kpl: user record %d: explicit hash key: %w", n, notHashKey(explicit))
+			}
 		}
 		if !shard.Contains(k) {
 			return fmt.Errorf("kpl: user record %d: hash key %s is %w, %s to %s", n, k, ErrOutside, shard.Starting, shard.Ending)

@@ -1,6 +1,7 @@
 package kpl_test
 
 import (
+	"cmp"
 	"errors"
 	"math/big"
 	"strings"
@@ -14,9 +15,9 @@ import (
 
 const largest = "340282366920938463463374607431768211455" // 2^128-1
 
-func hashKey(t *testing.T, text string) kpl.HashKey {
+func hashKey(t testing.TB, decimal string) kpl.HashKey {
 	t.Helper()
-	k, err := kpl.ParseHashKey(text)
+	k, err := kpl.ParseHashKey(decimal)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,19 +25,31 @@ func hashKey(t *testing.T, text string) kpl.HashKey {
 }
 
 func TestParseHashKey(t *testing.T) {
-	for _, text := range []string{"0", "1", "10", "18446744073709551615", "18446744073709551616",
+	for _, decimal := range []string{"0", "1", "10", "18446744073709551615", "18446744073709551616",
 		"170141183460469231731687303715884105728", "340282366920938463463374607431768211454", largest} {
-		if got := hashKey(t, text).String(); got != text {
-			t.Errorf("%s comes out as %s", text, got)
+		if got := hashKey(t, decimal).String(); got != decimal {
+			t.Errorf("%s: String returns %s", decimal, got)
 		}
 	}
 	if got := hashKey(t, "007").String(); got != "7" {
-		t.Errorf("007 comes out as %s", got)
+		t.Errorf("007: String returns %s", got)
 	}
-	for _, text := range []string{"", "-1", "+1", "1.0", "0x1", "1 ", "٣", "340282366920938463463374607431768211456",
+	for _, decimal := range []string{"", "-1", "+1", "1.0", "0x1", "1 ", "٣", "340282366920938463463374607431768211456",
 		"999999999999999999999999999999999999999", "1" + strings.Repeat("0", 39), strings.Repeat("9", 1000)} {
-		if k, err := kpl.ParseHashKey(text); err == nil || k != (kpl.HashKey{}) {
-			t.Errorf("%.50q: %v, no error", text, k)
+		if k, err := kpl.ParseHashKey(decimal); err == nil || k != (kpl.HashKey{}) {
+			t.Errorf("%.50q: got %v, error %v", decimal, k, err)
+		}
+	}
+}
+
+func TestHashKey_Compare(t *testing.T) {
+	// In ascending order, with differences in each half of the 128 bits.
+	ordered := []string{"0", "1", "18446744073709551615", "18446744073709551616", "18446744073709551617", largest}
+	for i, a := range ordered {
+		for j, b := range ordered {
+			if got, want := hashKey(t, a).Compare(hashKey(t, b)), cmp.Compare(i, j); got != want {
+				t.Errorf("%s and %s: got %d, want %d", a, b, got, want)
+			}
 		}
 	}
 }
@@ -49,17 +62,17 @@ func TestHashKeyOf(t *testing.T) {
 	}
 }
 
-func TestRangeContainsItsEnds(t *testing.T) {
+func TestHashKeyRange_ContainsItsEnds(t *testing.T) {
 	r, err := kpl.ParseHashKeyRange("18446744073709551615", "18446744073709551617")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, want := range map[string]bool{
+	for decimal, want := range map[string]bool{
 		"18446744073709551614": false, "18446744073709551615": true, "18446744073709551616": true,
 		"18446744073709551617": true, "18446744073709551618": false, "0": false, largest: false,
 	} {
-		if got := r.Contains(hashKey(t, text)); got != want {
-			t.Errorf("%s: %v", text, got)
+		if got := r.Contains(hashKey(t, decimal)); got != want {
+			t.Errorf("%s: got %v", decimal, got)
 		}
 	}
 	for _, bad := range [][2]string{{"x", "1"}, {"1", "x"}} {
@@ -69,8 +82,8 @@ func TestRangeContainsItsEnds(t *testing.T) {
 	}
 }
 
-// TestCheckHashKeys is KCL's rule: an explicit hash key goes before a partition
-// key, and what no record refers to does not count.
+// The rule is KCL's: an explicit hash key replaces the partition key, and keys
+// that no user record refers to are ignored.
 func TestCheckHashKeys(t *testing.T) {
 	a := kpl.HashKeyOf("a")
 	onlyA := kpl.HashKeyRange{Starting: a, Ending: a}
@@ -82,23 +95,23 @@ func TestCheckHashKeys(t *testing.T) {
 		}
 		return r
 	}
-	keys, explicit := []string{"a", "b"}, []string{a.String(), "5", "no number", ""}
+	keys, explicit := []string{"a", "b"}, []string{a.String(), "5", "five", ""}
 	for name, test := range map[string]struct {
 		records []*kplproto.Record
 		shard   kpl.HashKeyRange
-		want    string // of the error, "" is none
+		want    string // part of the error; empty: no error
 	}{
-		"inside":                  {[]*kplproto.Record{record(0), record(0)}, onlyA, ""},
-		"the whole stream":        {[]*kplproto.Record{record(0), record(1), record(1, 1)}, full, ""},
-		"the second is outside":   {[]*kplproto.Record{record(0), record(1)}, onlyA, "user record 1: hash key " + kpl.HashKeyOf("b").String()},
-		"explicit goes first":     {[]*kplproto.Record{record(1, 0)}, onlyA, ""},
-		"explicit is outside":     {[]*kplproto.Record{record(0), record(0, 1)}, onlyA, "user record 1: hash key 5"},
-		"explicit is no number":   {[]*kplproto.Record{record(0, 2)}, full, `"no number" is not`},
-		"explicit is empty":       {[]*kplproto.Record{record(0, 3)}, full, `"" is not`},
-		"no records, no question": {nil, kpl.HashKeyRange{}, ""},
+		"inside":                {[]*kplproto.Record{record(0), record(0)}, onlyA, ""},
+		"the whole stream":      {[]*kplproto.Record{record(0), record(1), record(1, 1)}, full, ""},
+		"the second is outside": {[]*kplproto.Record{record(0), record(1)}, onlyA, "user record 1: hash key " + kpl.HashKeyOf("b").String()},
+		"explicit comes first":  {[]*kplproto.Record{record(1, 0)}, onlyA, ""},
+		"explicit is outside":   {[]*kplproto.Record{record(0), record(0, 1)}, onlyA, "user record 1: hash key 5"},
+		"explicit is invalid":   {[]*kplproto.Record{record(0, 2)}, full, `"five" is not`},
+		"explicit is empty":     {[]*kplproto.Record{record(0, 3)}, full, `"" is not`},
+		"no user records":       {nil, kpl.HashKeyRange{}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, more := range []int{0, 20} { // a table that outgrows the small one
+			for _, more := range []int{0, 20} { // with 20 more keys, the table of checked keys is allocated
 				aggregate, err := kpl.Open(seal(t, &kplproto.AggregatedRecord{
 					PartitionKeyTable: append(keys[:2:2], make([]string, more)...), ExplicitHashKeyTable: explicit, Records: test.records}))
 				if err != nil {
@@ -116,7 +129,7 @@ func TestCheckHashKeys(t *testing.T) {
 	}
 }
 
-func TestUserRecordHashKey(t *testing.T) {
+func TestUserRecord_HashKey(t *testing.T) {
 	if k, err := (kpl.UserRecord{PartitionKey: "a"}).HashKey(); err != nil || k != kpl.HashKeyOf("a") {
 		t.Errorf("%v, %v", k, err)
 	}

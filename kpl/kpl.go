@@ -1,44 +1,43 @@
-// Package kpl writes and reads the aggregated record of the Kinesis Producer
-// Library, in which one Kinesis record carries many user records:
+// Package kpl writes and reads aggregated records in the format of the Kinesis
+// Producer Library. An aggregated record is a Kinesis record that holds many user
+// records:
 //
 //	F3 89 9A C2 | AggregatedRecord (proto2) | MD5 of the protobuf bytes
 //
-// It knows bytes only, neither where they come from nor where they go. The
-// functions keep no state and are safe for concurrent use on different slices.
+// The package makes no requests; it converts bytes. Its functions keep no state
+// and are safe for concurrent use on different slices.
 //
 // # Reading
 //
-// A consumer gives Open each Kinesis record's data. Streams can hold plain
-// records beside aggregated ones:
+// A consumer passes the data of each Kinesis record to Open. A stream can hold
+// both plain and aggregated records:
 //
 //	aggregate, err := kpl.Open(data)
 //	switch {
 //	case errors.Is(err, kpl.ErrNotAggregated):
-//		handle(data) // a plain record is its own and only user record
+//		handle(data) // a plain record
 //	case err != nil:
-//		return err // it is damaged, and err says where
+//		return err // a damaged aggregated record; err contains the byte offset
 //	default:
 //		for n, r := range aggregate.All() {
 //			handle(r.Data)
 //		}
 //	}
 //
-// Nothing is copied but the table of partition keys, so that data has to stand
-// still while its user records are in use. A consumer that keeps them for
-// longer clones them. Going through the records allocates nothing and costs a
-// few nanoseconds a record; Open's time is that of the MD5, and OpenUnverified
-// leaves that out.
+// User records alias data; only their keys are copied. Do not change data while
+// its user records are in use, and clone the user records that are kept longer.
+// Iterating over user records allocates nothing and takes a few nanoseconds per
+// user record. Nearly all of Open's time is the MD5, which OpenUnverified skips.
 //
-// KCL drops an aggregated record silently if one of its user records belongs to
-// another shard. CheckHashKeys is that check, for consumers that want to do the
-// same, or to be told.
+// KCL silently drops an aggregated record if one of its user records belongs to
+// another shard. CheckHashKeys makes the same check.
 //
-// User records that this project's plugin has compressed are for package
-// kpl/decompress.
+// Package kpl/decompress decompresses user records that the plugin of this
+// project has compressed.
 //
 // # Writing
 //
-// An aggregated record is built by appending to one slice, in this order:
+// Build an aggregated record by appending to one slice, in this order:
 //
 //	b := kpl.AppendHead(nil, key)
 //	for each user record:
@@ -61,14 +60,14 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Magic opens every aggregated record.
+// Magic is the magic number at the start of every aggregated record.
 const Magic = "\xf3\x89\x9a\xc2"
 
-// DigestBytes is the length of the MD5 that closes every aggregated record.
+// DigestBytes is the length of the MD5 at the end of every aggregated record.
 const DigestBytes = md5.Size
 
-// Field tags of the two messages: field number << 3 | wire type. All of them
-// fit into one byte.
+// The field tags of the messages AggregatedRecord, Record and Tag: field number
+// << 3 | wire type. Each is encoded in one byte.
 const (
 	tagPartitionKey    = 1<<3 | byte(protowire.BytesType)
 	tagExplicitHashKey = 2<<3 | byte(protowire.BytesType)
@@ -82,54 +81,54 @@ const (
 	tagTagKey = 1<<3 | byte(protowire.BytesType)
 )
 
-// indexBytes is the partition_key_index of every user record: its tag and a 0
-// that proto2 requires to be written, since the field is not optional.
+// indexBytes is the size of the field partition_key_index of every user record:
+// its tag and a 0. proto2 writes the 0 because the field is required.
 const indexBytes = 2
 
-// HeadBytes is the size of what AppendHead appends.
+// HeadBytes returns the number of bytes that AppendHead appends.
 func HeadBytes(partitionKey string) int {
 	return len(Magic) + 1 + protowire.SizeBytes(len(partitionKey))
 }
 
-// AppendHead appends the magic number and a partition key table of one key. The
-// key has to be valid UTF-8 and the very text that the Kinesis record is put
-// under: KCL hashes the key of each user record and silently drops the whole
-// aggregated record where one falls outside of the shard.
+// AppendHead appends the magic number and a partition key table with one key. The
+// key must be valid UTF-8 and equal to the partition key of the PutRecord request:
+// KCL hashes the key of each user record and silently drops the whole aggregated
+// record if one hash is outside the shard's range.
 func AppendHead(dst []byte, partitionKey string) []byte {
 	dst = append(dst, Magic...)
 	dst = append(dst, tagPartitionKey)
 	return protowire.AppendString(dst, partitionKey)
 }
 
-// RecordBytes is the size that a user record of n bytes takes in the aggregated
-// record, its own bytes and all prefixes together.
+// RecordBytes returns the size of a user record of n bytes within an aggregated
+// record: the n bytes and their prefixes.
 func RecordBytes(n int) int {
 	return prefixBytes(n) + n
 }
 
-// prefixBytes is the size of what stands before the n bytes of a user record.
+// prefixBytes returns the size of the prefixes of a user record of n bytes.
 func prefixBytes(n int) int {
 	return 1 + protowire.SizeVarint(uint64(messageBytes(n))) +
 		indexBytes + 1 + protowire.SizeVarint(uint64(n))
 }
 
-// messageBytes is the size of the Record message around n bytes of data.
+// messageBytes returns the size of a Record message with n bytes of data.
 func messageBytes(n int) int {
 	return indexBytes + 1 + protowire.SizeBytes(n)
 }
 
-// OpenRecord appends room for the prefixes of a user record of about guess
-// bytes. The caller appends the user record behind it and then calls
-// CloseRecord. A good guess is the size of the record before: prefixes grow by
-// a byte at 128 and at 16,384, so that neighbours nearly always agree.
+// OpenRecord reserves space for the prefixes of a user record of about guess
+// bytes. The caller appends the user record and then calls CloseRecord. A good
+// guess is the size of the previous user record: prefixes grow by a byte near 128
+// and near 16,384 bytes, so consecutive user records usually have prefixes of the
+// same size.
 func OpenRecord(dst []byte, guess int) []byte {
 	return append(dst, make([]byte, prefixBytes(guess))...)
 }
 
-// CloseRecord fills in the prefixes of the user record dst[data:], for which
-// OpenRecord made room at dst[open:data], and returns dst, which ends with the
-// last byte of that user record. Where the guess was wrong, the user record moves
-// by a few bytes.
+// CloseRecord writes the prefixes of the user record dst[data:] into the space
+// that OpenRecord reserved, dst[open:data], and returns dst. If the space has the
+// wrong size, CloseRecord moves the user record by a few bytes.
 func CloseRecord(dst []byte, open, data int) []byte {
 	n := len(dst) - data
 	if at := open + prefixBytes(n); at != data {
@@ -146,8 +145,8 @@ func CloseRecord(dst []byte, open, data int) []byte {
 	return dst
 }
 
-// Seal appends the MD5 of the protobuf bytes. aggregate[0] has to be the first
-// byte of the magic number.
+// Seal appends the MD5 of the protobuf bytes. aggregate[0] must be the first byte
+// of the magic number.
 func Seal(aggregate []byte) []byte {
 	sum := md5.Sum(aggregate[len(Magic):])
 	return append(aggregate, sum[:]...)

@@ -14,8 +14,7 @@ import (
 	kplproto "out_kinesis_agg/proto"
 )
 
-// build makes an aggregated record in which each prefix was guessed to be of
-// the size of another user record.
+// build returns an aggregated record. guess is the argument of each OpenRecord.
 func build(key string, guess int, records ...[]byte) []byte {
 	b := kpl.AppendHead(nil, key)
 	for _, data := range records {
@@ -28,8 +27,8 @@ func build(key string, guess int, records ...[]byte) []byte {
 	return kpl.Seal(b)
 }
 
-// seal puts the generated code's bytes between magic number and MD5.
-func seal(t *testing.T, m *kplproto.AggregatedRecord) []byte {
+// seal encodes m with the generated code and adds the magic number and the MD5.
+func seal(t testing.TB, m *kplproto.AggregatedRecord) []byte {
 	t.Helper()
 	message, err := proto.Marshal(m)
 	if err != nil {
@@ -39,11 +38,11 @@ func seal(t *testing.T, m *kplproto.AggregatedRecord) []byte {
 	return append(append([]byte(kpl.Magic), message...), sum[:]...)
 }
 
-// edges are the sizes at which a length prefix grows, and their neighbours: 128
-// and 16,384 for the data, and the same for the message around it.
+// edges are user record sizes near those at which a length prefix grows by a byte:
+// where the data or the Record message reaches 128 or 16,384 bytes.
 var edges = []int{0, 1, 121, 122, 123, 124, 125, 126, 127, 128, 129, 16375, 16376, 16377, 16378, 16379, 16380, 16383, 16384, 16385, 1 << 20}
 
-func TestGeneratedCodeReadsAndWritesTheSameBytes(t *testing.T) {
+func TestSeal_EqualsGeneratedCode(t *testing.T) {
 	for _, key := range []string{"k", "Zürich-東京-🚲", strings.Repeat("x", 256)} {
 		want := &kplproto.AggregatedRecord{PartitionKeyTable: []string{key}}
 		var records [][]byte
@@ -54,19 +53,19 @@ func TestGeneratedCodeReadsAndWritesTheSameBytes(t *testing.T) {
 		}
 		for _, guess := range edges {
 			if got := build(key, guess, records...); !bytes.Equal(got, seal(t, want)) {
-				t.Errorf("key %.20q, guess %d: other bytes", key, guess)
+				t.Errorf("key %.20q, guess %d: the bytes differ", key, guess)
 			}
 		}
 	}
 }
 
-func TestBytesOfASmallRecord(t *testing.T) {
+func TestSeal_SmallRecord(t *testing.T) {
 	got := build("key", 0, []byte("ab"))
 	want := []byte{
 		0xf3, 0x89, 0x9a, 0xc2, // magic
 		0x0a, 3, 'k', 'e', 'y', // partition_key_table
 		0x1a, 6, // records
-		0x08, 0, // partition_key_index, 0 but there
+		0x08, 0, // partition_key_index, written although it is 0
 		0x1a, 2, 'a', 'b', // data
 	}
 	sum := md5.Sum(want[4:])
@@ -75,7 +74,7 @@ func TestBytesOfASmallRecord(t *testing.T) {
 	}
 }
 
-func TestSizesAreThoseOfTheBytes(t *testing.T) {
+func TestRecordBytes_EqualsLength(t *testing.T) {
 	for n := range 300 {
 		key := strings.Repeat("k", n)
 		if got, want := kpl.HeadBytes(key), len(kpl.AppendHead(nil, key)); got != want {
@@ -85,12 +84,12 @@ func TestSizesAreThoseOfTheBytes(t *testing.T) {
 	for _, n := range edges {
 		got := kpl.HeadBytes("k") + kpl.RecordBytes(n) + kpl.DigestBytes
 		if want := len(build("k", 0, make([]byte, n))); got != want {
-			t.Errorf("sizes around a user record of %d: %d, want %d", n, got, want)
+			t.Errorf("a user record of %d bytes: the sizes add up to %d, want %d", n, got, want)
 		}
 	}
 }
 
-func TestOpenReadsWhatOthersWrite(t *testing.T) {
+func TestOpen_GeneratedCode(t *testing.T) {
 	aggregate := seal(t, &kplproto.AggregatedRecord{
 		PartitionKeyTable:    []string{"a", "b", ""},
 		ExplicitHashKeyTable: []string{"0", "340282366920938463463374607431768211455"},
@@ -114,11 +113,11 @@ func TestOpenReadsWhatOthersWrite(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for range a.All() {
-		break // an iteration can be left early
+		break // ending an iteration early must not panic
 	}
 }
 
-func TestOpenRefusesDamage(t *testing.T) {
+func TestOpen_FlippedAndTruncated(t *testing.T) {
 	good := build("key", 10, []byte("one"), []byte("two"))
 	for at := range good {
 		bad := bytes.Clone(good)
@@ -131,22 +130,22 @@ func TestOpenRefusesDamage(t *testing.T) {
 			t.Errorf("byte %d flipped: %v, want %v", at, err, want)
 		}
 		if _, err := kpl.Open(good[:at]); err == nil {
-			t.Errorf("cut at %d: no error", at)
+			t.Errorf("truncated at %d: no error", at)
 		}
 	}
 }
 
-func TestOpenNamesTheByteWhereTheStructureBreaks(t *testing.T) {
+func TestOpen_NamesByteOffset(t *testing.T) {
 	for name, test := range map[string]struct {
 		message []byte
 		want    string
 	}{
 		"length beyond the end": {[]byte{0x0a, 9, 'k'}, "field at byte 4"},
-		"no field":              {[]byte{0x0a, 1, 'k', 0xff}, "field at byte 7"},
-		"index outside":         {[]byte{0x0a, 1, 'k', 0x1a, 4, 0x08, 1, 0x1a, 0}, "user record 0 at byte 7: partition key index 1 is outside of a table of 1"},
+		"not a field":           {[]byte{0x0a, 1, 'k', 0xff}, "field at byte 7"},
+		"index outside":         {[]byte{0x0a, 1, 'k', 0x1a, 4, 0x08, 1, 0x1a, 0}, "user record 0 at byte 7: partition key index 1 is outside a table of 1"},
 		"no index":              {[]byte{0x0a, 1, 'k', 0x1a, 2, 0x1a, 0}, "no partition key index"},
 		"no data":               {[]byte{0x0a, 1, 'k', 0x1a, 2, 0x08, 0}, "no data"},
-		"record breaks off":     {[]byte{0x0a, 1, 'k', 0x1a, 3, 0x08, 0, 0x1a}, "user record 0 at byte 7"},
+		"truncated record":      {[]byte{0x0a, 1, 'k', 0x1a, 3, 0x08, 0, 0x1a}, "user record 0 at byte 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			record := kpl.Seal(append([]byte(kpl.Magic), test.message...))

@@ -9,17 +9,17 @@ import (
 	"strings"
 )
 
-// ErrNotAggregated says that a Kinesis record does not begin with the magic
-// number or is too short to be an aggregated record: it is one plain record.
+// ErrNotAggregated says that a Kinesis record is a plain record: it does not begin
+// with the magic number, or is too short to be an aggregated record.
 var ErrNotAggregated = errors.New("kpl: not an aggregated record")
 
-// ErrDigest says that the MD5 at the end does not belong to the bytes before
-// it. KCL takes such a record for one plain record.
+// ErrDigest says that the MD5 at the end does not match the bytes before it. KCL
+// handles such a record as a plain record.
 var ErrDigest = errors.New("kpl: the MD5 does not match the content")
 
-// Aggregate is an aggregated record that Open or OpenUnverified has checked. It
-// aliases the bytes that it was opened from, and is safe for concurrent use
-// while they stand still. Its key tables are copies.
+// Aggregate is an aggregated record that Open or OpenUnverified has checked. Its
+// key tables are copies; otherwise it aliases the record that was opened. It is
+// safe for concurrent use while that record is not changed.
 type Aggregate struct {
 	message          []byte
 	partitionKeys    []string
@@ -27,25 +27,31 @@ type Aggregate struct {
 	records          int
 }
 
-// UserRecord is one record of an aggregate. Data aliases the opened bytes and has
-// no capacity beyond its own; the keys are copies, shared by the records of the aggregate.
+// UserRecord is a user record of an aggregated record.
 type UserRecord struct {
+	// PartitionKey and ExplicitHashKey do not alias the aggregated record. They
+	// share memory with the keys of its other user records.
 	PartitionKey    string
-	ExplicitHashKey string // empty where the record has none
-	Data            []byte
+	ExplicitHashKey string // empty: the user record has none
+	// Data aliases the aggregated record. Its capacity is its length, so appending
+	// to it copies it.
+	Data []byte
 }
 
-// IsAggregated reports whether a Kinesis record looks aggregated: it has the
-// magic number and is long enough for a message and its MD5. It does not check
-// the MD5. KCL draws the line at the same length.
+// IsAggregated reports whether a Kinesis record has the magic number and at least
+// the minimum length of an aggregated record, which is the same as in KCL. It does
+// not check the MD5.
 func IsAggregated(record []byte) bool {
 	return len(record) > len(Magic)+DigestBytes && string(record[:len(Magic)]) == Magic
 }
 
-// Open checks the magic number, the MD5 and the structure of a Kinesis record,
-// which it neither copies nor changes. Errors are ErrNotAggregated, one that
-// wraps ErrDigest, or another one; the latter two say what is damaged at which
-// byte of record, as far as that can be told.
+// Open checks the magic number, the MD5 and the structure of a Kinesis record. It
+// neither copies nor changes record.
+//
+// The error is ErrNotAggregated for a plain record. For a damaged record whose MD5
+// does not match, it wraps ErrDigest. Any other error says that the MD5 matches but
+// the structure is invalid. If the structure is invalid, the error contains the
+// byte offset in record.
 func Open(record []byte) (Aggregate, error) {
 	a, err := OpenUnverified(record)
 	if errors.Is(err, ErrNotAggregated) {
@@ -56,21 +62,21 @@ func Open(record []byte) (Aggregate, error) {
 		if err != nil {
 			return Aggregate{}, fmt.Errorf("%w: %s", ErrDigest, strings.TrimPrefix(err.Error(), "kpl: "))
 		}
-		return Aggregate{}, fmt.Errorf("%w: the structure is whole, so that a key, user data or the MD5 itself was changed", ErrDigest)
+		return Aggregate{}, fmt.Errorf("%w: the structure is valid, so a key, user data or the MD5 itself was changed", ErrDigest)
 	}
 	return a, err
 }
 
-// OpenUnverified is Open without the MD5, which takes nearly all of Open's time.
-// The structure is checked all the same. Damage inside of user data is not
-// noticed.
+// OpenUnverified is Open without the check of the MD5, which takes nearly all of
+// Open's time. It checks the structure, but does not detect changed keys or user
+// data.
 func OpenUnverified(record []byte) (Aggregate, error) {
 	if !IsAggregated(record) {
 		return Aggregate{}, ErrNotAggregated
 	}
 	a := Aggregate{message: record[len(Magic) : len(record)-DigestBytes]}
-	// The tables may stand behind the records that refer to them: first all is
-	// read once and measured.
+	// The key tables may follow the user records that refer to them. This first
+	// pass measures the tables and checks everything except the indexes.
 	var keys, hashKeys table
 	for at := 0; at < len(a.message); {
 		if key, _, end := plainRecord(a.message, at); end > 0 {
@@ -106,10 +112,10 @@ func OpenUnverified(record []byte) (Aggregate, error) {
 	return a, nil
 }
 
-// table is the measure of a key table.
+// table is the size of a key table.
 type table struct {
 	length, bytes int
-	used          int // the largest index that a record refers to, plus 1
+	used          int // the largest index in a user record, plus 1
 }
 
 func (t *table) add(key []byte) {
@@ -117,8 +123,8 @@ func (t *table) add(key []byte) {
 	t.bytes += len(key)
 }
 
-// readTables copies the keys: all into one text, so that the number of
-// allocations does not depend on that of the keys.
+// readTables copies all keys into one string, so that the number of allocations
+// does not depend on the number of keys.
 func (a *Aggregate) readTables(keys, hashKeys table) {
 	var b strings.Builder
 	b.Grow(keys.bytes + hashKeys.bytes)
@@ -133,17 +139,18 @@ func (a *Aggregate) readTables(keys, hashKeys table) {
 		}
 		start := b.Len()
 		b.Write(f.value)
-		if text := b.String()[start:]; f.tag == tagPartitionKey {
-			a.partitionKeys[key] = text
+		if s := b.String()[start:]; f.tag == tagPartitionKey {
+			a.partitionKeys[key] = s
 			key++
 		} else {
-			a.explicitHashKeys[hashKey] = text
+			a.explicitHashKeys[hashKey] = s
 			hashKey++
 		}
 	}
 }
 
-// indexError finds the user record that refers to a key that is not there.
+// indexError returns the error of the first user record with an index that is
+// outside its table.
 func (a Aggregate) indexError(keys, hashKeys int) error {
 	w := walk{message: a.message}
 	for n := 0; ; n++ {
@@ -153,25 +160,22 @@ func (a Aggregate) indexError(keys, hashKeys int) error {
 			what, index, length = "explicit hash key", r.hashKey, hashKeys
 		}
 		if index >= length {
-			return fmt.Errorf("kpl: user record %d at byte %d: %s index %d is outside of a table of %d", n, len(Magic)+w.start, what, index, length)
+			return fmt.Errorf("kpl: user record %d at byte %d: %s index %d is outside a table of %d", n, len(Magic)+w.start, what, index, length)
 		}
 	}
 }
 
-// Len is the number of user records.
+// Len returns the number of user records.
 func (a Aggregate) Len() int { return a.records }
 
-// PartitionKeys is the partition key table. It belongs to the aggregate.
-func (a Aggregate) PartitionKeys() []string { return a.partitionKeys }
-
-// All yields the user records in order, numbered from 0 as KCL's sub-sequence
-// numbers are. It allocates nothing for a record.
+// All returns an iterator over the user records in order, with their index from 0,
+// which is KCL's sub-sequence number. Iterating allocates nothing.
 func (a Aggregate) All() iter.Seq2[int, UserRecord] {
 	return func(yield func(int, UserRecord) bool) {
 		w := walk{message: a.message}
 		for n := range a.records {
-			// Here once more, rather than in next alone: it is what makes the
-			// loop fast.
+			// next calls plainRecord too. The call here saves next's call for
+			// most user records.
 			var user UserRecord
 			if key, start, end := plainRecord(a.message, w.at); end > 0 {
 				user.PartitionKey, user.Data, w.at = a.partitionKeys[key], a.message[start:end:end], end
@@ -185,7 +189,7 @@ func (a Aggregate) All() iter.Seq2[int, UserRecord] {
 	}
 }
 
-// user looks up the keys of a record of a.
+// user looks up the keys of r.
 func (a *Aggregate) user(r record) UserRecord {
 	user := UserRecord{PartitionKey: a.partitionKeys[r.key], Data: r.data}
 	if r.hashKey >= 0 {
@@ -194,14 +198,14 @@ func (a *Aggregate) user(r record) UserRecord {
 	return user
 }
 
-// walk goes through the records of a message that has been checked.
+// walk iterates over the user records of a message that has been checked.
 type walk struct {
 	message []byte
-	start   int // of the record that next returned
-	at      int
+	start   int // offset of the record that next returned last
+	at      int // offset of the next field
 }
 
-// next returns the next record. The caller knows how many there are.
+// next returns the next record. There must be one.
 func (w *walk) next() record {
 	for {
 		w.start = w.at

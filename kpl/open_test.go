@@ -16,12 +16,12 @@ import (
 	kplproto "out_kinesis_agg/proto"
 )
 
-// opens are the two ways to open a record whose MD5 is right.
+// opens are the two functions that open a record with a valid MD5.
 var opens = map[string]func([]byte) (kpl.Aggregate, error){"Open": kpl.Open, "OpenUnverified": kpl.OpenUnverified}
 
-// TestOpenReadsEveryLength: the common records are read eight bytes at a time,
-// and lengths at which a prefix grows, and the last record, another way.
-func TestOpenReadsEveryLength(t *testing.T) {
+// Records with usual prefixes are read by plainRecord. Records with lengths between
+// two prefix sizes, and a short last record, are read by readField.
+func TestOpen_EveryLength(t *testing.T) {
 	var lengths []int
 	for n := range 300 {
 		lengths = append(lengths, n)
@@ -49,19 +49,19 @@ func TestOpenReadsEveryLength(t *testing.T) {
 	}
 }
 
-// TestOpenReadsWhatProtobufAllows: tables behind the records, overlong varints,
-// fields that the format does not have, and fields that come twice.
-func TestOpenReadsWhatProtobufAllows(t *testing.T) {
+// Valid protobuf that writers rarely produce: tables after the records, overlong
+// varints, unknown fields, and repeated fields.
+func TestOpen_UnusualProtobuf(t *testing.T) {
 	message := slices.Concat(
 		[]byte{0x1a, 7, 0x08, 1, 0x1a, 3, 'o', 'n', 'e'},         // records
-		[]byte{0x9a, 0x00, 0x85, 0x00, 0x08, 0, 0x1a, 1, '2'},    // its tag and length a byte longer than needed
-		[]byte{0x1a, 6, 0x08, 0x80, 0x00, 0x1a, 1, '3'},          // and the index
-		[]byte{0x1a, 7, 0x08, 0, 0x1a, 0x82, 0x00, '4', '4'},     // and the length of the data
+		[]byte{0x9a, 0x00, 0x85, 0x00, 0x08, 0, 0x1a, 1, '2'},    // overlong tag and length
+		[]byte{0x1a, 6, 0x08, 0x80, 0x00, 0x1a, 1, '3'},          // overlong index
+		[]byte{0x1a, 7, 0x08, 0, 0x1a, 0x82, 0x00, '4', '4'},     // overlong length of the data
 		[]byte{0x1a, 5, 0x1a, 1, '5', 0x08, 0},                   // data first
-		[]byte{0x1a, 8, 0x08, 1, 0x08, 0, 0x1a, 0, 0x1a, 0},      // the last one of a kind counts
+		[]byte{0x1a, 8, 0x08, 1, 0x08, 0, 0x1a, 0, 0x1a, 0},      // the last of repeated fields counts
 		[]byte{0x1a, 7, 0x08, 0, 0x10, 0, 0x1a, 1, '6'},          // explicit hash key
 		[]byte{0x1a, 9, 0x08, 0, 0x1a, 1, '7', 0x28, 5, 0x30, 6}, // fields 5 and 6
-		[]byte{0x1d, 1, 2, 3, 4, 0x08, 9, 0x7a, 1, 'x'},          // fields of other kinds and numbers
+		[]byte{0x1d, 1, 2, 3, 4, 0x08, 9, 0x7a, 1, 'x'},          // other wire types and numbers
 		[]byte{0x0a, 1, 'a', 0x0a, 1, 'b', 0x12, 2, '4', '2'},    // the tables
 	)
 	var m kplproto.AggregatedRecord
@@ -89,7 +89,7 @@ func TestOpenReadsWhatProtobufAllows(t *testing.T) {
 	}
 }
 
-func TestOpenSaysWhatIsDamaged(t *testing.T) {
+func TestOpen_NamesDamage(t *testing.T) {
 	good := build("key", 10, []byte("one"), []byte("two"))
 	message := good[len(kpl.Magic) : len(good)-kpl.DigestBytes]
 	sealed := func(message ...byte) []byte { return kpl.Seal(append([]byte(kpl.Magic), message...)) }
@@ -103,16 +103,16 @@ func TestOpenSaysWhatIsDamaged(t *testing.T) {
 		is     error
 		want   string
 	}{
-		"a byte of data":        {changed(15), kpl.ErrDigest, "the structure is whole"},
-		"a byte of the MD5":     {changed(len(good) - 1), kpl.ErrDigest, "the structure is whole"},
+		"a byte of data":        {changed(15), kpl.ErrDigest, "the structure is valid"},
+		"a byte of the MD5":     {changed(len(good) - 1), kpl.ErrDigest, "the structure is valid"},
 		"a length":              {changed(10), kpl.ErrDigest, "user record 0 at byte 9"},
-		"cut":                   {good[:len(good)-8], kpl.ErrDigest, "field at byte 18"},
-		"cut with an MD5":       {sealed(message[:len(message)-1]...), nil, "field at byte 18: it breaks off: 7 bytes are announced, 6 are there"},
-		"explicit hash key":     {sealed(0x0a, 0, 0x1a, 6, 0x08, 0, 0x10, 0, 0x1a, 0), nil, "user record 0 at byte 6: explicit hash key index 0 is outside of a table of 0"},
-		"huge index":            {sealed(0x0a, 0, 0x1a, 13, 0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 0x1a, 0), nil, "outside of a table of 1"},
-		"the second, not first": {sealed(0x0a, 0, 0x1a, 4, 0x08, 0, 0x1a, 0, 0x1a, 4, 0x08, 5, 0x1a, 0), nil, "user record 1 at byte 12: partition key index 5"},
-		"tag without a key":     {sealed(0x0a, 0, 0x1a, 8, 0x08, 0, 0x1a, 0, 0x22, 2, 0x12, 0), nil, "user record 0 at byte 6: tag: it has no key"},
-		"a tag that breaks off": {sealed(0x0a, 0, 0x1a, 8, 0x08, 0, 0x1a, 0, 0x22, 2, 0x0a, 9), nil, "tag: it breaks off"},
+		"truncated":             {good[:len(good)-8], kpl.ErrDigest, "field at byte 18"},
+		"truncated, valid MD5":  {sealed(message[:len(message)-1]...), nil, "field at byte 18: truncated: the length is 7, but only 6 bytes follow"},
+		"explicit hash key":     {sealed(0x0a, 0, 0x1a, 6, 0x08, 0, 0x10, 0, 0x1a, 0), nil, "user record 0 at byte 6: explicit hash key index 0 is outside a table of 0"},
+		"huge index":            {sealed(0x0a, 0, 0x1a, 13, 0x08, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 0x1a, 0), nil, "outside a table of 1"},
+		"second user record":    {sealed(0x0a, 0, 0x1a, 4, 0x08, 0, 0x1a, 0, 0x1a, 4, 0x08, 5, 0x1a, 0), nil, "user record 1 at byte 12: partition key index 5"},
+		"tag without a key":     {sealed(0x0a, 0, 0x1a, 8, 0x08, 0, 0x1a, 0, 0x22, 2, 0x12, 0), nil, "user record 0 at byte 6: tag: no key"},
+		"truncated tag":         {sealed(0x0a, 0, 0x1a, 8, 0x08, 0, 0x1a, 0, 0x22, 2, 0x0a, 9), nil, "tag: truncated"},
 		"only the magic number": {[]byte(kpl.Magic), kpl.ErrNotAggregated, ""},
 		"no message":            {sealed(), kpl.ErrNotAggregated, ""},
 		"plain":                 {[]byte(`{"log":"a plain record, long enough"}`), kpl.ErrNotAggregated, ""},
@@ -135,16 +135,16 @@ func TestOpenSaysWhatIsDamaged(t *testing.T) {
 	}
 }
 
-func TestIsAggregatedWantsAMessage(t *testing.T) {
+func TestIsAggregated_MinimumLength(t *testing.T) {
 	shortest := append([]byte(kpl.Magic), make([]byte, kpl.DigestBytes+1)...)
 	if !kpl.IsAggregated(shortest) || kpl.IsAggregated(shortest[:len(shortest)-1]) {
-		t.Error("a message of one byte has to be there, no more")
+		t.Error("the minimum length is not that of a message of one byte")
 	}
 }
 
-// TestIterationAllocatesNothing: what Open allocates does not depend on how many
-// user records and keys there are, and going through them allocates nothing.
-func TestIterationAllocatesNothing(t *testing.T) {
+// The number of Open's allocations does not depend on the number of user records
+// and keys. Iterating allocates nothing.
+func TestOpen_Allocations(t *testing.T) {
 	many := &kplproto.AggregatedRecord{}
 	for i := range 1000 {
 		many.PartitionKeyTable = append(many.PartitionKeyTable, fmt.Sprint("key", i))
@@ -153,11 +153,11 @@ func TestIterationAllocatesNothing(t *testing.T) {
 			PartitionKeyIndex: proto.Uint64(uint64(i)), ExplicitHashKeyIndex: proto.Uint64(uint64(i)), Data: []byte("data")})
 	}
 	for name, record := range map[string][]byte{
-		"1 user record":   aggregateOf(1 << 19),
-		"thousands":       aggregateOf(150),
-		"as many keys":    seal(t, many),
-		"data of 20 KiB":  aggregateOf(20 << 10),
-		"data of 1 byte ": aggregateOf(1),
+		"1 user record":  aggregateOf(1 << 19),
+		"thousands":      aggregateOf(150),
+		"thousand keys":  seal(t, many),
+		"data of 20 KiB": aggregateOf(20 << 10),
+		"data of 1 byte": aggregateOf(1),
 	} {
 		total := 0
 		allocs := testing.AllocsPerRun(5, func() {
@@ -170,14 +170,14 @@ func TestIterationAllocatesNothing(t *testing.T) {
 			}
 		})
 		if allocs > 2 || total == 0 {
-			t.Errorf("%s: %v allocations, want 2: the text of the tables, and the tables", name, allocs)
+			t.Errorf("%s: %v allocations, want 2: the string with all keys, and the tables", name, allocs)
 		}
 	}
 }
 
-// TestDataAliasesTheRecord: nothing is copied, and appending to a user record
-// does not write into the next one.
-func TestDataAliasesTheRecord(t *testing.T) {
+// The data of user records is not copied, and appending to it does not overwrite
+// the next user record.
+func TestOpen_DataAliasesRecord(t *testing.T) {
 	record := build("key", 0, []byte("one"), bytes.Repeat([]byte("2"), 20_000), []byte("three"))
 	before := bytes.Clone(record)
 	a, err := kpl.Open(record)
@@ -192,12 +192,12 @@ func TestDataAliasesTheRecord(t *testing.T) {
 		_ = append(r.Data, "overwrites"...)
 	}
 	if !bytes.Equal(record, before) {
-		t.Error("an append to a user record changed the aggregate")
+		t.Error("an append to a user record changed the aggregated record")
 	}
 }
 
-// FuzzOpenUnverified: whatever is taken can be gone through, and all readers of
-// protobuf read the same.
+// FuzzOpenUnverified checks that every accepted record can be iterated over and is
+// valid protobuf.
 func FuzzOpenUnverified(f *testing.F) {
 	f.Add(build("key", 0, []byte("one"), make([]byte, 200))[len(kpl.Magic):])
 	f.Add([]byte{0x1a, 7, 0x08, 0, 0x10, 0, 0x1a, 1, '6', 0x0a, 1, 'a', 0x12, 2, '4', '2'})
@@ -214,13 +214,13 @@ func FuzzOpenUnverified(f *testing.F) {
 		if n != a.Len() {
 			t.Errorf("%d user records, Len is %d", n, a.Len())
 		}
-		// What is taken, the generated code takes too, but for fields inside of
-		// fields that we have no need to read.
+		// An accepted message is valid protobuf, except that the content of unknown
+		// fields is not checked.
 		rest := message
 		for len(rest) > 0 {
 			_, _, size := protowire.ConsumeField(rest)
 			if size < 0 {
-				t.Fatalf("no protobuf was taken: % x", rest)
+				t.Fatalf("OpenUnverified accepted invalid protobuf: % x", rest)
 			}
 			rest = rest[size:]
 		}

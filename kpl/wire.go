@@ -9,20 +9,21 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// plainRecord reads, at b[at], a record as writers make nearly every one: a
-// small index, no explicit hash key, no tags, and less than 16 KiB of data,
-// b[start:end]. The record behind it begins at end. end is 0 where there is
-// another record, another field, or the end of b.
+// plainRecord reads a record at b[at] if it has the usual form: a partition key
+// index below 128, no explicit hash key, no tags, and less than 16 KiB of data.
+// The data is b[start:end], and end is the offset of the next field. If there is
+// no record of this form at b[at], end is 0.
 //
-// It looks at the eight bytes of all prefixes at once, which makes the
-// difference between 2 GB/s and the speed of memory. The lengths are one byte
-// both or two bytes both; where they are not, it is another record.
+// It compares all prefixes as one 8-byte word, which is several times faster than
+// reading field by field. The length of the message and the length of the data
+// must be both one byte or both two bytes long; readField handles the records
+// between.
 func plainRecord(b []byte, at int) (key, start, end int) {
 	if len(b)-at < 8 {
 		return 0, 0, 0
 	}
 	head := binary.LittleEndian.Uint64(b[at:])
-	var message, data int // the data's length, by the one length and by the other
+	var message, data int // length of the data according to each of the two lengths
 	if head&longMask == longRecord {
 		message = int(head>>8&0x7f | head>>16&0x7f<<7)
 		data = int(head>>48&0x7f | head>>56<<7)
@@ -39,8 +40,8 @@ func plainRecord(b []byte, at int) (key, start, end int) {
 	return key, start, start + data
 }
 
-// The prefixes of a record as little-endian words, and which of their bits are
-// always the same: tags, and where lengths and index end.
+// The prefixes of a record as little-endian words, and masks for their constant
+// bits: the tags, and the continuation bits of the lengths and of the index.
 const (
 	longRecord = uint64(tagRecord) | 0x80<<8 | uint64(tagPartitionKeyIndex)<<24 | uint64(tagData)<<40 | 0x80<<48
 	longMask   = uint64(0x8080ff80ff8080ff)
@@ -51,17 +52,17 @@ const (
 
 // field is one field of a message.
 type field struct {
-	// tag is number and wire type, 0 for those that the format does not have,
-	// which a reader passes over.
+	// tag is the field number and wire type. It is 0 for a field that the format
+	// does not define; readers skip it.
 	tag byte
-	// value is the content, of a length-delimited field without its length; it
-	// aliases the message.
+	// value is the content. For a length-delimited field, it is the content without
+	// the length. It aliases the message.
 	value []byte
-	// next is where the field after it begins.
+	// next is the offset of the next field.
 	next int
 }
 
-// readField reads the field at b[at], which is inside of b.
+// readField reads the field at b[at]. at must be less than len(b).
 func readField(b []byte, at int) (field, error) {
 	number, kind, n := protowire.ConsumeTag(b[at:])
 	if n < 0 {
@@ -85,7 +86,7 @@ func readField(b []byte, at int) (field, error) {
 	}
 	rest = rest[n2:]
 	if length > uint64(len(rest)) {
-		return field{}, fmt.Errorf("it breaks off: %d bytes are announced, %d are there", length, len(rest))
+		return field{}, fmt.Errorf("truncated: the length is %d, but only %d bytes follow", length, len(rest))
 	}
 	f := field{value: rest[:length:length], next: at + n + n2 + int(length)}
 	if number <= 4 {
@@ -95,18 +96,17 @@ func readField(b []byte, at int) (field, error) {
 }
 
 func wireError(n int) error {
-	return fmt.Errorf("it is no protobuf: %w", protowire.ParseError(n))
+	return fmt.Errorf("not valid protobuf: %w", protowire.ParseError(n))
 }
 
-// record is a Record message. Its indexes have to be looked up, and checked
-// before that.
+// record is a Record message. Its indexes may be outside the key tables.
 type record struct {
-	key, hashKey int // hashKey is -1 where there is none
+	key, hashKey int // hashKey is -1 if there is no explicit hash key
 	data         []byte
 }
 
-// readRecord reads a Record message: fields in any order, the last one of a kind
-// counting, as protobuf's own readers do. data aliases it.
+// readRecord reads a Record message. As in every protobuf reader, fields can be in
+// any order, and the last one counts if a field is repeated. data aliases m.
 func readRecord(m []byte) (record, error) {
 	r := record{key: -1, hashKey: -1}
 	for at := 0; at < len(m); {
@@ -130,22 +130,22 @@ func readRecord(m []byte) (record, error) {
 	}
 	switch {
 	case r.key < 0:
-		return r, errors.New("it has no partition key index")
+		return r, errors.New("no partition key index")
 	case r.data == nil:
-		return r, errors.New("it has no data")
+		return r, errors.New("no data")
 	}
 	return r, nil
 }
 
-// index reads a varint that is known to be one. What no table can be as long as
-// becomes an index that is outside of every table.
+// index reads a valid varint. It limits the value to math.MaxInt32, which is
+// outside every table.
 func index(varint []byte) int {
 	v, _ := protowire.ConsumeVarint(varint)
 	return int(min(v, math.MaxInt32))
 }
 
-// checkTag refuses what other readers refuse: they read a Tag, and it must have
-// a key.
+// checkTag returns an error for a Tag message without a key, which other readers
+// reject too.
 func checkTag(m []byte) error {
 	has := false
 	for at := 0; at < len(m); {
@@ -157,7 +157,7 @@ func checkTag(m []byte) error {
 		at = f.next
 	}
 	if !has {
-		return errors.New("it has no key")
+		return errors.New("no key")
 	}
 	return nil
 }

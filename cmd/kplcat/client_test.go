@@ -66,7 +66,7 @@ func TestConnect_UsesFlags(t *testing.T) {
 	if _, err := connected("s"); err == nil || !strings.Contains(err.Error(), "--region") {
 		t.Errorf("no region: %v", err)
 	}
-	if _, err := connected("s", "--region", "x", "--profile", "nobody"); err == nil {
+	if _, err := connected("s", "--region", "x", "--profile", "missing"); err == nil {
 		t.Error("no such profile: no error")
 	}
 }

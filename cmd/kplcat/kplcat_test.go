@@ -40,8 +40,8 @@ func (r result) lines(t *testing.T, want ...string) {
 }
 
 // kplcat runs the command on a stream in memory. The caller is in a synctest
-// bubble, where time passes only while all goroutines wait. meanwhile runs beside
-// the command and ends it on return.
+// bubble, where time passes only while all goroutines wait. meanwhile runs concurrently
+// with the command and ends it on return.
 func kplcat(t *testing.T, f *consumertest.Stream, meanwhile func(*consumertest.Stream), args ...string) result {
 	t.Helper()
 	o, err := parse(append([]string{"stream"}, args...), time.Now(), io.Discard)

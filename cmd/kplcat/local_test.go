@@ -76,9 +76,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code) // kinesis-local ends with this process
 }
 
-// look returns a local Kinesis and the command. It skips the test if kinesis-local
-// is not installed.
-func look(t *testing.T) (*harness.Kinesis, func(ctx context.Context, args ...string) *exec.Cmd) {
+// setUp returns a local Kinesis and a function that creates a kplcat command for it.
+// It skips the test if kinesis-local is not installed.
+func setUp(t *testing.T) (*harness.Kinesis, func(ctx context.Context, args ...string) *exec.Cmd) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("this test starts a server: run it without -short")
@@ -97,7 +97,8 @@ func look(t *testing.T) (*harness.Kinesis, func(ctx context.Context, args ...str
 	}
 }
 
-// checker checks lines KEY NUMBER, each key's numbers from 0 on.
+// checker checks lines of the form KEY NUMBER. The numbers of a key must be
+// consecutive from 0.
 type checker struct {
 	next  map[string]int
 	lines int
@@ -120,7 +121,7 @@ func (c *checker) check(line string) error {
 	return nil
 }
 
-// put sends the next records of each key, aggregated.
+// put sends one aggregated record for each key, with the user records from to to-1.
 func put(ctx context.Context, k *harness.Kinesis, stream string, from, to int) error {
 	for key := range keys {
 		name := fmt.Sprint("key-", key)
@@ -182,7 +183,7 @@ func reshard(ctx context.Context, k *harness.Kinesis, stream string, split bool)
 // one reads the stream afterwards. Each prints every record once, and the records
 // of a key, which are in one shard at a time, in order.
 func TestLocal_EachRecordOnce(t *testing.T) {
-	k, kplcat := look(t)
+	k, kplcat := setUp(t)
 	total := localRecords
 	if text := os.Getenv(recordsVariable); text != "" {
 		n, err := strconv.Atoi(text)
@@ -232,7 +233,7 @@ func TestLocal_EachRecordOnce(t *testing.T) {
 			return nil
 		}()
 		if err != nil {
-			cancel() // No more records come.
+			cancel() // no more records are sent
 		}
 		sent <- err
 	}()
@@ -279,7 +280,7 @@ func TestLocal_EachRecordOnce(t *testing.T) {
 
 // When the reader of its output ends, kplcat ends without a message.
 func TestLocal_Head(t *testing.T) {
-	k, kplcat := look(t)
+	k, kplcat := setUp(t)
 	if err := k.CreateStream(t.Context(), "head", 1); err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +308,7 @@ func TestLocal_Head(t *testing.T) {
 }
 
 func TestLocal_NoSuchStream(t *testing.T) {
-	_, kplcat := look(t)
+	_, kplcat := setUp(t)
 	cmd := kplcat(t.Context(), "nowhere")
 	out, err := cmd.CombinedOutput()
 	if err == nil || cmd.ProcessState.ExitCode() != exitFailed ||

@@ -100,7 +100,7 @@ const (
 	minClosed = 2 * maxGap
 )
 
-// idSeed is the seed of the 64-bit hashes that stand for shard ids. Among 10,000
+// idSeed is the seed of the 64-bit hashes that replace shard ids. Among 10,000
 // shards two have the same hash once in 10^11 streams.
 var idSeed = maphash.MakeSeed()
 

@@ -1,8 +1,8 @@
 package autostream
 
 import (
+	"encoding/binary"
 	"fmt"
-	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -43,14 +43,8 @@ func (s *simStream) create(shards int) {
 }
 
 func (s *simStream) shard(start uint64) simShard {
-	from, ok := boundaries[start]
-	if !ok {
-		var err error
-		if from, err = kpl.ParseHashKey(new(big.Int).Lsh(new(big.Int).SetUint64(start), 64).String()); err != nil {
-			panic(err)
-		}
-		boundaries[start] = from
-	}
+	var from kpl.HashKey
+	binary.BigEndian.PutUint64(from[:8], start)
 	if s.next == len(shardIDs) {
 		shardIDs = append(shardIDs, shardID(s.next))
 	}
@@ -58,11 +52,9 @@ func (s *simStream) shard(start uint64) simShard {
 	return simShard{shardIDs[s.next-1], start, from}
 }
 
-// What takes long to make is made once. Tests do not run in parallel.
-var (
-	boundaries = map[uint64]kpl.HashKey{}
-	shardIDs   []string
-)
+// shardIDs caches shard IDs, because formatting them takes long. Tests do not run
+// in parallel.
+var shardIDs []string
 
 // put stores a record and returns its shard.
 func (s *simStream) put(key kpl.HashKey) string {

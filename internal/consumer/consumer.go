@@ -1,6 +1,6 @@
 // Package consumer reads the records of a Kinesis data stream and de-aggregates
-// them. It reads the shards side by side, and a shard only after its parents, so
-// that the records of a partition key arrive in order across splits and merges.
+// them. It reads shards concurrently, but each shard only after its parents, so that
+// the records of a partition key arrive in order across splits and merges.
 //
 // It keeps no checkpoints and takes no leases: it is for one process that reads a
 // range of a stream.

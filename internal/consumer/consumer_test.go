@@ -56,8 +56,8 @@ func (w *warnings) Warn(format string, args ...any) {
 }
 
 // read runs a Reader with the settings of r. The caller is in a synctest bubble,
-// where time passes only while all goroutines wait. meanwhile runs beside the
-// Reader and ends it on return.
+// where time passes only while all goroutines wait. meanwhile runs concurrently
+// with the Reader and ends it on return.
 func read(t *testing.T, f *consumertest.Stream, meanwhile func(*consumertest.Stream), r *Reader) result {
 	t.Helper()
 	// A Reader that does not end fails a test instead of blocking it.
@@ -127,7 +127,7 @@ func TestRead_OneShard(t *testing.T) {
 		f.Put(c, "c")
 		f.Close(b)
 		read(t, f, nil, &Reader{Shards: []string{"shardId-000000000001"}, Follow: true}).lines(t, "b")
-		if r := read(t, f, nil, &Reader{Shards: []string{"shardId-000000000009"}}); r.err == nil || !strings.Contains(r.err.Error(), "there is no shard shardId-000000000009; there are shardId-000000000000") {
+		if r := read(t, f, nil, &Reader{Shards: []string{"shardId-000000000009"}}); r.err == nil || !strings.Contains(r.err.Error(), "no shard shardId-000000000009; the stream has shardId-000000000000") {
 			t.Error(r.err)
 		}
 	})

@@ -136,7 +136,7 @@ func (r *Reader) choose(listed []*Shard) ([]*Shard, error) {
 	}
 	for _, id := range r.Shards {
 		if !slices.Contains(ids, id) {
-			return nil, fmt.Errorf("there is no shard %s; there are %s", id, strings.Join(ids, " "))
+			return nil, fmt.Errorf("no shard %s; the stream has %s", id, strings.Join(ids, " "))
 		}
 	}
 	return chosen, nil

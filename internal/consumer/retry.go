@@ -43,7 +43,7 @@ func (r *Reader) retry(ctx context.Context, call func() error) error {
 		default:
 			return callError{err}
 		}
-		// Half of the wait is random, so that shards do not retry all at once.
+		// Half of the wait is random, so that shards do not retry at the same time.
 		if err := sleep(ctx, wait/2+rand.N(wait/2)); err != nil {
 			return err
 		}

@@ -8,37 +8,36 @@ import (
 )
 
 const (
-	// maxLineBytes is where a line is cut. The engine cuts one at 4,096 bytes,
-	// its time and level included, wherever a character may be. Source:
-	// src/flb_log.c, struct log_message and flb_log_print.
+	// maxLineBytes is the maximum length of an escaped line. The engine truncates a
+	// line at 4,096 bytes, including its time and level, possibly within a
+	// character. Source: src/flb_log.c, struct log_message and flb_log_print.
 	maxLineBytes = 3900
-	// maxTagBytes is as much of a tag as a line shows.
+	// maxTagBytes is the maximum number of bytes of a tag in a line.
 	maxTagBytes = 256
 )
 
-// escape makes a line printable: what strconv.QuoteToGraphic would escape, but
-// for quotes and backslashes, is escaped as it does. So control characters, line
-// separators, characters that change the direction of text and invalid UTF-8
-// can neither begin a new line nor hide a part of this one. A line that is longer
-// than 3,900 bytes is cut.
+// escape returns line in printable form, truncated to maxLineBytes. It escapes the
+// same characters as strconv.QuoteToGraphic, except for quotes and backslashes. Thus
+// control characters, line separators, characters that change the direction of text
+// and invalid UTF-8 can neither begin a new line nor hide a part of this line.
 func escape(line string) string {
 	total := len(line)
-	// What is escaped only grows, so that the rest need not be looked at.
+	// Escaping never shortens a line, so the rest cannot fit.
 	line = prefix(line, maxLineBytes)
 	var b strings.Builder
 	b.Grow(len(line))
 	at := 0
 	for at < len(line) {
 		r, size := utf8.DecodeRuneInString(line[at:])
-		text := line[at : at+size]
+		char := line[at : at+size]
 		if r == utf8.RuneError && size == 1 || !strconv.IsGraphic(r) {
-			text = strconv.QuoteToGraphic(text)
-			text = text[1 : len(text)-1]
+			char = strconv.QuoteToGraphic(char)
+			char = char[1 : len(char)-1]
 		}
-		if b.Len()+len(text) > maxLineBytes {
+		if b.Len()+len(char) > maxLineBytes {
 			break
 		}
-		b.WriteString(text)
+		b.WriteString(char)
 		at += size
 	}
 	if at < total {
@@ -47,8 +46,8 @@ func escape(line string) string {
 	return b.String()
 }
 
-// Tag is a tag as a line of the log shows it: shortened to 256 bytes, and quoted
-// if it has spaces, quotes or commas in it, which could be taken for the line's own.
+// Tag returns a tag for use in a log line: truncated to 256 bytes, and quoted if it is
+// empty or contains spaces, quotes or commas, so that its end is recognizable.
 func Tag(tag string) string {
 	shown := prefix(tag, maxTagBytes)
 	if tag == "" || strings.ContainsAny(shown, " \",") {
@@ -60,16 +59,16 @@ func Tag(tag string) string {
 	return shown
 }
 
-// prefix cuts a text after at most n bytes, before a character that would be
-// cut in two.
-func prefix(text string, n int) string {
-	if len(text) <= n {
-		return text
+// prefix returns the first n bytes of s, or a few less so as not to divide a
+// character.
+func prefix(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
 	for back := range utf8.UTFMax {
-		if utf8.RuneStart(text[n-back]) {
-			return text[:n-back]
+		if utf8.RuneStart(s[n-back]) {
+			return s[:n-back]
 		}
 	}
-	return text[:n] // not UTF-8
+	return s[:n] // not UTF-8
 }

@@ -18,7 +18,7 @@ func TestEscape(t *testing.T) {
 		{"\u2028\u2029", `\u2028\u2029`},
 		{"\u202a\u202e\u2066\u2069\u200f\ufeff", `\u202a\u202e\u2066\u2069\u200f\ufeff`},
 		{"\xff\xc3(\xed\xa0\x80", `\xff\xc3(\xed\xa0\x80`},
-		{"\ufffd", "\ufffd"}, // valid as it is
+		{"\ufffd", "\ufffd"}, // valid UTF-8
 	} {
 		if got := escape(test.in); got != test.want {
 			t.Errorf("%q: got %s, want %s", test.in, got, test.want)
@@ -55,7 +55,7 @@ func TestTag(t *testing.T) {
 	for _, test := range []struct{ in, want string }{
 		{"app.web-1_x", "app.web-1_x"},
 		{"", `""`},
-		{"a, 5 bytes, is to be retried", `"a, 5 bytes, is to be retried"`},
+		{"a, 5 bytes, is retried", `"a, 5 bytes, is retried"`},
 		{`a"b`, `"a\"b"`},
 		{"a\nb", "a\nb"}, // Log escapes it
 		{long, long},
@@ -75,11 +75,11 @@ func FuzzEscape(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line string) {
 		got := escape(line)
 		if !utf8.ValidString(got) {
-			t.Fatalf("%q is not UTF-8", got)
+			t.Fatalf("%q is not valid UTF-8", got)
 		}
 		for _, r := range got {
 			if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
-				t.Fatalf("%q has %U in it", got, r)
+				t.Fatalf("%q contains %U", got, r)
 			}
 		}
 		if len(got) > maxLineBytes+len(" (4611686018427387904 bytes more)") {
@@ -88,7 +88,7 @@ func FuzzEscape(f *testing.F) {
 		if len(line) > maxLineBytes/10 {
 			return
 		}
-		// The same as Go's quoting, quotes and backslashes apart.
+		// Without quotes and backslashes, the result is that of strconv.
 		plain := strings.NewReplacer(`"`, "", `\`, "").Replace(line)
 		if q := strconv.QuoteToGraphic(plain); escape(plain) != q[1:len(q)-1] {
 			t.Fatalf("%q, want %s", escape(plain), q)

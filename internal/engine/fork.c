@@ -13,12 +13,12 @@
  * that run no handlers of pthread_atfork, such as a bare clone system call. */
 static pid_t loaded_in;
 
-/* In a forked child: a duplicate of what was stderr at the fork, since a daemon
- * closes stderr before it starts its plugins. -1 elsewhere. */
+/* In a forked child: a duplicate of stderr from the time of the fork, because a
+ * daemon closes stderr before it starts its plugins. Otherwise -1. */
 static int stderr_at_fork = -1;
 
-/* Runs in every forked child. Most of them exec another program, which closes
- * the duplicate. fcntl and close are safe after a fork. */
+/* Runs in every forked child. In most of them an exec follows, which closes the
+ * duplicate. fcntl and close are async-signal-safe. */
 static void keep_stderr(void)
 {
     if (stderr_at_fork >= 0) {
@@ -43,7 +43,7 @@ static const char refusal[] =
     "the plugin, and the plugin's Go runtime does not survive a fork. Remove it, and run "
     "Fluent Bit in the foreground under systemd, in a container, or under another supervisor";
 
-/* Whether stderr is still the file that it was at the fork. */
+/* Whether stderr is still the same file as at the fork. */
 static int stderr_is_open(void)
 {
     struct stat now, then;

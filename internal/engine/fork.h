@@ -1,5 +1,5 @@
-/* Whether this process is a child that was forked off after the library was
- * loaded. A Go runtime does not survive that, so nothing here enters Go. */
+/* Detects a process that was forked after the library was loaded. The Go runtime
+ * does not survive a fork, so these functions do not call Go. */
 
 #ifndef KINESIS_AGG_FORK_H
 #define KINESIS_AGG_FORK_H
@@ -11,8 +11,8 @@ struct kinesis_agg_plugin;
 
 int kinesis_agg_forked(void);
 
-/* Logs why an instance cannot start in a forked child; plugin is what
- * FLBPluginInit was called with, or NULL where there is no instance. */
+/* Logs why an instance cannot start in a forked child. plugin is the argument of
+ * FLBPluginInit, or NULL if there is no instance. */
 void kinesis_agg_refuse(struct kinesis_agg_plugin *plugin);
 
 #endif

@@ -20,8 +20,8 @@ static void *find(const char *symbol)
     return dlsym(RTLD_DEFAULT, symbol);
 }
 
-/* The metrics of an instance, or NULL. An engine built without metrics leaves
- * the slot of the api table unset, so the symbol has to be there as well. */
+/* Returns the metrics of an instance, or NULL. An engine that is built without
+ * metrics does not set the member of the api table, so the symbol is checked. */
 static void *context(struct kinesis_agg_api *api, void *output)
 {
     if (find("flb_output_get_cmt_instance") == NULL) {
@@ -43,7 +43,7 @@ void *kinesis_agg_counter(struct kinesis_agg_api *api, void *output,
     return create(cmt, "fluentbit", "kinesis_agg", name, help, label == NULL ? 1 : 2, keys);
 }
 
-/* What the engine's cfl_time_now() returns. */
+/* The same as the engine's cfl_time_now(). */
 static uint64_t now(void)
 {
     struct timespec t;

@@ -8,18 +8,18 @@ import "C"
 
 import "unsafe"
 
-// Meter creates the metrics of an instance. The engine shows a metric as
-// fluentbit_kinesis_agg_NAME with the instance as the label "name". Metrics are
-// created during Init and used until Release; they are safe for concurrent use.
+// Meter creates the metrics of an instance. The engine exports a metric as
+// fluentbit_kinesis_agg_NAME with the instance in the label "name". Metrics are
+// created during Init and used until Release. They are safe for concurrent use.
 type Meter interface {
 	// Counter creates a counter, which starts at 0.
 	Counter(name, help string) Counter
-	// CounterVec creates a counter for each value of a second label. They all start
-	// at 0, because engines before 5.1 add label values without a lock.
+	// CounterVec creates a counter for each value of a second label. It creates all
+	// of them now, because engines before 5.1 add label values without a lock.
 	CounterVec(name, help, label string, values ...string) CounterVec
 	// Histogram creates a histogram with these upper bounds, at most 32.
 	Histogram(name, help string, bounds ...float64) Histogram
-	// Release ends the use of all metrics.
+	// Release frees the memory of the metrics, which must not be used any more.
 	Release()
 }
 
@@ -28,12 +28,12 @@ type Counter interface{ Add(n int) }
 
 // CounterVec is a counter for each value of a label.
 type CounterVec interface {
-	// With returns the counter of a value, which has to be one of those that
+	// With returns the counter of a value. The value must be one of those that the
 	// CounterVec was created with.
 	With(value string) Counter
 }
 
-// Histogram counts observations by their size.
+// Histogram counts observed values by size.
 type Histogram interface{ Observe(v float64) }
 
 // Counter implements Meter. On engines without metrics it returns a counter that
@@ -60,7 +60,8 @@ func (o *Output) createCounter(name, help, label string) unsafe.Pointer {
 	return C.kinesis_agg_counter(o.api, o.output, o.cString(name), o.cString(help), cLabel)
 }
 
-// counter returns the counter with this value of the second label, nil for none.
+// counter returns the counter with this value of the second label. value is nil if the
+// metric has no second label.
 func (o *Output) counter(metric unsafe.Pointer, value *C.char) counter {
 	c := counter{metric, o.cString(o.name), value}
 	c.Add(0)
@@ -102,15 +103,15 @@ func (h histogram) Observe(v float64) {
 	}
 }
 
-// cString copies a string to C memory, where it stays until Release.
-func (o *Output) cString(text string) *C.char {
-	c := C.CString(text)
+// cString copies s to C memory, which Release frees.
+func (o *Output) cString(s string) *C.char {
+	c := C.CString(s)
 	o.strings = append(o.strings, unsafe.Pointer(c))
 	return c
 }
 
-// Release implements Meter: it frees the strings. The metrics belong to the engine,
-// which destroys them with the instance.
+// Release implements Meter. It frees only the strings. The engine owns the metrics and
+// destroys them with the instance.
 func (o *Output) Release() {
 	for _, c := range o.strings {
 		C.free(c)

@@ -7,8 +7,8 @@
 /* The faults that the engine handles. */
 static struct fault {
     int number;
-    struct sigaction before; /* the engine's handler, when the library was loaded */
-    struct sigaction go;     /* the Go runtime's; sa_sigaction is NULL until noted */
+    struct sigaction before; /* the handler of the engine when the library was loaded */
+    struct sigaction go;     /* the handler of the Go runtime; sa_sigaction is NULL until it is noted */
 } faults[] = {{.number = SIGSEGV}, {.number = SIGFPE}};
 
 /* The other signals that the engine handles. */
@@ -16,7 +16,7 @@ static const int others[] = {SIGHUP, SIGCONT, SIGINT, SIGQUIT, SIGTERM};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* A priority above the default runs this before the Go runtime starts. */
+/* Because of its priority, this constructor runs before the Go runtime starts. */
 __attribute__((constructor(101))) static void remember_engine(void)
 {
     for (size_t i = 0; i < COUNT(faults); i++) {

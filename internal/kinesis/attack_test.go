@@ -15,7 +15,8 @@ import (
 	"out_kinesis_agg/test/fakekinesis"
 )
 
-// throughProxy opens a sender for a TLS endpoint that only the proxy leads to.
+// throughProxy opens a sender for a TLS endpoint that it can reach only through the
+// proxy.
 func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) fakekinesis.Tunnel) (*Sender, *fakekinesis.Server, *fakekinesis.Proxy) {
 	t.Helper()
 	server := start(t, fakekinesis.Options{TLS: true, RecordLimitBytes: fakekinesis.MaxRecordLimitBytes})
@@ -29,7 +30,7 @@ func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) fakekine
 	return open(t, s), server, proxy
 }
 
-// first is a script that spoils the first tunnel only.
+// first returns a script in which only the first tunnel has a fault.
 func first(t fakekinesis.Tunnel) func(int) fakekinesis.Tunnel {
 	return func(n int) fakekinesis.Tunnel {
 		if n == 1 {
@@ -45,7 +46,7 @@ func TestProxy_Faults(t *testing.T) {
 	for name, test := range map[string]struct {
 		tunnel   fakekinesis.Tunnel
 		causes   []string
-		accepted int // at most, of the record that fails
+		accepted int // the maximum, of the record that fails
 	}{
 		"closes at CONNECT":       {fakekinesis.Tunnel{CloseAtConnect: true}, []string{CauseConnection, CauseUnreachable}, 0},
 		"refuses CONNECT":         {fakekinesis.Tunnel{Refuse: "503 Service Unavailable"}, []string{CauseConnection, CauseUnreachable}, 0},
@@ -82,7 +83,7 @@ func TestProxy_Faults(t *testing.T) {
 			if n := server.Counts().Accepted; n > test.accepted {
 				t.Errorf("%d accepted", n)
 			}
-			// The next request gets a tunnel of its own.
+			// The next request gets a new tunnel.
 			if _, err := sender.PutRecord(context.Background(), "logs", "key", data); err != nil {
 				t.Error(err)
 			}
@@ -90,7 +91,7 @@ func TestProxy_Faults(t *testing.T) {
 	}
 }
 
-func TestProxy_ConnectClosedIsRepeatedOnce(t *testing.T) {
+func TestProxy_AutoRetryRepeatsOnce(t *testing.T) {
 	isolate(t)
 	sender, server, proxy := throughProxy(t, patience, first(fakekinesis.Tunnel{UpBytes: 1 << 20}))
 	sender.autoRetry = true
@@ -105,7 +106,8 @@ func TestProxy_ConnectClosedIsRepeatedOnce(t *testing.T) {
 	}
 }
 
-// address is a name server for one host: what it says can be changed.
+// address makes s connect to the stored address, whatever its endpoint is. The test
+// can change the address.
 func address(s *Sender, server *fakekinesis.Server) *atomic.Value {
 	var current atomic.Value
 	point := func(to *fakekinesis.Server) { current.Store(strings.TrimPrefix(to.URL(), "http://")) }
@@ -117,17 +119,13 @@ func address(s *Sender, server *fakekinesis.Server) *atomic.Value {
 	return &current
 }
 
-func TestAddress_ChangesAndTheOldHangs(t *testing.T) {
+func TestAddress_OldOneHangs(t *testing.T) {
 	isolate(t)
 	const workers = 8
 	var hang atomic.Bool
-	var together sync.WaitGroup
-	together.Add(workers)
+	await := gate(workers)
 	old := start(t, fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
-		if n <= workers { // so that each worker has a connection
-			together.Done()
-			together.Wait()
-		}
+		await(n)
 		if hang.Load() {
 			return fakekinesis.Hold(nil)
 		}
@@ -146,8 +144,8 @@ func TestAddress_ChangesAndTheOldHangs(t *testing.T) {
 	done.Wait()
 	hang.Store(true)
 	current.Store(strings.TrimPrefix(next.URL(), "http://"))
-	// The first request finds out. The other kept connections lead to the dead
-	// address too and must not cost a time limit each.
+	// Only the first request times out. The other idle connections lead to the dead
+	// address too, and each of them must not cost another timeout.
 	if c, err := putFails(t, sender); c.Cause != CauseTimeout {
 		t.Errorf("%v: got %+v", err, c)
 	}
@@ -159,7 +157,7 @@ func TestAddress_ChangesAndTheOldHangs(t *testing.T) {
 	}
 }
 
-func TestAddress_ChangesAndTheOldIsGone(t *testing.T) {
+func TestAddress_OldOneRefuses(t *testing.T) {
 	isolate(t)
 	old := fakekinesis.Start(fakekinesis.Options{})
 	next := start(t, fakekinesis.Options{})
@@ -176,7 +174,7 @@ func TestAddress_ChangesAndTheOldIsGone(t *testing.T) {
 	put(t, sender)
 }
 
-// The host of a request must not depend on where its credentials come from, or
+// The host of a request must not depend on the source of its credentials. Otherwise
 // an allow-list that works with keys would not work with a role.
 func TestAddress_SameHostForKeysAndRoles(t *testing.T) {
 	isolate(t)
@@ -201,7 +199,7 @@ func TestAddress_SameHostForKeysAndRoles(t *testing.T) {
 			}
 			_, _ = open(t, s).PutRecord(context.Background(), test.stream, "key", []byte("data"))
 			if got := strings.Join(proxy.Hosts(), " "); got != test.want {
-				t.Errorf("asked for %s, want %s", got, test.want)
+				t.Errorf("connected to %s, want %s", got, test.want)
 			}
 		})
 	}

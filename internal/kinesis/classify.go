@@ -14,7 +14,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// Action says what to do with a record for which PutRecord returned an error.
+// Action is what to do with a record after PutRecord has returned an error.
 type Action int
 
 const (
@@ -22,8 +22,8 @@ const (
 	Retry Action = iota
 	// RetryAfterFix: the failure lasts until an operator fixes its cause.
 	RetryAfterFix
-	// RetryRefused: Kinesis, or something before it, refuses the request for a
-	// reason of its own, which the error quotes.
+	// RetryRefused: Kinesis, or a proxy before it, refuses the request for a reason
+	// that is not one of the known causes. The error quotes the reason.
 	RetryRefused
 	// Split: the record is larger than the stream's limit. Only smaller records can
 	// be accepted.
@@ -33,8 +33,8 @@ const (
 // Classification is the result of Classify.
 type Classification struct {
 	Action Action
-	// Cause is one of Causes. It is stable: it can be the value of a metric's label
-	// and can tell a new failure from one that lasts.
+	// Cause is one of Causes. Its values do not change between releases, so they can
+	// be values of a metric label. A different Cause means a different failure.
 	Cause string
 }
 
@@ -74,15 +74,15 @@ func Causes() []string {
 	}
 }
 
-// Classify says what an error of PutRecord or Describe means for the record. An
-// unknown error is a Retry: only its size can make a record undeliverable, so no
-// error is a reason to give one up. err is not nil.
+// Classify classifies an error of PutRecord or Describe. An unknown error is a
+// Retry: only its size can make a record undeliverable, so no error is a reason to
+// drop a record. err must not be nil.
 func Classify(err error) Classification {
 	// The caller canceled the request.
 	if errors.Is(err, context.Canceled) {
 		return Classification{Retry, CauseCanceled}
 	}
-	// AWS does not send such a response, with any status.
+	// AWS does not send a response of this size, whatever its status.
 	if errors.Is(err, errResponseTooLarge) {
 		return Classification{Retry, CauseBadResponse}
 	}
@@ -91,25 +91,26 @@ func Classify(err error) Classification {
 	if errors.As(err, &credentials) {
 		return classifyCredentials(credentials.err)
 	}
-	// AWS reports what is wrong.
+	// AWS returned an error code.
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		if c, known := classifyCode(api.ErrorCode(), api.ErrorMessage()); known {
 			return c
 		}
 	}
-	// A time-out can occur at any step below, also while a response is read.
+	// Before the status, because a timeout can also occur while a response is read.
 	if c, known := classifyNetwork(err); known {
 		return c
 	}
-	// There was a response, but not one of the known errors.
+	// There was a response, but its error code is unknown.
 	var response *smithyhttp.ResponseError
 	if errors.As(err, &response) {
 		if c, known := classifyStatus(response.HTTPStatusCode()); known {
 			return c
 		}
 	}
-	// A successful response without the number that proves it.
+	// A successful response without a sequence number does not prove that the record
+	// is stored.
 	if errors.Is(err, errNoSequenceNumber) {
 		return Classification{Retry, CauseBadResponse}
 	}
@@ -122,8 +123,8 @@ func Classify(err error) Classification {
 }
 
 // classifyCode classifies the error codes of Kinesis and STS. Sources: the errors of
-// PutRecord and the common errors in the API references, with and without
-// "Exception", because JSON and query services differ in that.
+// PutRecord and the common errors in the API references. Codes are listed with and
+// without the suffix "Exception", which JSON services have and query services do not.
 func classifyCode(code, message string) (c Classification, known bool) {
 	switch code {
 	// A limit of a shard, the account or KMS is exceeded.
@@ -131,7 +132,7 @@ func classifyCode(code, message string) (c Classification, known bool) {
 		"ThrottlingException", "Throttling", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException":
 		return Classification{Retry, CauseThrottled}, true
 
-	// AWS has a failure.
+	// A failure within AWS.
 	case "InternalFailureException", "InternalFailure", "InternalServerError", "InternalServiceError",
 		"ServiceUnavailableException", "ServiceUnavailable":
 		return Classification{Retry, CauseInternal}, true
@@ -141,7 +142,7 @@ func classifyCode(code, message string) (c Classification, known bool) {
 		return Classification{Retry, CauseStreamNotReady}, true
 
 	// Temporary credentials expired before they were renewed. PutRecord drops them,
-	// and the next one fetches others.
+	// and the next PutRecord fetches new ones.
 	case "ExpiredTokenException", "ExpiredToken":
 		return Classification{Retry, CauseExpiredToken}, true
 
@@ -149,8 +150,8 @@ func classifyCode(code, message string) (c Classification, known bool) {
 		return Classification{RetryAfterFix, CauseStreamNotFound}, true
 
 	case "AccessDeniedException", "AccessDenied":
-		// For a stream that is encrypted with a customer managed key, Kinesis passes
-		// on the refusal of KMS.
+		// For a stream that is encrypted with a customer managed key, Kinesis returns
+		// the error of KMS.
 		if strings.Contains(message, "kms:") {
 			return kmsFailure, true
 		}
@@ -159,7 +160,7 @@ func classifyCode(code, message string) (c Classification, known bool) {
 	case "KMSAccessDeniedException", "KMSDisabledException", "KMSInvalidStateException", "KMSNotFoundException", "KMSOptInRequired":
 		return kmsFailure, true
 
-	// AWS does not know the key ID.
+	// The access key ID is unknown to AWS.
 	case "UnrecognizedClientException", "InvalidClientTokenId", "MissingAuthenticationTokenException",
 		"MissingAuthenticationToken", "OptInRequired", "SubscriptionRequiredException":
 		return Classification{RetryAfterFix, CauseBadKey}, true
@@ -167,7 +168,7 @@ func classifyCode(code, message string) (c Classification, known bool) {
 	case "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture":
 		return clockSkew, true
 
-	// The same code means a wrong secret or a wrong time; the message differs.
+	// A wrong secret key and a wrong clock have the same code. The messages differ.
 	case "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignatureException", "IncompleteSignature":
 		if strings.Contains(message, "Signature expired") || strings.Contains(message, "Signature not yet current") {
 			return clockSkew, true
@@ -192,10 +193,11 @@ var (
 	refused    = Classification{RetryRefused, CauseRefused}
 )
 
-// tooLargeMessages match the two messages about a record's size: a constraint on the
-// field data (Kinesis, from its model), and a sentence about the record or its data
-// (Kinesis for PutRecords, and local servers). They must not match a partition key
-// or a stream name that is too long, because splitting would end in dropped records.
+// tooLargeMessages match the two forms of messages about a record's size: a violated
+// constraint on the member data (PutRecord), and a sentence about the size of a record
+// or its data (PutRecords, and local servers). They must not match messages about a
+// partition key or a stream name that is too long, because the plugin would then split
+// the record until it drops its user records.
 var tooLargeMessages = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)at '([\w.]+\.)?data' failed to satisfy constraint: member must have length less than`),
 	regexp.MustCompile(`(?i)\b(records?|data)( [^\s.,;]+){0,4} (is|are|exceeds?|exceeded|too) .*\b(size|large|larger|limit|maximum)\b`),
@@ -215,7 +217,7 @@ func classifyCredentials(err error) Classification {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		switch api.ErrorCode() {
-		// The same codes as from Kinesis, but about the role.
+		// Kinesis has some of these codes too, but from STS they are about the role.
 		case "AccessDenied", "AccessDeniedException", "ValidationError", "MalformedPolicyDocument",
 			"InvalidIdentityToken", "IDPRejectedClaim", "RegionDisabledException":
 			return Classification{RetryAfterFix, CauseAssumeRole}
@@ -224,14 +226,14 @@ func classifyCredentials(err error) Classification {
 			return c
 		}
 	}
-	// A source that does not exist yet or cannot be reached. The error says which
-	// step failed.
+	// A source of credentials does not exist yet or cannot be reached. The error
+	// names the step that failed.
 	return Classification{Retry, CauseNoCredentials}
 }
 
 // classifyNetwork classifies failures below HTTP.
 func classifyNetwork(err error) (c Classification, known bool) {
-	// Before time-outs, because a resolver that does not respond causes both.
+	// Before timeouts, because an unresponsive resolver is both.
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
 		return Classification{Retry, CauseDNS}, true
@@ -239,13 +241,14 @@ func classifyNetwork(err error) (c Classification, known bool) {
 	if isTLS(err) {
 		return Classification{Retry, CauseTLS}, true
 	}
-	// Before time-outs, because a connect that times out says more.
+	// Before timeouts, because "unreachable" is more specific for a connect that
+	// times out.
 	var op *net.OpError
 	if errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect" || op.Op == "socks connect") {
 		return Classification{Retry, CauseUnreachable}, true
 	}
-	var timed net.Error
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timed) && timed.Timeout() {
+	var netErr net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout() {
 		return Classification{Retry, CauseTimeout}, true
 	}
 	return Classification{}, false
@@ -262,12 +265,12 @@ func isTLS(err error) bool {
 	)
 	return errors.As(err, &untrusted) || errors.As(err, &authority) || errors.As(err, &hostname) ||
 		errors.As(err, &invalid) || errors.As(err, &header) || errors.Is(err, http.ErrSchemeMismatch) ||
-		// crypto/tls reports alerts this way; their type is not exported.
+		// crypto/tls returns alerts in this form, because their type is not exported.
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// classifyStatus classifies an HTTP response by its status alone. The SDK's status
-// for no response is 0.
+// classifyStatus classifies a response by its HTTP status. The SDK uses the status 0
+// if there is no response.
 func classifyStatus(status int) (c Classification, known bool) {
 	switch {
 	case status == http.StatusTooManyRequests:
@@ -276,11 +279,11 @@ func classifyStatus(status int) (c Classification, known bool) {
 		return Classification{Retry, CauseTimeout}, true
 	case status >= 500:
 		return Classification{Retry, CauseInternal}, true
-	// A response from something other than Kinesis, or with a newer error code.
+	// A response of a proxy, or with an error code that is unknown here.
 	case status >= 300:
 		return refused, true
-	// A successful response that is truncated or invalid: the record is probably
-	// stored, but there is no sequence number.
+	// The body of a successful response is truncated or invalid. The record is
+	// probably stored, but the sequence number is missing.
 	case status >= 200:
 		return Classification{Retry, CauseBadResponse}, true
 	}

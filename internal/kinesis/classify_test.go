@@ -18,21 +18,21 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// fromAWS wraps as the SDK does what an answer with this status says.
+// fromAWS wraps the error of a response as the SDK does.
 func fromAWS(status int, inner error) error {
 	return &smithy.OperationError{ServiceID: "Kinesis", OperationName: "PutRecord", Err: &smithyhttp.ResponseError{
 		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: inner,
 	}}
 }
 
-func code(code string) error { return coded(code, "as if it mattered") }
+func code(code string) error { return coded(code, "any message") }
 
 func coded(code, message string) error {
 	return fromAWS(400, &smithy.GenericAPIError{Code: code, Message: message})
 }
 
-// onTheWay wraps as the SDK does what happened instead of an answer.
-func onTheWay(inner error) error { return fromAWS(0, &smithyhttp.RequestSendError{Err: inner}) }
+// noResponse wraps the error of a request without a response as the SDK does.
+func noResponse(inner error) error { return fromAWS(0, &smithyhttp.RequestSendError{Err: inner}) }
 
 func noCredentials(inner error) error {
 	return &smithy.OperationError{ServiceID: "Kinesis", OperationName: "PutRecord",
@@ -65,7 +65,7 @@ func TestClassify_Causes(t *testing.T) {
 		"expired token":             {code("ExpiredTokenException"), Retry, CauseExpiredToken},
 		"expired token of STS":      {noCredentials(code("ExpiredToken")), Retry, CauseExpiredToken},
 		"no credentials":            {noCredentials(errors.New("no EC2 IMDS role found")), Retry, CauseNoCredentials},
-		"metadata service silent":   {noCredentials(onTheWay(context.DeadlineExceeded)), Retry, CauseNoCredentials},
+		"metadata service silent":   {noCredentials(noResponse(context.DeadlineExceeded)), Retry, CauseNoCredentials},
 		"metadata service not ours": {noCredentials(fromAWS(404, errors.New("not found"))), Retry, CauseNoCredentials},
 		"STS busy":                  {noCredentials(code("Throttling")), Retry, CauseThrottled},
 		"role denied":               {noCredentials(code("AccessDenied")), RetryAfterFix, CauseAssumeRole},
@@ -100,24 +100,24 @@ func TestClassify_Causes(t *testing.T) {
 		"redirect":               {fromAWS(307, broken), RetryRefused, CauseRefused},
 		"408 of a load balancer": {fromAWS(408, broken), Retry, CauseTimeout},
 
-		"reset":                      {onTheWay(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), Retry, CauseConnection},
-		"closed before an answer":    {onTheWay(io.EOF), Retry, CauseConnection},
-		"refused by TCP":             {onTheWay(refusedByTCP), Retry, CauseUnreachable},
-		"proxy refused":              {onTheWay(&net.OpError{Op: "proxyconnect", Err: refusedByTCP}), Retry, CauseUnreachable},
-		"connect timed out":          {onTheWay(&net.OpError{Op: "dial", Err: context.DeadlineExceeded}), Retry, CauseUnreachable},
-		"no such host":               {onTheWay(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}), Retry, CauseDNS},
-		"name server timed out":      {onTheWay(&net.DNSError{Err: "i/o timeout", IsTimeout: true}), Retry, CauseDNS},
-		"unknown authority":          {onTheWay(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), Retry, CauseTLS},
-		"wrong host":                 {onTheWay(x509.HostnameError{Certificate: &x509.Certificate{}, Host: "x"}), Retry, CauseTLS},
-		"handshake failure":          {onTheWay(&net.OpError{Op: "remote error", Err: errors.New("tls: handshake failure")}), Retry, CauseTLS},
-		"http where TLS was wanted":  {onTheWay(http.ErrSchemeMismatch), Retry, CauseTLS},
-		"deadline":                   {fromAWS(0, &smithy.CanceledError{Err: context.DeadlineExceeded}), Retry, CauseTimeout},
-		"deadline inside the answer": {fromAWS(200, &smithy.DeserializationError{Err: context.DeadlineExceeded}), Retry, CauseTimeout},
-		"caller gave up":             {fromAWS(0, &smithy.CanceledError{Err: context.Canceled}), Retry, CauseCanceled},
+		"reset":                     {noResponse(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), Retry, CauseConnection},
+		"closed before a response":  {noResponse(io.EOF), Retry, CauseConnection},
+		"refused by TCP":            {noResponse(refusedByTCP), Retry, CauseUnreachable},
+		"proxy refused":             {noResponse(&net.OpError{Op: "proxyconnect", Err: refusedByTCP}), Retry, CauseUnreachable},
+		"connect timed out":         {noResponse(&net.OpError{Op: "dial", Err: context.DeadlineExceeded}), Retry, CauseUnreachable},
+		"no such host":              {noResponse(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}), Retry, CauseDNS},
+		"name server timed out":     {noResponse(&net.DNSError{Err: "i/o timeout", IsTimeout: true}), Retry, CauseDNS},
+		"unknown authority":         {noResponse(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}), Retry, CauseTLS},
+		"wrong host":                {noResponse(x509.HostnameError{Certificate: &x509.Certificate{}, Host: "x"}), Retry, CauseTLS},
+		"handshake failure":         {noResponse(&net.OpError{Op: "remote error", Err: errors.New("tls: handshake failure")}), Retry, CauseTLS},
+		"http where TLS was wanted": {noResponse(http.ErrSchemeMismatch), Retry, CauseTLS},
+		"deadline":                  {fromAWS(0, &smithy.CanceledError{Err: context.DeadlineExceeded}), Retry, CauseTimeout},
+		"deadline in the response":  {fromAWS(200, &smithy.DeserializationError{Err: context.DeadlineExceeded}), Retry, CauseTimeout},
+		"canceled by the caller":    {fromAWS(0, &smithy.CanceledError{Err: context.Canceled}), Retry, CauseCanceled},
 
-		"answer cut off":     {fromAWS(200, broken), Retry, CauseBadResponse},
+		"truncated response": {fromAWS(200, broken), Retry, CauseBadResponse},
 		"no sequence number": {errNoSequenceNumber, Retry, CauseBadResponse},
-		"something new":      {errors.New("something new"), Retry, CauseUnknown},
+		"unknown error":      {errors.New("unknown"), Retry, CauseUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := Classify(&requestError{what: "put record to s in r", err: test.err})
@@ -131,19 +131,19 @@ func TestClassify_Causes(t *testing.T) {
 	}
 }
 
-// The texts are Kinesis's where that is noted, else those of look-alikes.
+// Messages of Kinesis, where noted, and of local servers.
 func TestClassify_TooLarge(t *testing.T) {
 	for _, test := range []struct {
 		code, message string
 		tooLarge      bool
 	}{
-		// Kinesis, PutRecord, then the same through the Java SDK, then PutRecords.
+		// Kinesis: PutRecord, PutRecord through the Java SDK, PutRecords.
 		{"ValidationException", "1 validation error detected: Value at 'data' failed to satisfy constraint: Member must have length less than or equal to 1048576", true},
 		{"ValidationException", "1 validation error detected: Value 'java.nio.HeapByteBuffer[pos=0 lim=1048954 cap=1048954]' at 'data' failed to satisfy constraint: Member must have length less than or equal to 1048576", true},
 		{"ValidationException", "1 validation error detected: Value at 'records.1.member.data' failed to satisfy constraint: Member must have length less than or equal to 10485760", true},
 		{"ValidationException", "2 validation errors detected: Value at 'partitionKey' failed to satisfy constraint: Member must have length less than or equal to 256; Value at 'data' failed to satisfy constraint: Member must have length less than or equal to 1048576", true},
 		{"InvalidArgumentException", "Records size exceeds 5 MB limit", true},
-		// kinesis-local, now and before.
+		// kinesis-local, current and older versions.
 		{"InvalidArgumentException", "Record data size 1048577 exceeds the stream's max record size of 1048576 bytes", true},
 		{"InvalidArgumentException", "Data object is too large", true},
 		{"InvalidArgumentException", "The record is larger than the stream's maximum record size", true},

@@ -16,27 +16,28 @@ import (
 )
 
 const (
-	// renewBefore is how long before their end credentials are fetched anew.
-	// EC2 promises the next ones five minutes ahead, so more would ask in vain.
+	// renewBefore is the time before their expiration at which credentials are
+	// renewed. EC2 provides new credentials at least five minutes before the old
+	// ones expire, so an earlier request could return the old ones.
 	renewBefore = 5 * time.Minute
 
-	// roleDuration is the length of an AssumeRole session. No role can be set
-	// to less than an hour, and chained roles may not ask for more; a shorter
-	// session would only ask STS more often.
+	// roleDuration is the duration of an AssumeRole session. An hour is the smallest
+	// maximum that a role can have, and the maximum for chained roles.
 	roleDuration = time.Hour
 )
 
-// stsClient is the client for AssumeRole and for web identity. The chain wants
-// it before there is a configuration to make it from, hence the indirection.
+// stsClient is the client for AssumeRole and for web identity. The credential chain
+// needs a client before the configuration exists that the client is made from. Open
+// therefore sets the embedded client later.
 type stsClient struct{ *sts.Client }
 
-// chainOptions says where the SDK's chain looks for credentials.
+// chainOptions returns the options for the SDK's credential chain.
 func chainOptions(s Settings, roles *stsClient, hidden *secrets) ([]func(*config.LoadOptions) error, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore }),
 		config.WithWebIdentityRoleCredentialOptions(func(o *stscreds.WebIdentityRoleOptions) {
 			o.Client = roles
-			// The SDK calls this once more before there is a token.
+			// The SDK also calls this function before there is a token.
 			if o.TokenRetriever != nil {
 				o.TokenRetriever = notedToken{o.TokenRetriever, hidden}
 			}
@@ -48,14 +49,14 @@ func chainOptions(s Settings, roles *stsClient, hidden *secrets) ([]func(*config
 	}
 	profile := s.Profile
 	if s.CredentialsPath != "" {
-		// The SDK ignores a missing file and continues with other sources, so that
-		// records could go to the stream of another account.
+		// The SDK ignores a missing file and continues with other sources. Records
+		// could then go to the stream of another account.
 		if _, err := os.Stat(s.CredentialsPath); err != nil {
 			return nil, &SettingError{"CredentialsPath", err}
 		}
 		options = append(options, config.WithSharedCredentialsFiles([]string{s.CredentialsPath}))
 		// The SDK prefers the file to keys in the environment only if a profile is
-		// named. A path that is configured comes first.
+		// set. A configured path has priority over the environment.
 		if profile == "" {
 			profile = os.Getenv("AWS_PROFILE")
 		}
@@ -69,8 +70,8 @@ func chainOptions(s Settings, roles *stsClient, hidden *secrets) ([]func(*config
 	return options, nil
 }
 
-// profileError names the setting if a profile is missing. A missing profile aborts
-// startup, because it is more likely misspelled than late.
+// profileError returns a *SettingError if err says that a profile is missing. A
+// missing profile aborts startup, because its name is probably misspelled.
 func profileError(s Settings, err error) error {
 	var missing config.SharedConfigProfileNotExistError
 	if !errors.As(err, &missing) {
@@ -82,10 +83,11 @@ func profileError(s Settings, err error) error {
 	return &SettingError{"Profile", fmt.Errorf("%q is not in the shared configuration and credentials files", missing.Profile)}
 }
 
-// signer hands out the credentials that requests are signed with.
+// signer provides the credentials that requests are signed with.
 type signer struct {
 	chain *chain
-	// role is what the chain's credentials assume; nil where they sign themselves.
+	// role assumes a role with the chain's credentials. It is nil if requests are
+	// signed with the chain's credentials.
 	role    *aws.CredentialsCache
 	secrets *secrets
 }
@@ -105,11 +107,11 @@ func newSigner(c *chain, s Settings, roles *stsClient, hidden *secrets) *signer 
 		func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore })}
 }
 
-// Retrieve implements aws.CredentialsProvider. It marks what goes wrong as a
-// *credentialsError, by which Classify distinguishes STS from Kinesis.
+// Retrieve implements aws.CredentialsProvider. It wraps its errors in a
+// *credentialsError, so that Classify can distinguish them from errors of Kinesis.
 func (s *signer) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	s.chain.look(ctx)
-	// Between the two, because what look loads is not what was rejected.
+	s.chain.check(ctx)
+	// After check, because credentials that check loads have not been rejected.
 	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
 		a.generation.Store(s.chain.generation.Load())
 	}
@@ -128,16 +130,16 @@ func (s *signer) retrieve(ctx context.Context) (aws.Credentials, error) {
 	return s.role.Retrieve(ctx)
 }
 
-// renew drops the credentials that the attempt was signed with, or that STS
-// rejected for it, so that the next request gets others.
+// renew drops the credentials that the attempt used, so that the next request gets
+// new ones. Kinesis or STS has rejected them.
 func (s *signer) renew(ctx context.Context, a *attempt) {
 	if s.chain.renew(ctx, a.generation.Load()) && s.role != nil {
 		s.role.Invalidate()
 	}
 }
 
-// attempt is what is remembered of a request while it is under way. It travels
-// in the request's context.
+// attempt is the state of a request in progress. It is a value of the request's
+// context.
 type attempt struct{ generation atomic.Uint64 }
 
 type attemptKey struct{}
@@ -152,13 +154,13 @@ type credentialsError struct{ err error }
 func (e *credentialsError) Error() string { return e.err.Error() }
 func (e *credentialsError) Unwrap() error { return e.err }
 
-// assumedRole renews an answer that ends within the renewal window halfway
-// through its life. The cache alone would take it for expired on arrival and
-// ask STS before every request.
+// assumedRole renews credentials halfway through their remaining lifetime if that
+// is shorter than the renewal window. Otherwise the cache would consider them
+// expired when they arrive, and call STS before every request.
 type assumedRole struct{ *stscreds.AssumeRoleProvider }
 
-// AdjustExpiresBy implements aws.AdjustExpiresByCredentialsCacheStrategy; by
-// is minus renewBefore.
+// AdjustExpiresBy implements aws.AdjustExpiresByCredentialsCacheStrategy. by is
+// -renewBefore.
 func (assumedRole) AdjustExpiresBy(c aws.Credentials, by time.Duration) (aws.Credentials, error) {
 	c.Expires = renewalTime(time.Now(), c.Expires, -by)
 	return c, nil

@@ -13,41 +13,41 @@ import (
 )
 
 const (
-	// lookEvery is how often the shared files are checked for a change: two
-	// stat calls a second, however many requests are signed.
-	lookEvery = time.Second
+	// checkInterval is the time between two checks of the shared files for changes.
+	// A check is two stat calls, whatever the number of requests.
+	checkInterval = time.Second
 
-	// settleTime is how old a changed file has to be before it is read. A
-	// program that writes the file in place needs less than this, so that a
-	// half-written file is rarely seen.
+	// settleTime is the minimum age of a changed file before it is read. Programs
+	// that write the file in place take less time, so a partly written file is
+	// rarely read.
 	settleTime = time.Second
 
-	// renewEvery is the shortest time between two renewals for rejected
-	// credentials. Credentials that stay wrong would otherwise cost a request
+	// renewInterval is the minimum time between two renewals of rejected
+	// credentials. Without it, credentials that stay invalid would cost a request
 	// to STS or to the metadata service for each PutRecord. It is below the
 	// engine's shortest wait before a retry, which is 5 s by default.
-	renewEvery = 4 * time.Second
+	renewInterval = 4 * time.Second
 )
 
-// chain is the SDK's credential chain, which reads the shared files only once,
-// with what it lacks: it is loaded again when a file has changed, and when
-// credentials were rejected. It is safe for concurrent use.
+// chain is the SDK's credential chain. The SDK reads the shared files only once;
+// chain loads them again when a file has changed and when credentials were
+// rejected. It is safe for concurrent use.
 type chain struct {
 	load  func(context.Context) (aws.Config, error)
 	files []string
 	now   func() time.Time
 
 	current atomic.Pointer[aws.CredentialsCache]
-	// generation counts loads and renewals. A request notes it before it is
-	// signed, so that of many requests rejected for the same credentials only
-	// the first renews them.
+	// generation counts loads and renewals. A request reads it before it is
+	// signed. If many requests are rejected with the same credentials, only the
+	// first one renews them.
 	generation atomic.Uint64
-	lookAt     atomic.Int64 // when to check the files, in Unix nanoseconds
+	nextCheck  atomic.Int64 // when to check the files, in Unix nanoseconds
 
 	mu      sync.Mutex // held while files are read
 	seen    []os.FileInfo
 	renewed time.Time
-	failure atomic.Pointer[error] // of the latest load, nil where it worked
+	failure atomic.Pointer[error] // of the latest load; nil if it succeeded
 }
 
 // newChain returns a chain that starts with the credentials of cfg and gets
@@ -65,40 +65,40 @@ func cacheOf(cfg aws.Config) *aws.CredentialsCache {
 	return aws.NewCredentialsCache(cfg.Credentials)
 }
 
-// Retrieve implements aws.CredentialsProvider. It reads no shared file: look
-// and renew do.
+// Retrieve implements aws.CredentialsProvider. It does not read the shared files;
+// check and renew do.
 func (c *chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	return c.current.Load().Retrieve(ctx)
 }
 
-// look loads the chain again if a file has changed. Requests that come while
-// another one looks go on with the credentials that are there, so that a file
-// system that hangs holds up one request and not all.
-func (c *chain) look(ctx context.Context) {
-	if len(c.files) == 0 || c.now().UnixNano() < c.lookAt.Load() || !c.mu.TryLock() {
+// check loads the chain again if a file has changed. While one request checks, the
+// others continue with the current credentials, so a file system that hangs blocks
+// only one request.
+func (c *chain) check(ctx context.Context) {
+	if len(c.files) == 0 || c.now().UnixNano() < c.nextCheck.Load() || !c.mu.TryLock() {
 		return
 	}
 	defer c.mu.Unlock()
 	now := c.now()
-	c.lookAt.Store(now.Add(lookEvery).UnixNano())
+	c.nextCheck.Store(now.Add(checkInterval).UnixNano())
 	if states := stat(c.files); changed(c.seen, states) && settled(c.seen, states, now) {
 		c.reload(ctx, states)
 	}
 }
 
-// renew replaces credentials that were rejected when the chain was at this
-// generation. It reports whether it did.
+// renew replaces credentials that were rejected. generation is the chain's
+// generation when the request was signed. renew reports whether it replaced them.
 func (c *chain) renew(ctx context.Context, generation uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	if generation != c.generation.Load() || !c.renewed.IsZero() && now.Sub(c.renewed) < renewEvery {
+	if generation != c.generation.Load() || !c.renewed.IsZero() && now.Sub(c.renewed) < renewInterval {
 		return false
 	}
 	c.renewed = now
 	c.generation.Add(1)
-	// The rejected ones go even if nothing can be loaded: the chain's source
-	// may have others by now, as credential_process and EC2 do.
+	// Drop them even if there are no files: the source may have new ones, for
+	// example credential_process or EC2.
 	c.current.Load().Invalidate()
 	if len(c.files) > 0 {
 		c.reload(ctx, stat(c.files))
@@ -108,14 +108,14 @@ func (c *chain) renew(ctx context.Context, generation uint64) bool {
 
 var errNoneLeft = errors.New("the profile has no complete credentials")
 
-// reload puts the chain together anew. If that fails, the credentials that are
-// there stay, and seen stays too, so that the next look tries again: the file
-// may be half written, or about to come back.
+// reload loads the chain again. If that fails, the current credentials stay in use,
+// and the next check tries again, because seen is not changed: the file may be
+// partly written, or missing for a moment.
 func (c *chain) reload(ctx context.Context, states []os.FileInfo) {
 	cfg, err := c.load(ctx)
 	if err == nil && fromFile(c.current.Load()) && !fromFile(cacheOf(cfg)) {
-		// The SDK passes over incomplete keys and missing files and goes on to
-		// the host's own role, which may belong to another account.
+		// The SDK ignores incomplete keys and missing files, and continues with the
+		// role of the host, which may belong to another account.
 		err = errNoneLeft
 	}
 	if err != nil {
@@ -128,8 +128,7 @@ func (c *chain) reload(ctx context.Context, states []os.FileInfo) {
 	c.failure.Store(nil)
 }
 
-// failed returns why the shared files that are there now cannot be used; nil
-// if they can.
+// failed returns the error of the latest load, nil if it succeeded.
 func (c *chain) failed() error {
 	if err := c.failure.Load(); err != nil {
 		return *err
@@ -137,7 +136,7 @@ func (c *chain) failed() error {
 	return nil
 }
 
-// fromFile tells whether credentials come from a profile in a shared file.
+// fromFile reports whether credentials come from a profile in a shared file.
 func fromFile(cache *aws.CredentialsCache) bool {
 	for _, source := range cache.ProviderSources() {
 		switch source {
@@ -150,8 +149,8 @@ func fromFile(cache *aws.CredentialsCache) bool {
 	return false
 }
 
-// sharedFiles lists the files that the chain reads for these settings; none
-// where the settings have the keys.
+// sharedFiles returns the files that the chain reads. If the settings contain keys,
+// it reads none.
 func sharedFiles(s Settings) []string {
 	if s.KeyID != "" {
 		return nil
@@ -169,8 +168,8 @@ func sharedFiles(s Settings) []string {
 	return append(files[:len(files):len(files)], config.DefaultSharedCredentialsFiles...)
 }
 
-// stat returns the state of each file, nil for one that is not there. It
-// follows symbolic links, which is how Kubernetes replaces a mounted secret.
+// stat returns the state of each file, nil for a file that does not exist. It follows
+// symbolic links, because Kubernetes replaces a mounted secret by changing a link.
 func stat(files []string) []os.FileInfo {
 	states := make([]os.FileInfo, len(files))
 	for i, file := range files {
@@ -190,8 +189,8 @@ func changed(before, after []os.FileInfo) bool {
 	return false
 }
 
-// settled tells whether each changed file has been left alone for settleTime. A
-// time in the future says nothing, so such a file is read.
+// settled reports whether each changed file is at least settleTime old. A file with
+// a modification time in the future counts as settled, because its age is unknown.
 func settled(before, after []os.FileInfo, now time.Time) bool {
 	for i, info := range after {
 		if info == nil || sameState(before[i], info) {

@@ -16,7 +16,7 @@ import (
 	"out_kinesis_agg/test/fakekinesis"
 )
 
-// keysFile is a shared credentials file with one key in every profile.
+// keysFile returns a shared credentials file with the same key in each profile.
 func keysFile(key string) string {
 	profile := "aws_access_key_id = " + key + "\naws_secret_access_key = secret-of-" + key + "\naws_session_token = token-of-" + key + "\n"
 	return "[default]\n" + profile + "[other]\n" + profile
@@ -25,10 +25,11 @@ func keysFile(key string) string {
 // The keys have the same length, so that a file's size does not change.
 const oldKey, newKey = "AKIDOLD", "AKIDNEW"
 
-// onlyKey accepts requests that one key has signed, and calls others expired.
+// onlyKey accepts requests that are signed with one key. To others it returns an
+// error.
 type onlyKey struct {
 	key  atomic.Value
-	code string // of the refusal
+	code string // of the error
 }
 
 func accept(key string) *onlyKey {
@@ -46,7 +47,7 @@ func (o *onlyKey) fault(r *fakekinesis.Request) fakekinesis.Fault {
 
 func (o *onlyKey) put(_ int, r *fakekinesis.Request) fakekinesis.Fault { return o.fault(r) }
 
-// frozen gives the sender a clock that the test moves.
+// frozen gives the sender a clock that only the test advances.
 func frozen(s *Sender) *atomic.Int64 {
 	var now atomic.Int64
 	now.Store(time.Now().UnixNano())
@@ -54,11 +55,12 @@ func frozen(s *Sender) *atomic.Int64 {
 	return &now
 }
 
-// pass moves the clock far enough for files to be looked at and to be settled.
+// pass advances the clock until files are checked again and have settled.
 func pass(now *atomic.Int64) { now.Add(int64(time.Minute)) }
 
-// overwrite changes a file in place. Its time is moved on by a second, since a
-// file system's clock may be coarser than the test is fast.
+// overwrite changes a file in place. It sets the modification time a second later,
+// because two writes within the resolution of the file system's clock would have the
+// same time.
 func overwrite(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -70,11 +72,27 @@ func overwrite(t *testing.T, path, content string) {
 	}
 }
 
-// fileSettings take credentials from nowhere but files.
+// fileSettings returns settings without keys, so that credentials come from files.
 func fileSettings(server *fakekinesis.Server) Settings {
 	s := settings(server)
 	s.KeyID, s.SecretKey = "", ""
 	return s
+}
+
+// fileSources are the ways to configure a credentials file, for readFrom.
+var fileSources = []string{"credentials_path", "profile", "environment"}
+
+// readFrom configures path as the credentials file.
+func readFrom(t *testing.T, s *Settings, source, path string) {
+	switch source {
+	case "credentials_path":
+		s.CredentialsPath = path
+	case "profile":
+		s.Profile = "other"
+		fallthrough
+	default:
+		t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
+	}
 }
 
 func must(t *testing.T, err error) {
@@ -95,7 +113,7 @@ func TestReload_FileChanges(t *testing.T) {
 			must(t, os.Chtimes(path+".new", was.ModTime(), was.ModTime()))
 			must(t, os.Rename(path+".new", path))
 		},
-		"directory swapped by a link": func(t *testing.T, path string) {
+		"directory replaced by a link": func(t *testing.T, path string) {
 			// As the kubelet does: credentials -> ..data/credentials, ..data -> a directory.
 			was, err := os.Stat(path)
 			must(t, err)
@@ -108,7 +126,7 @@ func TestReload_FileChanges(t *testing.T) {
 			must(t, os.Rename(filepath.Join(root, "next"), filepath.Join(root, "data")))
 		},
 	} {
-		for _, from := range []string{"credentials_path", "profile", "environment"} {
+		for _, from := range fileSources {
 			t.Run(name+", "+from, func(t *testing.T) {
 				root := t.TempDir()
 				must(t, os.Mkdir(filepath.Join(root, "first"), 0o700))
@@ -119,22 +137,14 @@ func TestReload_FileChanges(t *testing.T) {
 				valid := accept(oldKey)
 				server := start(t, fakekinesis.Options{Fault: valid.put})
 				s := fileSettings(server)
-				switch from {
-				case "credentials_path":
-					s.CredentialsPath = path
-				case "profile":
-					s.Profile = "other"
-					fallthrough
-				default:
-					t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
-				}
+				readFrom(t, &s, from, path)
 				sender := open(t, s)
 				now := frozen(sender)
 				put(t, sender)
 				change(t, path)
 				valid.key.Store(newKey)
 				pass(now)
-				put(t, sender) // not one request fails
+				put(t, sender) // no request fails
 			})
 		}
 	}
@@ -154,7 +164,7 @@ func TestReload_ConfigFileChanges(t *testing.T) {
 	put(t, sender)
 }
 
-// Even a change that no stat shows is found once the old key is rejected.
+// A change that stat does not show is found after the old key is rejected.
 func TestReload_KeyIsRejected(t *testing.T) {
 	isolate(t)
 	for _, code := range []string{"ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException"} {
@@ -186,31 +196,23 @@ func TestReload_BadFileKeepsCredentials(t *testing.T) {
 		"no secret": func(path string) error {
 			return os.WriteFile(path, []byte("[default]\naws_access_key_id = X\n"), 0o600)
 		},
-		"broken off":      func(path string) error { return os.WriteFile(path, []byte("[defau"), 0o600) },
+		"truncated":       func(path string) error { return os.WriteFile(path, []byte("[defau"), 0o600) },
 		"a directory":     func(path string) error { _ = os.Remove(path); return os.Mkdir(path, 0o700) },
 		"profile removed": func(path string) error { return os.WriteFile(path, []byte("[third]\nregion = x\n"), 0o600) },
 		"other profile": func(path string) error {
 			return os.WriteFile(path, []byte("[third]\naws_access_key_id = X\naws_secret_access_key = Y\n"), 0o600)
 		},
 	} {
-		for _, from := range []string{"credentials_path", "profile", "environment"} {
+		for _, from := range fileSources {
 			t.Run(name+", "+from, func(t *testing.T) {
 				path := write(t, "credentials", keysFile(oldKey))
 				valid := accept(oldKey)
 				server := start(t, fakekinesis.Options{Fault: valid.put})
-				// What the SDK would fall back on.
+				// The SDK would use this source next.
 				t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
 				t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL())
 				s := fileSettings(server)
-				switch from {
-				case "credentials_path":
-					s.CredentialsPath = path
-				case "profile":
-					s.Profile = "other"
-					fallthrough
-				default:
-					t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
-				}
+				readFrom(t, &s, from, path)
 				sender := open(t, s)
 				now := frozen(sender)
 				put(t, sender)
@@ -220,7 +222,7 @@ func TestReload_BadFileKeepsCredentials(t *testing.T) {
 
 				// Once the old key is rejected, the error says why it is still used.
 				valid.key.Store(newKey)
-				if _, err := putFails(t, sender); !strings.Contains(err.Error(), "the shared AWS files have changed and cannot be used") {
+				if _, err := putFails(t, sender); !strings.Contains(err.Error(), "the shared AWS files have changed but cannot be used") {
 					t.Errorf("got %v", err)
 				}
 				must(t, os.RemoveAll(path))
@@ -232,8 +234,8 @@ func TestReload_BadFileKeepsCredentials(t *testing.T) {
 	}
 }
 
-// A file that was written a moment ago may be half written, even if it parses.
-func TestReload_WaitsForTheFileToSettle(t *testing.T) {
+// A file that has just changed may be written only in part, even if it is valid.
+func TestReload_WaitsForFileToSettle(t *testing.T) {
 	isolate(t)
 	path := write(t, "credentials", keysFile(oldKey))
 	valid := accept(oldKey)
@@ -242,11 +244,11 @@ func TestReload_WaitsForTheFileToSettle(t *testing.T) {
 	sender := open(t, s)
 	now := frozen(sender)
 	put(t, sender)
-	overwrite(t, path, keysFile("AKIDNE")) // a key broken off
+	overwrite(t, path, keysFile("AKIDNE")) // a truncated key
 	info, err := os.Stat(path)
 	must(t, err)
 	now.Store(info.ModTime().Add(settleTime - time.Nanosecond).UnixNano())
-	sender.signer.chain.lookAt.Store(0)
+	sender.signer.chain.nextCheck.Store(0)
 	put(t, sender)
 	overwrite(t, path, keysFile(newKey))
 	valid.key.Store(newKey)
@@ -268,21 +270,22 @@ func TestReload_FileAppearsLater(t *testing.T) {
 	put(t, sender)
 }
 
-// roleOf answers STS for requests that valid accepts.
+// roleOf lets STS accept the requests that valid accepts.
 func roleOf(valid *onlyKey) func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 	return func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 		return fakekinesis.RoleResponse{Fault: valid.fault(&r.Request)}
 	}
 }
 
-func TestReload_RoleOnTopOfTheFile(t *testing.T) {
+func TestReload_RoleFromFile(t *testing.T) {
 	isolate(t)
 	for _, code := range []string{"ExpiredToken", "InvalidClientTokenId", "SignatureDoesNotMatch"} {
 		t.Run(code, func(t *testing.T) {
 			path := write(t, "credentials", keysFile(oldKey))
 			valid := accept(oldKey)
 			valid.code = code
-			// The first role ends at once, so that the second record needs another.
+			// The first session has already expired when it arrives, so the second
+			// record needs another one.
 			server := start(t, fakekinesis.Options{Role: func(n int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 				return fakekinesis.RoleResponse{Fault: valid.fault(&r.Request), Expires: time.Now().Add(time.Duration(n-1) * time.Hour)}
 			}})
@@ -321,7 +324,7 @@ func TestReload_SourceProfile(t *testing.T) {
 	session.key.Store(fakekinesis.RoleKeyID(2))
 	pass(now)
 	put(t, sender)
-	// And after the role's own credentials were revoked.
+	// The same after the credentials of the role were revoked.
 	session.key.Store(fakekinesis.RoleKeyID(3))
 	putFails(t, sender)
 	put(t, sender)
@@ -352,7 +355,7 @@ func TestReload_WebIdentityToken(t *testing.T) {
 	sender := open(t, fileSettings(server))
 	now := frozen(sender)
 	put(t, sender)
-	// The session is revoked and the token was replaced.
+	// The token was replaced and the session is revoked.
 	must(t, os.WriteFile(token, []byte("second"), 0o600))
 	valid = "second"
 	session.Store(fakekinesis.RoleKeyID(2))
@@ -371,17 +374,17 @@ func TestReload_WebIdentityToken(t *testing.T) {
 func TestReload_CredentialProcess(t *testing.T) {
 	isolate(t)
 	output := write(t, "output", "")
-	say := func(key string) {
+	setKey := func(key string) {
 		must(t, os.WriteFile(output, fmt.Appendf(nil, `{"Version":1,"AccessKeyId":%q,"SecretAccessKey":"secret"}`, key), 0o600))
 	}
-	say(oldKey)
+	setKey(oldKey)
 	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[default]\ncredential_process = cat "+output+"\n"))
 	valid := accept(oldKey)
 	valid.code = "InvalidSignatureException"
 	sender := open(t, fileSettings(start(t, fakekinesis.Options{Fault: valid.put})))
 	frozen(sender)
 	put(t, sender)
-	say(newKey)
+	setKey(newKey)
 	valid.key.Store(newKey)
 	putFails(t, sender)
 	put(t, sender)
@@ -403,24 +406,20 @@ func TestReload_ManyWorkersLoadOnce(t *testing.T) {
 	const workers = 16
 	path := write(t, "credentials", keysFile(oldKey))
 	valid := accept(oldKey)
-	var together sync.WaitGroup
-	together.Add(workers)
+	await := gate(workers)
 	s := fileSettings(start(t, fakekinesis.Options{Fault: func(n int, r *fakekinesis.Request) fakekinesis.Fault {
-		if n <= workers { // all are signed before one is rejected
-			together.Done()
-			together.Wait()
-		}
+		await(n) // all requests are signed before one is rejected
 		return valid.fault(r)
 	}}))
 	s.CredentialsPath = path
 	sender := open(t, s)
-	// So much time between two rejections that it cannot be what stops a load.
+	// Each call advances the clock, so that renewInterval prevents no load.
 	now := frozen(sender)
-	sender.signer.chain.now = func() time.Time { return time.Unix(0, now.Add(int64(renewEvery))) }
+	sender.signer.chain.now = func() time.Time { return time.Unix(0, now.Add(int64(renewInterval))) }
 	n := loads(sender)
 	valid.key.Store(newKey)
 	overwrite(t, path, keysFile(newKey))
-	sender.signer.chain.lookAt.Store(1 << 62) // the rejection alone has to do
+	sender.signer.chain.nextCheck.Store(1 << 62) // only the rejection may cause a load
 	var done sync.WaitGroup
 	for range workers {
 		done.Go(func() {
@@ -438,7 +437,7 @@ func TestReload_ManyWorkersLoadOnce(t *testing.T) {
 	}
 }
 
-func TestReload_LooksOnceASecond(t *testing.T) {
+func TestReload_ChecksOncePerSecond(t *testing.T) {
 	isolate(t)
 	path := write(t, "credentials", keysFile(oldKey))
 	s := fileSettings(start(t, fakekinesis.Options{}))
@@ -446,7 +445,7 @@ func TestReload_LooksOnceASecond(t *testing.T) {
 	sender := open(t, s)
 	now := frozen(sender)
 	n := loads(sender)
-	must(t, os.Remove(path)) // so that each look tries to load
+	must(t, os.Remove(path)) // each check finds a change and tries to load
 	for second := range 3 {
 		for range 10 {
 			put(t, sender)
@@ -454,11 +453,11 @@ func TestReload_LooksOnceASecond(t *testing.T) {
 		if got := n.Load(); got != int64(second+1) {
 			t.Errorf("loaded %d times in %d s", got, second)
 		}
-		now.Add(int64(lookEvery))
+		now.Add(int64(checkInterval))
 	}
 }
 
-// A stat that hangs holds up the request that makes it, and no other.
+// A stat call that hangs blocks only the request that makes it.
 func TestReload_HangingFileSystem(t *testing.T) {
 	isolate(t)
 	s := fileSettings(start(t, fakekinesis.Options{}))
@@ -469,10 +468,10 @@ func TestReload_HangingFileSystem(t *testing.T) {
 	put(t, sender)
 }
 
-// Credentials that stay wrong must not cost a request to STS for each record.
-func TestReload_RejectedForGood(t *testing.T) {
+// Credentials that stay invalid must not cost a request to STS for each record.
+func TestReload_StaysRejected(t *testing.T) {
 	isolate(t)
-	server := start(t, fakekinesis.Options{Fault: accept("nobody").put})
+	server := start(t, fakekinesis.Options{Fault: accept("AKIDUNKNOWN").put})
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
 	sender := open(t, s)
@@ -484,6 +483,6 @@ func TestReload_RejectedForGood(t *testing.T) {
 		if n := server.Counts().RoleRequests; n != round+2 {
 			t.Errorf("%d requests to STS in round %d", n, round)
 		}
-		now.Add(int64(renewEvery))
+		now.Add(int64(renewInterval))
 	}
 }

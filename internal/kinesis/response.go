@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// maxResponseBytes bounds the body of every response. The largest that AWS
-	// sends here, STS's credentials, has a few thousand bytes, but whatever
-	// answers in its place can send any number.
+	// maxResponseBytes limits the body of every response. The largest responses of
+	// AWS here, credentials from STS, have a few thousand bytes. A server that is
+	// not AWS can send a body of any size.
 	maxResponseBytes = 1 << 20
 
-	// maxResponseHeaderBytes bounds a response's headers, those of a proxy's
-	// response to CONNECT included. AWS sends about 300 bytes.
+	// maxResponseHeaderBytes limits the headers of a response, also of a proxy's
+	// response to CONNECT. AWS sends about 300 bytes.
 	maxResponseHeaderBytes = 64 << 10
 )
 
 var errResponseTooLarge = errors.New("the response is too large: check that endpoint, sts_endpoint and http_proxy lead to AWS")
 
-// boundResponses limits the body of each response to an API call. It is for
-// aws.Config.APIOptions, so that it covers the clients of the SDK's credential
-// sources too, which have HTTP clients of their own.
+// boundResponses limits the body of each response to an API call. Set in
+// aws.Config.APIOptions, it also applies to the SDK's credential sources, which have
+// their own HTTP clients.
 func boundResponses(stack *middleware.Stack) error {
-	// After all others, so that each of them reads the limited body.
+	// Closest to the transport, so that all other middleware reads the limited body.
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("BoundResponse",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 			out, metadata, err := next.HandleDeserialize(ctx, in)
@@ -40,9 +40,9 @@ func boundResponses(stack *middleware.Stack) error {
 		}), middleware.After)
 }
 
-// bounded returns the response's body, limited to maxResponseBytes. No request
-// asks for compression, and a compressed body grows a thousandfold, so one is
-// not read at all.
+// bounded returns the response's body, limited to maxResponseBytes. A compressed body
+// cannot be read: no request asks for compression, and decompression can make a body
+// a thousand times larger.
 func bounded(resp *http.Response) io.ReadCloser {
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return unreadable{resp.Body, fmt.Errorf("the response is compressed (%.20q), which was not asked for", encoding)}
@@ -55,8 +55,8 @@ type boundedBody struct {
 	left int
 }
 
-// Read asks for one byte more than the limit, which tells a body of exactly
-// the limit from a longer one.
+// Read reads up to one byte more than the limit, to distinguish a body of exactly
+// maxResponseBytes from a longer one.
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left < 0 {
 		return 0, errResponseTooLarge
@@ -69,7 +69,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// unreadable is a body that is closed unread.
+// unreadable is a body that is closed without being read.
 type unreadable struct {
 	io.Closer
 	err error

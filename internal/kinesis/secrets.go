@@ -25,32 +25,32 @@ import (
 )
 
 const (
-	// keptSecrets is how many credentials are remembered, the latest used
-	// first. Replaced ones matter as long as a response to an older request may
-	// quote them; this is more than a day of hourly renewals.
+	// keptSecrets is the number of most recently used credentials to remember. A
+	// response to an old request can repeat a credential that was replaced. 64 are
+	// enough for more than a day of hourly renewals.
 	keptSecrets = 64
 
-	// minSecretBytes is the shortest credential to look for. A proxy's password
-	// of fewer bytes would be found in every text.
+	// minSecretBytes is the length of the shortest credential to look for. A shorter
+	// proxy password would occur in many messages by chance.
 	minSecretBytes = 4
 
-	// secretBlockBytes is how much of a credential gives it away. A credential
-	// that is cut off after this much is found, and any 2*secretBlockBytes-1
-	// bytes out of its middle.
+	// secretBlockBytes is the length of the part of a credential that must not be
+	// shown. in finds the first secretBlockBytes bytes of a credential, and any
+	// 2*secretBlockBytes-1 consecutive bytes of it.
 	secretBlockBytes = 12
 
-	// maxDecodings is how often a text is unescaped in turn, for escapes inside
-	// of escapes.
+	// maxDecodings is how many levels of nested escapes are decoded.
 	maxDecodings = 3
 )
 
 const withheld = "the error text contains a credential and is not shown"
 
-// secrets are the credentials that no log may show. It is safe for concurrent use.
+// secrets holds the credentials that must not be logged. It is safe for concurrent
+// use.
 type secrets struct {
 	mu     sync.Mutex
-	recent []string // the latest used first
-	fixed  []string // those of proxies
+	recent []string // the most recently used first
+	fixed  []string // of proxies
 }
 
 func newSecrets(s Settings) *secrets {
@@ -59,7 +59,7 @@ func newSecrets(s Settings) *secrets {
 	return k
 }
 
-// note remembers credentials that are in use from now on.
+// note adds credentials.
 func (k *secrets) note(values ...string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -77,7 +77,7 @@ func (k *secrets) note(values ...string) {
 	}
 }
 
-// noteConfig remembers the credentials in a configuration that the SDK has loaded.
+// noteConfig adds the credentials in a configuration that the SDK has loaded.
 func (k *secrets) noteConfig(cfg aws.Config) {
 	for _, source := range cfg.ConfigSources {
 		switch c := source.(type) {
@@ -91,13 +91,13 @@ func (k *secrets) noteConfig(cfg aws.Config) {
 	}
 }
 
-// authHeaders authenticate a request by themselves. Authorization does so only
-// where it is not a signature.
+// authHeaders are headers that contain a token. Authorization is not among them,
+// because it contains either a token or a signature.
 var authHeaders = []string{"X-Amz-Security-Token", "X-Aws-Ec2-Metadata-Token", "X-Amz-Sso_bearer_token"}
 
-// noteRequests remembers the tokens of every request. It is for
-// aws.Config.APIOptions, so that it sees what passes between the SDK's
-// credential sources, such as the tokens of a chain of roles.
+// noteRequests adds the tokens of every request. Set in aws.Config.APIOptions, it also
+// applies to the SDK's credential sources, for example to the tokens of a chain of
+// roles.
 func (k *secrets) noteRequests(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("NoteSecrets",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
@@ -121,7 +121,7 @@ func (k *secrets) noteHeaders(h http.Header) {
 	}
 }
 
-// notedToken is a web identity token's source that remembers the token.
+// notedToken adds each web identity token to secrets.
 type notedToken struct {
 	stscreds.IdentityTokenRetriever
 	secrets *secrets
@@ -133,66 +133,66 @@ func (n notedToken) GetIdentityToken() ([]byte, error) {
 	return token, err
 }
 
-// signature is what of an Authorization header of AWS is worth hiding, as it is
-// in the header, in AWS's messages about it, and in JSON.
+// signature matches the parts of an Authorization header to hide: in the header
+// itself, in messages of AWS about it, and in JSON.
 var signature = regexp.MustCompile(`(?i)AWS4-HMAC-SHA256\s+Credential\s*=|Signature\W{1,4}[0-9a-f]{16}`)
 
-// in tells whether a text shows a credential: as it is, in part, escaped or
-// broken up by spaces. It does not see through compression, encryption or base64
-// of the credential, except for the base64 that a proxy gets.
-func (k *secrets) in(text string) bool {
-	readings := readings(text)
-	if slices.ContainsFunc(readings, signature.MatchString) {
+// in reports whether message contains a credential: unchanged, in part, escaped, or
+// interrupted by spaces. It does not find a credential that is compressed, encrypted
+// or in base64, except for the base64 form of proxy credentials.
+func (k *secrets) in(message string) bool {
+	decoded := decodings(message)
+	if slices.ContainsFunc(decoded, signature.MatchString) {
 		return true
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, secret := range slices.Concat(k.fixed, k.recent) {
-		if slices.ContainsFunc(readings, func(r string) bool { return shows(r, secret) }) {
+		if slices.ContainsFunc(decoded, func(s string) bool { return shows(s, secret) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// shows looks for blocks of the secret, the first of which a text that was cut
-// off has too.
-func shows(text, secret string) bool {
+// shows reports whether message contains a block of the secret. Comparing blocks also
+// finds a secret that is truncated.
+func shows(message, secret string) bool {
 	if len(secret) < secretBlockBytes {
-		return strings.Contains(text, secret)
+		return strings.Contains(message, secret)
 	}
 	for i := 0; i+secretBlockBytes <= len(secret); i += secretBlockBytes {
-		if strings.Contains(text, secret[i:i+secretBlockBytes]) {
+		if strings.Contains(message, secret[i:i+secretBlockBytes]) {
 			return true
 		}
 	}
 	return false
 }
 
-// readings returns the text as it is, unescaped, and without spaces.
-func readings(text string) []string {
-	found := []string{text}
+// decodings returns message unchanged, unescaped, and unescaped without spaces.
+func decodings(message string) []string {
+	found := []string{message}
 	for range maxDecodings {
-		plain := unescape(text)
-		if plain == text {
+		plain := unescape(message)
+		if plain == message {
 			break
 		}
-		text = plain
-		found = append(found, text)
+		message = plain
+		found = append(found, message)
 	}
 	return append(found, strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) || unicode.IsControl(r) {
 			return -1
 		}
 		return r
-	}, text))
+	}, message))
 }
 
-// escapes are percent-encoding and what JSON, Go, C and XML have.
+// escapes matches percent-encoding and the escapes of JSON, Go, C and XML.
 var escapes = regexp.MustCompile(`%[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[/"'\\]|&#?\w{1,8};`)
 
-func unescape(text string) string {
-	return escapes.ReplaceAllStringFunc(text, func(e string) string {
+func unescape(s string) string {
+	return escapes.ReplaceAllStringFunc(s, func(e string) string {
 		switch {
 		case e[0] == '&':
 			return html.UnescapeString(e)
@@ -206,16 +206,16 @@ func unescape(text string) string {
 }
 
 func fromHex(digits string) string {
-	n, _ := strconv.ParseUint(digits, 16, 32) // the pattern has checked them
+	n, _ := strconv.ParseUint(digits, 16, 32) // escapes matches only hexadecimal digits
 	return string(rune(n))
 }
 
-// proxyLogin finds user and password in a proxy's address, also in one that is
-// not a URL.
+// proxyLogin matches user and password in the address of a proxy, which need not be a
+// valid URL.
 var proxyLogin = regexp.MustCompile(`^(?:[a-zA-Z0-9+.-]+://)?([^:/@]*):(.*)@`)
 
-// proxySecrets returns the passwords of the proxies in use, as they are written
-// and as they are sent.
+// proxySecrets returns the passwords of the configured proxies: as configured,
+// percent-decoded, and with the user in base64, as they are sent.
 func proxySecrets(s Settings) []string {
 	var found []string
 	for _, address := range []string{
@@ -235,18 +235,18 @@ func proxySecrets(s Settings) []string {
 	return found
 }
 
-func unquoted(text string) string {
-	if plain, err := url.PathUnescape(text); err == nil {
+func unquoted(s string) string {
+	if plain, err := url.PathUnescape(s); err == nil {
 		return plain
 	}
-	return text
+	return s
 }
 
-// errorCode is what an error code of AWS looks like. Others are not shown in
-// place of a text that is withheld.
+// errorCode matches error codes of AWS. withoutText does not show other codes.
 var errorCode = regexp.MustCompile(`^[A-Za-z][A-Za-z.]{0,63}$`)
 
-// withoutText describes an error whose text must not be shown.
+// withoutText describes an error with its code and status only. It replaces an error
+// text that contains a credential.
 func (k *secrets) withoutText(err error) string {
 	text := withheld
 	var api smithy.APIError
@@ -260,8 +260,8 @@ func (k *secrets) withoutText(err error) string {
 	return text
 }
 
-// quotesProcess tells errors that quote the output of a credential_process,
-// which has credentials that nobody has noted.
+// quotesProcess reports whether err contains the output of a credential_process. The
+// output can contain credentials that are not in secrets.
 func quotesProcess(err error) bool {
 	var process *processcreds.ProviderError
 	return errors.As(err, &process) && strings.Contains(process.Error(), "process output")

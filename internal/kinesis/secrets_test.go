@@ -13,7 +13,7 @@ import (
 	"out_kinesis_agg/test/fakekinesis"
 )
 
-// A token as STS makes it: long, with every character of base64.
+// longToken resembles a token of STS: long, with special characters of base64.
 var longToken = "IQoJb3JpZ2luX2VjEHMaCXVzLWVhc3QtMSJHMEUCIQD" + strings.Repeat("aB3/+x9Zq==", 60)
 
 func escapedJSON(s string) string {
@@ -32,22 +32,22 @@ func escapedXML(s string) string {
 	return b.String()
 }
 
-// echoes are the ways in which a text from outside repeats a credential.
+// echoes are forms in which a response can repeat a credential.
 var echoes = map[string]func(string) string{
-	"as it is":        func(s string) string { return s },
-	"percent-encoded": url.QueryEscape,
-	"twice encoded":   func(s string) string { return url.QueryEscape(url.QueryEscape(s)) },
-	"JSON escapes":    escapedJSON,
-	"XML escapes":     escapedXML,
-	"quoted by Go":    func(s string) string { return fmt.Sprintf("%+q", s) },
-	"slashes":         func(s string) string { return strings.ReplaceAll(s, "/", `\/`) },
-	"cut off":         func(s string) string { return s[:2*secretBlockBytes-1] },
-	"without a head":  func(s string) string { return s[5 : 5+2*secretBlockBytes-1] },
-	"broken up":       func(s string) string { return s[:7] + " \t" + s[7:] },
-	"across the cut":  func(s string) string { return strings.Repeat("x", maxErrorBytes-200) + s },
+	"unchanged":        func(s string) string { return s },
+	"percent-encoded":  url.QueryEscape,
+	"twice encoded":    func(s string) string { return url.QueryEscape(url.QueryEscape(s)) },
+	"JSON escapes":     escapedJSON,
+	"XML escapes":      escapedXML,
+	"quoted by Go":     func(s string) string { return fmt.Sprintf("%+q", s) },
+	"slashes":          func(s string) string { return strings.ReplaceAll(s, "/", `\/`) },
+	"truncated":        func(s string) string { return s[:2*secretBlockBytes-1] },
+	"only a middle":    func(s string) string { return s[5 : 5+2*secretBlockBytes-1] },
+	"with spaces":      func(s string) string { return s[:7] + " \t" + s[7:] },
+	"at maxErrorBytes": func(s string) string { return strings.Repeat("x", maxErrorBytes-200) + s },
 }
 
-// bodyOf is an AWS error in one of the formats.
+// bodyOf returns an error of AWS in the format media.
 func bodyOf(media, code, message string) []byte {
 	switch media {
 	case mediaCBOR:
@@ -64,8 +64,8 @@ func bodyOf(media, code, message string) []byte {
 func checkHidden(t *testing.T, text string, secrets ...string) {
 	t.Helper()
 	for _, secret := range secrets {
-		for _, reading := range readings(text) {
-			if shows(reading, secret) {
+		for _, decoded := range decodings(text) {
+			if shows(decoded, secret) {
 				t.Errorf("%.20s... is shown in %s", secret, text)
 			}
 		}
@@ -96,7 +96,7 @@ func TestSecrets_EchoOfKinesis(t *testing.T) {
 	}
 }
 
-func TestSecrets_EchoInTheErrorCode(t *testing.T) {
+func TestSecrets_EchoInErrorCode(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Error(400, longToken, "no"), fakekinesis.Error(400, "Code"+strings.Repeat("x", 30), "no"))})
 	s := settings(server)
@@ -108,7 +108,7 @@ func TestSecrets_EchoInTheErrorCode(t *testing.T) {
 	}
 }
 
-func TestSecrets_EchoOfTheHeader(t *testing.T) {
+func TestSecrets_EchoOfHeader(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
 		return fakekinesis.Error(400, "IncompleteSignatureException", "bad header: "+r.Header.Get("Authorization"))
@@ -138,12 +138,12 @@ func TestSecrets_EchoOfSTS(t *testing.T) {
 	}
 }
 
-// A response to an older request may quote what was replaced meanwhile.
+// A response to an old request can repeat a credential that was replaced since.
 func TestSecrets_ReplacedCredentials(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{
 		Role: func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleResponse {
-			return fakekinesis.RoleResponse{Expires: time.Now().Add(-time.Second)} // one for each record
+			return fakekinesis.RoleResponse{Expires: time.Now().Add(-time.Second)} // expired, so that each record needs a new one
 		},
 		Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 			if n <= 10 {
@@ -240,7 +240,7 @@ func TestSecrets_DebugLog(t *testing.T) {
 	}
 }
 
-func TestSecrets_OrdinaryTextsAreShown(t *testing.T) {
+func TestSecrets_OtherErrorsAreShown(t *testing.T) {
 	isolate(t)
 	for _, message := range []string{"Rate exceeded for shard shardId-000000000000", "100% of x", `a \ b`, "User: arn:aws:sts::123456789012:assumed-role/w/fluent-bit is not authorized"} {
 		server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Error(400, "AccessDeniedException", message))})
@@ -259,14 +259,14 @@ func TestSecrets_LatestAreKept(t *testing.T) {
 		k.note("base-secret-key")
 	}
 	if !k.in("base-secret-key") || !k.in(fmt.Sprintf("renewed-%04d", 10*keptSecrets-1)) || k.in("renewed-0000") {
-		t.Error("not the latest used are kept")
+		t.Error("the credentials that are kept are not the most recently used")
 	}
 	if len(k.recent) != keptSecrets {
 		t.Errorf("%d kept", len(k.recent))
 	}
 }
 
-func TestSecrets_HeadersOfTheSDK(t *testing.T) {
+func TestSecrets_RequestHeaders(t *testing.T) {
 	k := newSecrets(Settings{})
 	h := http.Header{}
 	h.Set("Authorization", "Bearer bearer-token-1")

@@ -1,10 +1,8 @@
-// Package kinesis sends records to Kinesis data streams: one PutRecord a call, with
-// the credentials, connections and time limits that it needs. One function,
-// Classify, says what an error means for the record.
+// Package kinesis sends records to Kinesis data streams. It manages credentials,
+// connections and time limits. Classify returns what to do after an error.
 //
-// The package knows AWS and nothing of the plugin: neither what is in a record nor
-// where its settings come from. The caller retries failed requests, except for the
-// one repetition of Settings.AutoRetry.
+// The package is independent of the plugin, its options and the content of records.
+// It does not retry, except for one repetition with Settings.AutoRetry.
 package kinesis
 
 import (
@@ -39,10 +37,10 @@ type Sender struct {
 	plaintext      []string
 }
 
-// Open creates a Sender. It reads the environment and the shared configuration
-// files, and sends nothing: the first PutRecord fetches credentials. When the files
-// change, only credentials are read again. An error about one of the settings is a
-// *SettingError. Close the Sender.
+// Open creates a Sender. It reads the environment and the shared configuration files,
+// but makes no request: the first PutRecord fetches credentials. When the files change
+// later, only the credentials are read again. An error in one of the settings is a
+// *SettingError. The caller must close the Sender.
 func Open(ctx context.Context, s Settings) (*Sender, error) {
 	if s.RequestTimeout == 0 {
 		s.RequestTimeout = DefaultRequestTimeout
@@ -53,13 +51,13 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 	var roles stsClient
 	hidden := newSecrets(s)
 	files := sharedFiles(s)
-	seen := stat(files) // before they are read, so that no change is missed
+	seen := stat(files) // before they are read, so that no later change is missed
 	cfg, err := load(ctx, s, &roles, hidden)
 	if err != nil {
 		return nil, err
 	}
 
-	// load gave it this type; a CA bundle may have been added to it since.
+	// load has set a client of this type. The SDK may have added a CA bundle to it.
 	pool := pooled(cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport())
 	cfg.HTTPClient = sendingClient(s, pool, hidden)
 	chain := newChain(cfg, files, seen, func(ctx context.Context) (aws.Config, error) { return load(ctx, s, &roles, hidden) })
@@ -87,9 +85,9 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 	}, nil
 }
 
-// load lets the SDK put its configuration together: settings first, then
-// environment, then files. It hands roles to the chain for web identity, and
-// leaves it to the caller to fill it.
+// load loads the SDK's configuration from the settings, the environment and the files,
+// in this order of priority. The credential chain uses roles for web identity; the
+// caller sets the client in roles.
 func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (aws.Config, error) {
 	options, err := chainOptions(s, roles, hidden)
 	if err != nil {
@@ -99,15 +97,15 @@ func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (a
 	options = append(options,
 		config.WithRegion(s.Region),
 		config.WithHTTPClient(client),
-		// Containers' credentials would come through a client of their own,
-		// without the limits of ours.
+		// Otherwise the SDK uses a client without our limits for the credentials of
+		// containers.
 		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = client }),
-		// The engine retries, with a backoff that does not block a worker.
+		// The engine retries, and its backoff does not block a worker.
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		// The SDK's default writes warnings to stderr instead of the engine's log.
 		config.WithLogger(logging.Nop{}),
 		// The mode "auto", which the environment can set, would call the metadata
-		// service here. The modes only decide settings that are given above.
+		// service here. A mode only selects defaults for settings that are set above.
 		config.WithDefaultsMode(aws.DefaultsModeLegacy),
 		config.WithAPIOptions([]func(*middleware.Stack) error{
 			awsmiddleware.AddUserAgentKeyValue("out_kinesis_agg", s.Version),
@@ -119,7 +117,7 @@ func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (a
 	if err != nil {
 		return aws.Config{}, profileError(s, err)
 	}
-	if !asksForAccountEndpoint(cfg) {
+	if !setsAccountEndpointMode(cfg) {
 		cfg.AccountIDEndpointMode = aws.AccountIDEndpointModeDisabled
 	}
 	hidden.noteConfig(cfg)
@@ -129,14 +127,14 @@ func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (a
 	return cfg, nil
 }
 
-// asksForAccountEndpoint tells whether the environment or the profile sets the
-// account ID endpoint mode. Without it, the SDK sends to
-// ACCOUNT.data-kinesis.REGION.amazonaws.com where the credentials tell the
-// account, as a role's do, and to kinesis.REGION.amazonaws.com where they do not.
-// An allow-list or a VPC endpoint that works with keys would then not work with
-// a role, so the host is always the second unless it is asked for. A stream's ARN
-// has the account in it, and the SDK offers no choice there.
-func asksForAccountEndpoint(cfg aws.Config) bool {
+// setsAccountEndpointMode reports whether the environment or the profile sets the
+// account ID endpoint mode. If neither does, load disables the mode, so that the host
+// is always kinesis.REGION.amazonaws.com. By default, the SDK sends to
+// ACCOUNT.data-kinesis.REGION.amazonaws.com if the credentials contain the account,
+// as those of a role do. An allow-list or a VPC endpoint that works with keys would
+// then not work with a role. For a stream's ARN, the SDK always uses the host
+// with the account.
+func setsAccountEndpointMode(cfg aws.Config) bool {
 	for _, source := range cfg.ConfigSources {
 		switch c := source.(type) {
 		case config.EnvConfig:
@@ -152,7 +150,7 @@ func asksForAccountEndpoint(cfg aws.Config) bool {
 	return false
 }
 
-// plaintextRemote selects the base URLs that are used without encryption.
+// plaintextRemote returns the base URLs with the scheme http that are not on this host.
 func plaintextRemote(bases ...*string) []string {
 	var found []string
 	for _, base := range bases {
@@ -167,22 +165,22 @@ func plaintextRemote(bases ...*string) []string {
 // Region returns the region that requests go to.
 func (s *Sender) Region() string { return s.client.Options().Region }
 
-// PlaintextRemote returns the endpoints to which records or credentials are sent
-// without encryption: http, and not on this host.
+// PlaintextRemote returns the endpoints on other hosts to which records or credentials
+// are sent without encryption.
 func (s *Sender) PlaintextRemote() []string { return s.plaintext }
 
-// PutRecord sends one record to stream, a name or an ARN, and returns the shard that
-// stores it, or an error for Classify. It takes at most RequestTimeout, or less if
-// ctx ends earlier. data belongs to the caller again on return.
+// PutRecord sends one record to stream, which is a name or an ARN. It returns the ID of
+// the shard that stores the record, or an error for Classify. It takes at most
+// RequestTimeout, or less if ctx ends earlier. It does not use data after it returns.
 //
-// An error does not prove that the record is not stored: the response may be lost.
+// After an error, the record may still be stored, because a response can be lost.
 func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (shardID string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
 	ctx, try := newAttempt(ctx)
 
-	// There is no ExplicitHashKey, because KCL drops the aggregated record if its
-	// shard is not that of the partition key.
+	// ExplicitHashKey is not set: it could select a shard that does not own the hash
+	// of the partition key, and KCL would drop the aggregated record.
 	in := &kinesis.PutRecordInput{PartitionKey: &partitionKey, Data: data}
 	in.StreamName, in.StreamARN = streamID(stream)
 	r := requests.Get().(*request)
@@ -190,12 +188,12 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 	r.encode(s.format, stream, partitionKey, data)
 	out, err := s.send(ctx, in, r)
 	if err != nil && s.autoRetry && Classify(err).Cause == CauseConnection {
-		// Immediately, because a new connection probably works if a pooled one was
-		// stale, and a failed flush waits for seconds. Once, because the engine
-		// retries next. Not after other failures: a time-out has used all the time;
-		// names, certificates and refused connections (every address was tried)
-		// do not change immediately; and after a response, even an invalid one, the
-		// record is probably stored.
+		// Repeat without delay, because a new connection probably works if a pooled
+		// one was stale, and a failed flush waits for seconds. Repeat once, because
+		// the engine retries next. Do not repeat after other failures: a timeout has
+		// used all the time; DNS, certificates and refused connections (every address
+		// was tried) are unlikely to work a moment later; and after a response, even
+		// an invalid one, the record is probably stored.
 		s.pool.CloseIdleConnections()
 		out, err = s.send(ctx, in, r)
 	}
@@ -208,21 +206,21 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 	return aws.ToString(out.ShardId), nil
 }
 
-// errNoSequenceNumber is an error because only the number proves that the record is
-// stored.
+// errNoSequenceNumber is an error because only the sequence number proves that the
+// record is stored.
 var errNoSequenceNumber = errors.New("the response has no sequence number")
 
-// Stream is the part of a stream's summary that matters to aggregated records.
+// Stream is the part of a stream's summary that matters for aggregated records.
 type Stream struct {
-	// DistributesRecords: the stream ignores partition keys, and consumers
-	// lose aggregated records.
+	// DistributesRecords reports that the stream ignores partition keys, so that
+	// consumers drop aggregated records.
 	DistributesRecords bool
-	// MaxRecordBytes is the stream's record limit, data and partition key together.
-	// It is 0 if the response does not contain it.
+	// MaxRecordBytes is the stream's limit for the data and the partition key of a
+	// record together. It is 0 if the response does not contain the limit.
 	MaxRecordBytes int
 }
 
-// Describe asks for a stream's summary, within RequestTimeout. It needs the
+// Describe requests a stream's summary. It takes at most RequestTimeout. It needs the
 // permission kinesis:DescribeStreamSummary.
 func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
@@ -244,19 +242,18 @@ func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	}, nil
 }
 
-// Close closes the connections. Call it when no PutRecord is running. A fetch of
-// credentials that outlived its PutRecord ends by itself, within RequestTimeout of
-// its start.
+// Close closes the connections. No PutRecord or Describe may be running. A request for
+// credentials can outlive its PutRecord; it ends within RequestTimeout of its start.
 func (s *Sender) Close() { s.pool.CloseIdleConnections() }
 
-// failed wraps an error of the SDK and prepares for the next request.
+// failed wraps an error of the SDK and prepares the Sender for the next request.
 //
-// Credentials that were rejected are renewed: they expired before their time,
-// were revoked, or were replaced in a file.
+// It renews credentials that were rejected: they expired early, were revoked, or were
+// replaced in a file.
 //
-// After a request that got no response, the idle connections are closed. They
-// lead to the same address, which may be dead, and each would cost the next
-// request a time limit of its own; new ones resolve the host's name again.
+// After a request without a response, it closes the idle connections. They lead to the
+// same address. If that address is dead, each of them would cost another request its
+// full time limit. New connections resolve the host name again.
 func (s *Sender) failed(ctx context.Context, try *attempt, what string, err error) error {
 	e := &requestError{what: what + " in " + s.Region(), err: err, secrets: s.signer.secrets}
 	switch Classify(err).Cause {
@@ -271,21 +268,21 @@ func (s *Sender) failed(ctx context.Context, try *attempt, what string, err erro
 	return e
 }
 
-// requestError is an SDK error whose text can be logged.
+// requestError is an SDK error with a text that can be logged.
 type requestError struct {
 	what string
 	err  error
-	// files says why changed shared files are not in use; nil where they are.
+	// files is the error of loading changed shared files, nil if there is none.
 	files   error
-	secrets *secrets // nil hides nothing
+	secrets *secrets // nil: nothing is hidden
 }
 
-// maxErrorBytes keeps a log line readable; AWS's longest useful messages, about
-// permissions, have some 500 bytes.
+// maxErrorBytes limits an error text. The longest useful messages of AWS, about
+// permissions, have about 500 bytes.
 const maxErrorBytes = 1 << 10
 
-// Error gives the first line only. Where a signature is wrong, AWS quotes the
-// request's headers on the next ones, the session token among them.
+// Error returns the first line of the SDK's text. If a signature is invalid, the next
+// lines of AWS's message contain the request's headers, including the session token.
 func (e *requestError) Error() string {
 	text, _, _ := strings.Cut(e.err.Error(), "\n")
 	text, _, _ = strings.Cut(text, "The Canonical String")
@@ -300,13 +297,13 @@ func (e *requestError) Error() string {
 		text = text[:cut] + "..."
 	}
 	if e.files != nil {
-		text += "; the shared AWS files have changed and cannot be used, so the earlier credentials stay: " + e.files.Error()
+		text += "; the shared AWS files have changed but cannot be used, so the previous credentials stay in use: " + e.files.Error()
 	}
 	return "kinesis: " + e.what + ": " + text
 }
 
-// hides tells whether a text must not be shown. Of a text of any length it looks
-// at more than what Error shows, so that no credential is shown in part.
+// hides reports whether text must not be shown. It checks more of a long text than
+// Error shows, so that no part of a credential is shown.
 func (e *requestError) hides(text string) bool {
 	return e.secrets != nil && (quotesProcess(e.err) || e.secrets.in(text[:min(len(text), 8*maxErrorBytes)]))
 }

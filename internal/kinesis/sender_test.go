@@ -23,10 +23,10 @@ import (
 const (
 	arn       = "arn:aws:kinesis:eu-west-1:123456789012:stream/logs"
 	secretKey = "static-secret-key"
-	patience  = 10 * time.Second // for what should take no time at all
+	patience  = 10 * time.Second // timeout for steps that should take milliseconds
 )
 
-// isolate keeps the configuration of whoever runs the tests out of them.
+// isolate hides the AWS configuration of this machine from the test.
 func isolate(t testing.TB) {
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") {
@@ -45,7 +45,7 @@ func start(t testing.TB, o fakekinesis.Options) *fakekinesis.Server {
 	return server
 }
 
-// settings are enough to send to server.
+// settings returns the settings for a sender to server.
 func settings(server *fakekinesis.Server) Settings {
 	return Settings{
 		Region: "eu-central-1", KeyID: "AKIDSTATIC", SecretKey: secretKey,
@@ -70,7 +70,7 @@ func put(t testing.TB, s *Sender) {
 	}
 }
 
-// putFails returns the classification of a PutRecord that has to fail.
+// putFails returns the classification and the error of a PutRecord that must fail.
 func putFails(t testing.TB, s *Sender) (Classification, error) {
 	t.Helper()
 	_, err := s.PutRecord(context.Background(), "logs", "key", []byte("data"))
@@ -80,7 +80,7 @@ func putFails(t testing.TB, s *Sender) (Classification, error) {
 	return Classify(err), err
 }
 
-// script answers requests in turn, and OK when the faults have run out.
+// script responds to request n with fault n, and with OK after the last fault.
 func script(faults ...fakekinesis.Fault) func(int, *fakekinesis.Request) fakekinesis.Fault {
 	return func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n <= len(faults) {
@@ -90,7 +90,20 @@ func script(faults ...fakekinesis.Fault) func(int, *fakekinesis.Request) fakekin
 	}
 }
 
-func TestPutRecordSendsKeyAndDataUntouched(t *testing.T) {
+// gate returns a function that blocks requests 1 to n until all of them have arrived,
+// so that each of n workers has a connection of its own.
+func gate(n int) func(request int) {
+	var missing sync.WaitGroup
+	missing.Add(n)
+	return func(request int) {
+		if request <= n {
+			missing.Done()
+			missing.Wait()
+		}
+	}
+}
+
+func TestPutRecord_SendsKeyAndData(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{})
 	sender := open(t, settings(server))
@@ -114,7 +127,7 @@ func TestPutRecordSendsKeyAndDataUntouched(t *testing.T) {
 		}
 		got := server.Records()[i]
 		if got.Stream != "logs" || got.PartitionKey != test.key || !bytes.Equal(got.Data, test.data) {
-			t.Errorf("stream %s, key %q, %d bytes arrived", got.Stream, got.PartitionKey, len(got.Data))
+			t.Errorf("received stream %s, key %q, %d bytes", got.Stream, got.PartitionKey, len(got.Data))
 		}
 		if (got.StreamARN != "") != (test.stream == arn) {
 			t.Errorf("%s was sent with ARN %q", test.stream, got.StreamARN)
@@ -134,40 +147,40 @@ func TestPutRecordSendsKeyAndDataUntouched(t *testing.T) {
 		t.Errorf("signed by %s for %s in %s", key, service, region)
 	}
 	if n := server.Counts().Connections; n != 1 {
-		t.Errorf("%d connections for requests one after another", n)
+		t.Errorf("%d connections for consecutive requests", n)
 	}
 }
 
-func TestPutRecordFaults(t *testing.T) {
+func TestPutRecord_Faults(t *testing.T) {
 	isolate(t)
 	for name, test := range map[string]struct {
 		fault    fakekinesis.Fault
-		outcome  Action
+		action   Action
 		cause    string
 		accepted int
 	}{
-		"throttled":      {fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded for shard"), Retry, CauseThrottled, 0},
-		"not found":      {fakekinesis.Error(400, "ResourceNotFoundException", "Stream logs not found"), RetryAfterFix, CauseStreamNotFound, 0},
-		"denied":         {fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), RetryAfterFix, CauseAccessDenied, 0},
-		"KMS":            {fakekinesis.Error(400, "KMSAccessDeniedException", "no"), RetryAfterFix, CauseKMS, 0},
-		"signature":      {fakekinesis.Error(400, "InvalidSignatureException", "Signature expired: then is now earlier than now"), RetryAfterFix, CauseClockSkew, 0},
-		"refused":        {fakekinesis.Error(400, "ValidationException", "a thing"), RetryRefused, CauseRefused, 0},
-		"500":            {fakekinesis.Error(500, "InternalFailure", ""), Retry, CauseInternal, 0},
-		"bare 503":       {fakekinesis.Status(503), Retry, CauseInternal, 0},
-		"bare 429":       {fakekinesis.Status(429), Retry, CauseThrottled, 0},
-		"bare 403":       {fakekinesis.Status(403), RetryRefused, CauseRefused, 0},
-		"reset unread":   {fakekinesis.ResetUnread, Retry, CauseConnection, 0},
-		"reset read":     {fakekinesis.ResetRead, Retry, CauseConnection, 0},
-		"answer lost":    {fakekinesis.ResponseLost, Retry, CauseConnection, 1},
-		"answer cut off": {fakekinesis.ResponseTruncated, Retry, CauseBadResponse, 1},
-		"no number":      {fakekinesis.NoNumber, Retry, CauseBadResponse, 1},
+		"throttled":     {fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded for shard"), Retry, CauseThrottled, 0},
+		"not found":     {fakekinesis.Error(400, "ResourceNotFoundException", "Stream logs not found"), RetryAfterFix, CauseStreamNotFound, 0},
+		"denied":        {fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), RetryAfterFix, CauseAccessDenied, 0},
+		"KMS":           {fakekinesis.Error(400, "KMSAccessDeniedException", "no"), RetryAfterFix, CauseKMS, 0},
+		"signature":     {fakekinesis.Error(400, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20210101T000000Z"), RetryAfterFix, CauseClockSkew, 0},
+		"refused":       {fakekinesis.Error(400, "ValidationException", "invalid"), RetryRefused, CauseRefused, 0},
+		"500":           {fakekinesis.Error(500, "InternalFailure", ""), Retry, CauseInternal, 0},
+		"bare 503":      {fakekinesis.Status(503), Retry, CauseInternal, 0},
+		"bare 429":      {fakekinesis.Status(429), Retry, CauseThrottled, 0},
+		"bare 403":      {fakekinesis.Status(403), RetryRefused, CauseRefused, 0},
+		"reset unread":  {fakekinesis.ResetUnread, Retry, CauseConnection, 0},
+		"reset read":    {fakekinesis.ResetRead, Retry, CauseConnection, 0},
+		"response lost": {fakekinesis.ResponseLost, Retry, CauseConnection, 1},
+		"truncated":     {fakekinesis.ResponseTruncated, Retry, CauseBadResponse, 1},
+		"no number":     {fakekinesis.NoNumber, Retry, CauseBadResponse, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("AWS_MAX_ATTEMPTS", "5") // must not bring back the SDK's retries
+			t.Setenv("AWS_MAX_ATTEMPTS", "5") // must not enable the SDK's retries
 			server := start(t, fakekinesis.Options{Fault: script(test.fault)})
 			sender := open(t, settings(server))
 			c, err := putFails(t, sender)
-			if c.Action != test.outcome || c.Cause != test.cause {
+			if c.Action != test.action || c.Cause != test.cause {
 				t.Errorf("%v: got %+v", err, c)
 			}
 			if c := server.Counts(); c.PutRecords != 1 || c.Accepted != test.accepted {
@@ -176,12 +189,12 @@ func TestPutRecordFaults(t *testing.T) {
 			if text := err.Error(); !strings.HasPrefix(text, "kinesis: put record to logs in eu-central-1: ") {
 				t.Errorf("error text %q", text)
 			}
-			put(t, sender) // the next request is not harmed
+			put(t, sender) // the next request succeeds
 		})
 	}
 }
 
-func TestPutRecordEndsWithItsTimeLimit(t *testing.T) {
+func TestPutRecord_TimesOut(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Hold(nil))})
 	s := settings(server)
@@ -191,11 +204,11 @@ func TestPutRecordEndsWithItsTimeLimit(t *testing.T) {
 		t.Errorf("%v: got %+v", err, c)
 	}
 	if c := server.Counts(); c.PutRecords != 1 || c.Accepted != 0 {
-		t.Errorf("%+v: a time-out must not be repeated", c)
+		t.Errorf("%+v: a request that timed out must not be repeated", c)
 	}
 }
 
-func TestTimeLimitCoversCredentials(t *testing.T) {
+func TestPutRecord_TimesOutInSTS(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 		return fakekinesis.RoleResponse{Fault: fakekinesis.Hold(nil)}
@@ -214,7 +227,7 @@ func TestTimeLimitCoversCredentials(t *testing.T) {
 	}
 }
 
-func TestPutRecordEndsWithTheCallersContext(t *testing.T) {
+func TestPutRecord_Canceled(t *testing.T) {
 	isolate(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	server := start(t, fakekinesis.Options{Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
@@ -227,26 +240,26 @@ func TestPutRecordEndsWithTheCallersContext(t *testing.T) {
 	}
 }
 
-func TestAutoRetryRepeatsOnceAndOnlyBrokenConnections(t *testing.T) {
+func TestAutoRetry_Repeats(t *testing.T) {
 	isolate(t)
 	for name, test := range map[string]struct {
 		faults   []fakekinesis.Fault
 		requests int
-		cause    string // empty: it works out
+		cause    string // empty: PutRecord succeeds
 	}{
 		"reset unread":   {[]fakekinesis.Fault{fakekinesis.ResetUnread}, 2, ""},
 		"reset read":     {[]fakekinesis.Fault{fakekinesis.ResetRead}, 2, ""},
-		"answer lost":    {[]fakekinesis.Fault{fakekinesis.ResponseLost}, 2, ""},
+		"response lost":  {[]fakekinesis.Fault{fakekinesis.ResponseLost}, 2, ""},
 		"reset twice":    {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.ResetRead}, 2, CauseConnection},
 		"then throttled": {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.Error(400, "ThrottlingException", "")}, 2, CauseThrottled},
-		"answer cut off": {[]fakekinesis.Fault{fakekinesis.ResponseTruncated}, 1, CauseBadResponse},
+		"truncated":      {[]fakekinesis.Fault{fakekinesis.ResponseTruncated}, 1, CauseBadResponse},
 		"no number":      {[]fakekinesis.Fault{fakekinesis.NoNumber}, 1, CauseBadResponse},
 		"throttled":      {[]fakekinesis.Fault{fakekinesis.Error(400, "ThrottlingException", "")}, 1, CauseThrottled},
 		"bare 503":       {[]fakekinesis.Fault{fakekinesis.Status(503)}, 1, CauseInternal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := start(t, fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
-				// Request 1 makes a connection that the next one finds in the pool.
+				// Request 1 opens the connection that the next request reuses.
 				if n-1 >= 1 && n-1 <= len(test.faults) {
 					return test.faults[n-2]
 				}
@@ -268,7 +281,7 @@ func TestAutoRetryRepeatsOnceAndOnlyBrokenConnections(t *testing.T) {
 	}
 }
 
-func TestAutoRetryLeavesDeadEndpointsAlone(t *testing.T) {
+func TestAutoRetry_NotForDeadEndpoint(t *testing.T) {
 	isolate(t)
 	gone := fakekinesis.Start(fakekinesis.Options{})
 	gone.Close()
@@ -288,14 +301,14 @@ func TestAutoRetryLeavesDeadEndpointsAlone(t *testing.T) {
 			if c, err := putFails(t, open(t, s)); c.Cause != test.cause {
 				t.Errorf("%v: got %+v", err, c)
 			}
-			if n := strings.Count(log.text(), "no answer from"); n != 1 {
+			if n := strings.Count(log.text(), "no response from"); n != 1 {
 				t.Errorf("%d attempts", n)
 			}
 		})
 	}
 }
 
-func TestRecordLimit(t *testing.T) {
+func TestPutRecord_RecordLimit(t *testing.T) {
 	isolate(t)
 	const limit = 2 << 20
 	server := start(t, fakekinesis.Options{RecordLimitBytes: limit})
@@ -312,7 +325,7 @@ func TestRecordLimit(t *testing.T) {
 	}
 }
 
-func TestWarningsOfTheSDKStayOffStderr(t *testing.T) {
+func TestPutRecord_NothingOnStderr(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.ResponseTruncated)})
 	stderr := os.Stderr
@@ -330,7 +343,7 @@ func TestWarningsOfTheSDKStayOffStderr(t *testing.T) {
 	}
 }
 
-func TestDescribe(t *testing.T) {
+func TestDescribe_Summary(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{Streams: []string{"logs"}, RecordLimitBytes: 5 << 20, DistributesRecords: true})
 	sender := open(t, settings(server))
@@ -345,7 +358,7 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-func TestAssumeRole(t *testing.T) {
+func TestRole_AssumedOnce(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{})
 	s := settings(server)
@@ -358,16 +371,16 @@ func TestAssumeRole(t *testing.T) {
 	}
 	put(t, sender)
 	put(t, sender)
-	asked := server.RoleRequests()
-	if len(asked) != 1 {
-		t.Fatalf("%d requests to STS for two records", len(asked))
+	requests := server.RoleRequests()
+	if len(requests) != 1 {
+		t.Fatalf("%d requests to STS for two records", len(requests))
 	}
-	got := asked[0]
+	got := requests[0]
 	if got.Action != "AssumeRole" || got.RoleARN != s.RoleARN || got.ExternalID != "outside" || got.SessionName != "fluent-bit" || got.DurationSeconds != "3600" {
-		t.Errorf("asked for %+v", got)
+		t.Errorf("the request to STS is %+v", got)
 	}
 	if key, _, service := got.Request.Signer(); key != "AKIDSTATIC" || service != "sts" {
-		t.Errorf("asked STS as %s for %s", key, service)
+		t.Errorf("the request to STS is signed with %s for %s", key, service)
 	}
 	request := server.Requests()[0]
 	if key, _, _ := request.Signer(); key != fakekinesis.RoleKeyID(1) {
@@ -378,15 +391,15 @@ func TestAssumeRole(t *testing.T) {
 	}
 }
 
-func TestRoleIsRenewedBeforeItEnds(t *testing.T) {
+func TestRole_RenewedBeforeItExpires(t *testing.T) {
 	isolate(t)
 	for name, test := range map[string]struct {
-		left time.Duration
-		asks int // for three records
+		left     time.Duration
+		requests int // to STS, for three records
 	}{
 		"an hour":                    {time.Hour, 1},
 		"shorter than the window":    {renewBefore - time.Minute, 1},
-		"over when it arrives":       {-time.Second, 3},
+		"expired when it arrives":    {-time.Second, 3},
 		"an hour, then revoked once": {time.Hour, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -409,8 +422,8 @@ func TestRoleIsRenewedBeforeItEnds(t *testing.T) {
 			for range 3 {
 				put(t, sender)
 			}
-			if n := len(server.RoleRequests()); n != test.asks {
-				t.Errorf("STS was asked %d times, want %d", n, test.asks)
+			if n := len(server.RoleRequests()); n != test.requests {
+				t.Errorf("%d requests to STS, want %d", n, test.requests)
 			}
 		})
 	}
@@ -432,7 +445,7 @@ func TestRenewalTime(t *testing.T) {
 	}
 }
 
-func TestRoleDeniedIsNotTakenForTheStream(t *testing.T) {
+func TestRole_DeniedIsAssumeRole(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 		return fakekinesis.RoleResponse{Fault: fakekinesis.Error(403, "AccessDenied", "User: u is not authorized to perform: sts:AssumeRole")}
@@ -448,7 +461,7 @@ func TestRoleDeniedIsNotTakenForTheStream(t *testing.T) {
 	}
 }
 
-func TestWebIdentityUsesSTSEndpoint(t *testing.T) {
+func TestRole_WebIdentityUsesSTSEndpoint(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{})
 	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, "token", "web-token"))
@@ -456,13 +469,13 @@ func TestWebIdentityUsesSTSEndpoint(t *testing.T) {
 	s := settings(server)
 	s.KeyID, s.SecretKey = "", ""
 	put(t, open(t, s))
-	asked := server.RoleRequests()
-	if len(asked) != 1 || asked[0].Action != "AssumeRoleWithWebIdentity" || asked[0].WebIdentityToken != "web-token" {
-		t.Fatalf("asked for %+v", asked)
+	requests := server.RoleRequests()
+	if len(requests) != 1 || requests[0].Action != "AssumeRoleWithWebIdentity" || requests[0].WebIdentityToken != "web-token" {
+		t.Fatalf("the requests to STS are %+v", requests)
 	}
 }
 
-func TestCredentialsComeFromWhatIsSet(t *testing.T) {
+func TestCredentials_Priority(t *testing.T) {
 	isolate(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDENV")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "env-secret")
@@ -496,7 +509,8 @@ region = ap-south-1
 	}
 }
 
-func TestNoCredentialsIsNoReasonNotToStart(t *testing.T) {
+// Missing credentials do not abort startup, because they may become available later.
+func TestOpen_WithoutCredentials(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{})
 	s := settings(server)
@@ -507,7 +521,7 @@ func TestNoCredentialsIsNoReasonNotToStart(t *testing.T) {
 	}
 }
 
-func TestOpenDoesNotAskTheMetadataService(t *testing.T) {
+func TestOpen_NoMetadataRequest(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{})
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
@@ -521,11 +535,11 @@ func TestOpenDoesNotAskTheMetadataService(t *testing.T) {
 		t.Errorf("%v: got %+v", err, c)
 	}
 	if server.Counts().Connections == 0 {
-		t.Error("the metadata service was not asked at all")
+		t.Error("PutRecord made no request to the metadata service")
 	}
 }
 
-func TestRegion(t *testing.T) {
+func TestOpen_Region(t *testing.T) {
 	isolate(t)
 	config := write(t, "config", "[default]\nregion = ap-south-1\n")
 	for name, test := range map[string]struct {
@@ -558,7 +572,7 @@ func TestOpen_NamesTheSetting(t *testing.T) {
 		field, want string
 	}{
 		"no region":    {Settings{}, "Region", "not set"},
-		"no profile":   {Settings{Region: "r", Profile: "nobody"}, "Profile", `"nobody" is not in the shared configuration`},
+		"no profile":   {Settings{Region: "r", Profile: "missing"}, "Profile", `"missing" is not in the shared configuration`},
 		"no such file": {Settings{Region: "r", CredentialsPath: "/nowhere/credentials"}, "CredentialsPath", "stat /nowhere/credentials"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -571,7 +585,7 @@ func TestOpen_NamesTheSetting(t *testing.T) {
 	}
 }
 
-func TestProxy(t *testing.T) {
+func TestProxy_PlaintextEndpoint(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{})
 	s := settings(server)
@@ -579,17 +593,17 @@ func TestProxy(t *testing.T) {
 	sender := open(t, s)
 	put(t, sender)
 	if host := server.Requests()[0].Host; host != "kinesis.test" {
-		t.Errorf("the proxy was asked for %s", host)
+		t.Errorf("the proxy received a request for %s", host)
 	}
 	if got := sender.PlaintextRemote(); len(got) != 1 || got[0] != "http://kinesis.test" {
 		t.Errorf("plaintext to %v", got)
 	}
 	if got := open(t, settings(server)).PlaintextRemote(); len(got) != 0 {
-		t.Errorf("plaintext to %v, on this host", got)
+		t.Errorf("plaintext to %v, which is on this host", got)
 	}
 }
 
-func TestProxyIsNotAskedForWhatIsNear(t *testing.T) {
+func TestProxy_NotForLocalAddresses(t *testing.T) {
 	for host, direct := range map[string]bool{
 		"localhost": true, "127.0.0.1": true, "::1": true, "169.254.169.254": true, "169.254.170.2": true,
 		"fd00:ec2::254": true, "kinesis.eu-west-1.amazonaws.com": false, "10.0.0.1": false,
@@ -600,7 +614,7 @@ func TestProxyIsNotAskedForWhatIsNear(t *testing.T) {
 	}
 }
 
-func TestTLSWithCABundleAndHTTP1(t *testing.T) {
+func TestTLS_CABundleAndHTTP1(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{TLS: true})
 	t.Setenv("AWS_CA_BUNDLE", write(t, "ca.pem", string(server.CAPEM())))
@@ -616,16 +630,12 @@ func TestTLSWithCABundleAndHTTP1(t *testing.T) {
 	}
 }
 
-func TestWorkersKeepTheirConnections(t *testing.T) {
+func TestPutRecord_ReusesConnections(t *testing.T) {
 	isolate(t)
 	const workers = 8
-	var together sync.WaitGroup
-	together.Add(workers)
+	await := gate(workers)
 	server := start(t, fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
-		if n <= workers { // nobody is answered before all have connected
-			together.Done()
-			together.Wait()
-		}
+		await(n)
 		return fakekinesis.OK
 	}})
 	sender := open(t, settings(server))
@@ -645,7 +655,7 @@ func TestWorkersKeepTheirConnections(t *testing.T) {
 	}
 }
 
-func TestCloseLeavesNothingBehind(t *testing.T) {
+func TestClose_ReleasesEverything(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{})
 	s := settings(server)
@@ -656,7 +666,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	}
 	put(t, sender)
 	if server.Counts().OpenConnections == 0 {
-		t.Fatal("no connection was kept, so none can be left behind")
+		t.Fatal("there is no idle connection that Close could close")
 	}
 	sender.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -666,7 +676,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	}
 	for stacks := goroutines(); strings.Contains(stacks, "persistConn"); stacks = goroutines() {
 		if ctx.Err() != nil {
-			t.Fatalf("goroutines left:\n%s", stacks)
+			t.Fatalf("goroutines that still run:\n%s", stacks)
 		}
 		runtime.Gosched()
 	}
@@ -678,7 +688,7 @@ func goroutines() string {
 	return b.String()
 }
 
-func TestDebugLogShowsNothingSecret(t *testing.T) {
+func TestDebug_NoSecrets(t *testing.T) {
 	isolate(t)
 	data := []byte("what the users wrote")
 	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.OK, fakekinesis.Error(400, "AccessDeniedException", "no"), fakekinesis.ResetRead)})
@@ -690,7 +700,7 @@ func TestDebugLogShowsNothingSecret(t *testing.T) {
 		_, _ = sender.PutRecord(context.Background(), "logs", "key-of-the-record", data)
 	}
 	text := log.text()
-	for _, want := range []string{"Kinesis_20131202.PutRecord", "200 OK", "400 Bad Request", "X-Amzn-Requestid: 0000", "no answer from"} {
+	for _, want := range []string{"Kinesis_20131202.PutRecord", "200 OK", "400 Bad Request", "X-Amzn-Requestid: 0000", "no response from"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
@@ -705,7 +715,7 @@ func TestDebugLogShowsNothingSecret(t *testing.T) {
 	}
 }
 
-func TestErrorsShowNothingSecret(t *testing.T) {
+func TestErrors_NoSecrets(t *testing.T) {
 	isolate(t)
 	const quoted = "The request signature we calculated does not match the signature you provided.\n\n" +
 		"The Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:" + "the-token\n'"
@@ -717,7 +727,7 @@ func TestErrorsShowNothingSecret(t *testing.T) {
 			t.Errorf("got %q", text)
 		}
 		if !strings.Contains(text, "InvalidSignatureException") {
-			t.Errorf("%q does not quote the code", text)
+			t.Errorf("%q does not contain the error code", text)
 		}
 	}
 }

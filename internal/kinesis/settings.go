@@ -7,10 +7,10 @@ import (
 )
 
 // Settings are the settings of a Sender. Zero values mean "not set". The caller has
-// checked that each value is valid on its own and that KeyID and SecretKey are set
-// together.
+// checked that each value is valid on its own, and that either both or none of KeyID
+// and SecretKey are set.
 type Settings struct {
-	// Region is that of the streams. If it is empty, AWS_REGION or the profile
+	// Region is the region of the streams. If it is empty, AWS_REGION or the profile
 	// provides it.
 	Region string
 
@@ -18,29 +18,31 @@ type Settings struct {
 	KeyID, SecretKey, SessionToken       string
 	Profile, CredentialsPath             string
 
-	// Endpoint and STSEndpoint are base URLs, http or https; empty is AWS's own.
+	// Endpoint and STSEndpoint are base URLs with the scheme http or https. If empty,
+	// the endpoints of AWS are used.
 	Endpoint, STSEndpoint string
 	// HTTPProxy is the URL of a proxy for calls to AWS. If it is empty, HTTPS_PROXY
-	// and NO_PROXY in the environment apply. Metadata services and this
-	// host are never reached through HTTPProxy.
+	// and NO_PROXY in the environment apply. Requests to metadata services and to
+	// this host do not use HTTPProxy.
 	HTTPProxy string
 
-	// RequestTimeout covers one PutRecord with all it needs, credentials and
-	// an automatic repeat included. 0 is DefaultRequestTimeout.
+	// RequestTimeout limits one PutRecord, including fetching credentials and the
+	// repetition by AutoRetry. 0 means DefaultRequestTimeout.
 	RequestTimeout time.Duration
-	// ConnectTimeout covers a TCP connect, and after it a TLS handshake. 0 is
+	// ConnectTimeout limits a TCP connect, and separately a TLS handshake. 0 means
 	// DefaultConnectTimeout.
 	ConnectTimeout time.Duration
-	// AutoRetry repeats a request once, immediately, after its connection failed.
+	// AutoRetry repeats a request once and without delay if its connection fails.
 	AutoRetry bool
 
-	// WireFormat is how records are sent; empty is JSON.
+	// WireFormat is the encoding of requests. Empty means JSON.
 	WireFormat WireFormat
 
-	// Version follows out_kinesis_agg/ in the user agent.
+	// Version is the version in the user agent, after out_kinesis_agg/.
 	Version string
-	// Debug, unless nil, gets a line for each request to Kinesis and STS and
-	// one for each response, without bodies and without credentials. It is called from every goroutine that sends.
+	// Debug, if not nil, is called with a line for each request to Kinesis and STS
+	// and a line for each response, without bodies and without credentials. It must
+	// be safe for concurrent use.
 	Debug func(format string, args ...any)
 }
 
@@ -60,17 +62,17 @@ func streamID(stream string) (name, arn *string) {
 	return &stream, nil
 }
 
-// SettingError is an error about one field of Settings.
+// SettingError is an error in one field of Settings.
 type SettingError struct {
-	Field string // its name
+	Field string // name of the field
 	Err   error
 }
 
 func (e *SettingError) Error() string { return "kinesis: " + e.Field + ": " + e.Err.Error() }
 func (e *SettingError) Unwrap() error { return e.Err }
 
-// thisHost reports whether traffic to host, a name or an address without port,
-// stays on this machine.
+// thisHost reports whether traffic to host stays on this machine. host is a name or
+// an address, without a port.
 func thisHost(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return strings.EqualFold(host, "localhost") || err == nil && addr.IsLoopback()

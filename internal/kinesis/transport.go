@@ -15,23 +15,22 @@ import (
 )
 
 const (
-	// maxIdleConns is how many connections wait for the next request. A flush
-	// has one request under way and the engine runs one flush a worker, so
-	// this is above any number of workers in use; a connection that nobody
-	// needs costs two goroutines until idleConnTimeout.
+	// maxIdleConns is the maximum number of idle connections. Each worker of the
+	// engine sends one request at a time, and 64 is above any usual number of
+	// workers. An unused connection costs two goroutines until idleConnTimeout.
 	maxIdleConns = 64
 
-	// idleConnTimeout is below the 60 s that AWS's own SDK for Java allows an
-	// idle connection (its connectionMaxIdleTime), so that we hang up first
-	// and no request is written to a connection which the other end has left.
+	// idleConnTimeout is below the 60 s for which the AWS SDK for Java keeps an idle
+	// connection (connectionMaxIdleTime). The client closes an idle connection before
+	// the server does, so no request is written to a connection that is closed.
 	idleConnTimeout = 50 * time.Second
 )
 
-// credentialsClient is the HTTP client of the SDK's credential chain:
-// containers, EC2, SSO. It has to be of this type, because only on
-// it does the SDK put the CA bundle of AWS_CA_BUNDLE and the short time limits
-// of the metadata service. It keeps no connection: credentials are fetched
-// minutes apart, and the chain's copies of this client are out of Close's reach.
+// credentialsClient returns the HTTP client of the SDK's credential chain, for
+// containers, EC2 and SSO. Only for a client of this type does the SDK apply
+// AWS_CA_BUNDLE and the short time limits of the metadata service. The client keeps
+// no connections: minutes pass between its requests, and Close cannot close the
+// connections of the copies that the chain makes of it.
 func credentialsClient(s Settings) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().
 		WithTimeout(s.RequestTimeout).
@@ -43,18 +42,18 @@ func credentialsClient(s Settings) *awshttp.BuildableClient {
 			t.Proxy = proxy(s.HTTPProxy)
 			t.TLSHandshakeTimeout = s.ConnectTimeout
 			t.TLSClientConfig.MinVersion = tls.VersionTLS12
-			// HTTP/1.1 only. Over HTTP/2 all workers would share one TCP
-			// connection, on which their bodies of up to 14 MB wait for one
+			// HTTP/1.1 only. With HTTP/2, all workers would share one TCP
+			// connection. Their bodies of up to 14 MB would wait for a common
 			// flow-control window and for each other's lost packets.
 			t.Protocols = new(http.Protocols)
 			t.Protocols.SetHTTP1(true)
-			// Left from when the SDK's builder cloned a transport for HTTP/2.
+			// The SDK's builder has set these for HTTP/2.
 			t.TLSClientConfig.NextProtos = nil
 			t.TLSNextProto = nil
 		})
 }
 
-// pooled makes of a copy of the chain's transport the one that PutRecord uses.
+// pooled turns a copy of the chain's transport into the transport for PutRecord.
 func pooled(t *http.Transport) *http.Transport {
 	t.DisableKeepAlives = false
 	t.MaxIdleConns = maxIdleConns
@@ -64,14 +63,14 @@ func pooled(t *http.Transport) *http.Transport {
 	return t
 }
 
-// sendingClient wraps the pool for Kinesis and STS.
+// sendingClient returns the HTTP client for Kinesis and STS.
 func sendingClient(s Settings, pool *http.Transport, hidden *secrets) *http.Client {
 	client := &http.Client{
 		Transport: plainBodies{pool},
-		// PutRecord's context ends its own request just as soon, but the SDK's
-		// credentials cache takes the deadline off the context it hands on.
+		// The context of PutRecord has the same limit, but the SDK's credentials
+		// cache removes the deadline from the context of its requests to STS.
 		Timeout: s.RequestTimeout,
-		// Neither service redirects; a signed request goes nowhere else.
+		// Neither service redirects, and a signed request must not be sent elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if s.Debug != nil {
@@ -80,56 +79,59 @@ func sendingClient(s Settings, pool *http.Transport, hidden *secrets) *http.Clie
 	return client
 }
 
-// proxy returns the proxy rule for the option; text is a URL or empty.
-func proxy(text string) func(*http.Request) (*url.URL, error) {
-	if text == "" {
+// proxy returns the function that chooses the proxy of a request. If address is
+// empty, it uses the environment.
+func proxy(address string) func(*http.Request) (*url.URL, error) {
+	if address == "" {
 		return http.ProxyFromEnvironment
 	}
-	through, err := url.Parse(text)
+	proxyURL, err := url.Parse(address)
 	return func(r *http.Request) (*url.URL, error) {
 		if host := r.URL.Hostname(); thisHost(host) || metadataService(host) {
 			return nil, nil
 		}
-		return through, err
+		return proxyURL, err
 	}
 }
 
-// ec2IPv6 is where EC2 and EKS answer for credentials over IPv6; over IPv4
-// they do so on link-local addresses.
+// ec2IPv6 contains the IPv6 addresses of the services that provide credentials on EC2
+// and EKS. Their IPv4 addresses are link-local.
 var ec2IPv6 = netip.MustParsePrefix("fd00:ec2::/32")
 
-// metadataService tells the addresses that hand out credentials to this
-// machine or container only, so that a proxy would be asked for its own.
+// metadataService reports whether host is the address of a service that provides
+// credentials to this machine or container only. Through a proxy, a request would
+// return the credentials of the proxy's machine.
 func metadataService(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return err == nil && (addr.IsLinkLocalUnicast() || ec2IPv6.Contains(addr))
 }
 
-// plainBodies hides from http.Transport that the SDK's request bodies are
-// io.WriterTo. The SDK closes a body once the answer begins; when the transport
-// then looks whether any bytes are left in it, WriteTo says io.EOF where Read
-// would be understood. The transport takes that for a failed write and hangs
-// up, perhaps with the rest of the answer on its way.
+// plainBodies hides the WriteTo method of the SDK's request bodies from
+// http.Transport. The SDK closes a body when the response begins. If the transport
+// then checks for remaining bytes, WriteTo returns io.EOF, which the transport treats
+// as a failed write: it closes the connection, possibly before the response is
+// complete. Read returns the io.EOF that the transport expects.
 type plainBodies struct{ next http.RoundTripper }
 
 func (p plainBodies) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil && r.Body != http.NoBody {
-		changed := *r // A RoundTripper leaves its request as it is.
+		changed := *r // A RoundTripper must not modify the request.
 		changed.Body = struct{ io.ReadCloser }{r.Body}
 		r = &changed
 	}
 	return p.next.RoundTrip(r)
 }
 
-// debugLog logs requests and answers. The SDK's own log is not used: without
-// bodies it still shows the session token.
+// debugLog logs requests and responses. The SDK's own log cannot be used, because it
+// contains the session token even without bodies.
 type debugLog struct {
 	next    http.RoundTripper
 	secrets *secrets
 	write   func(format string, args ...any)
 }
 
-// logf leaves out lines in which an endpoint or a proxy repeats a credential.
+// logf logs a line, or a note if the line contains a credential. An endpoint or a
+// proxy can repeat a credential in a header.
 func (d *debugLog) logf(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	if d.secrets.in(line) {
@@ -138,22 +140,23 @@ func (d *debugLog) logf(format string, args ...any) {
 	d.write("%s", line)
 }
 
-// loggedHeaders are shown, in this order. A list of what to show cannot leak
-// the next header that authenticates; a list of what to hide can.
+// loggedHeaders are the headers to log, in this order. A list of headers to hide
+// would not contain authentication headers that are added later.
 var loggedHeaders = []string{
 	"X-Amz-Target", "Content-Type", "Content-Length", "Date", "Connection",
 	"Amz-Sdk-Invocation-Id", "X-Amzn-Requestid", "X-Amz-Id-2", "X-Amzn-Errortype", "Retry-After",
 }
 
 func (d *debugLog) RoundTrip(r *http.Request) (*http.Response, error) {
-	// No query and no user info: neither service needs them, either may hold a secret.
+	// Without query and user info: neither service needs them, and both can contain
+	// a secret.
 	where := r.URL.Scheme + "://" + r.URL.Host + r.URL.Path
 	d.logf("%s %s, body of %d bytes%s", r.Method, where, r.ContentLength, show(r.Header))
 	start := time.Now()
 	resp, err := d.next.RoundTrip(r)
 	took := time.Since(start).Round(time.Millisecond)
 	if err != nil {
-		d.logf("no answer from %s after %s: %v", where, took, err)
+		d.logf("no response from %s after %s: %v", where, took, err)
 		return nil, err
 	}
 	d.logf("%s from %s after %s%s", resp.Status, where, took, show(resp.Header))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -22,16 +21,19 @@ import (
 	"github.com/aws/smithy-go/encoding/cbor"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	// 17 times as fast as the standard library, with AVX2 or NEON.
+	"github.com/segmentio/asm/base64"
 )
 
-// WireFormat is how a PutRecord goes over the wire.
+// WireFormat is the encoding of a PutRecord request and its response.
 type WireFormat string
 
-// The formats that Kinesis takes.
+// The formats that Kinesis accepts.
 const (
 	// JSON is AWS JSON 1.1, with the data in base64.
 	JSON WireFormat = "json"
-	// CBOR is what the SDK for Java sends: a quarter fewer bytes, and no base64.
+	// CBOR is the format of the SDK for Java. Without base64, requests are a quarter
+	// smaller.
 	CBOR WireFormat = "cbor"
 )
 
@@ -41,18 +43,17 @@ const (
 	mediaCBOR = "application/x-amz-cbor-1.1"
 )
 
-// request is the body of one PutRecord. The SDK's serializer would make several
-// copies of the data on the way to it; this one writes it once, into a buffer
-// that is used again.
+// request is the body of one PutRecord. The SDK's serializer makes several copies of
+// the data; encode makes one, in a buffer that is reused.
 type request struct {
 	format WireFormat
 	bytes  []byte
 }
 
-// requests is a pool of them.
+// requests is a pool of *request.
 var requests = sync.Pool{New: func() any { return new(request) }}
 
-// encode writes the body for a record. data is the caller's again on return.
+// encode encodes the body for a record. It does not keep data.
 func (r *request) encode(format WireFormat, stream, partitionKey string, data []byte) {
 	streamMember := "StreamName"
 	if isARN(stream) {
@@ -72,19 +73,21 @@ func (r *request) encode(format WireFormat, stream, partitionKey string, data []
 	}
 	b := slices.Grow(r.bytes[:0], 6*len(partitionKey)+base64.StdEncoding.EncodedLen(len(data))+len(stream)+100)
 	b = append(b, `{"`+streamMember+`":"`+stream+`","PartitionKey":`...)
-	key, _ := json.Marshal(partitionKey) // no string fails
+	key, _ := json.Marshal(partitionKey) // Marshal returns no error for a string
 	b = append(append(b, key...), `,"Data":"`...)
-	b = base64.StdEncoding.AppendEncode(b, data)
+	at, encoded := len(b), base64.StdEncoding.EncodedLen(len(data))
+	b = slices.Grow(b, encoded)[:at+encoded]
+	base64.StdEncoding.Encode(b[at:], data)
 	r.bytes = append(b, `"}`...)
 }
 
-// The major types of CBOR that are needed. Source: RFC 8949, section 3.1.
+// Major types of CBOR. Source: RFC 8949, section 3.1.
 const (
 	cborBytes = 2 << 5
 	cborText  = 3 << 5
 )
 
-// appendCBOR appends a string with its length in front.
+// appendCBOR appends a byte string or a text string: its length, then its bytes.
 func appendCBOR[T string | []byte](dst []byte, major byte, s T) []byte {
 	switch n := len(s); {
 	case n < 24:
@@ -99,9 +102,9 @@ func appendCBOR[T string | []byte](dst []byte, major byte, s T) []byte {
 	return append(dst, s...)
 }
 
-// body is what the HTTP client reads of a request. The client may go on reading
-// after it has returned, when it gave up or the answer came early; release makes
-// sure that the buffer is not read by then.
+// body is the request body that the HTTP client reads. After a timeout or an early
+// response, the client may continue to read after it has returned. release prevents
+// reads of the buffer, which is reused.
 type body struct {
 	mu       sync.Mutex
 	r        bytes.Reader
@@ -112,7 +115,7 @@ func (b *body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.released {
-		return 0, errors.New("the request is over")
+		return 0, errors.New("the request has ended")
 	}
 	return b.r.Read(p)
 }
@@ -130,7 +133,7 @@ func (b *body) release() {
 	b.r.Reset(nil)
 }
 
-// send is the SDK's PutRecord with our body.
+// send calls the SDK's PutRecord with the body r instead of the SDK's own.
 func (s *Sender) send(ctx context.Context, in *kinesis.PutRecordInput, r *request) (*kinesis.PutRecordOutput, error) {
 	var b body
 	b.r.Reset(r.bytes)
@@ -148,14 +151,14 @@ func (s *Sender) send(ctx context.Context, in *kinesis.PutRecordInput, r *reques
 	})
 }
 
-// wire is the protocol of one PutRecord whose body is ready.
+// wire is the protocol of one PutRecord with a body that is already encoded.
 type wire struct {
-	smithyhttp.ClientProtocol // for all other formats of an answer
+	smithyhttp.ClientProtocol // for responses that are not CBOR
 	body                      *body
 	format                    WireFormat
 }
 
-// SerializeRequest does what the protocol would do, with our body.
+// SerializeRequest does the same as the SDK's protocol, but with w.body.
 func (w wire) SerializeRequest(_ context.Context, _ *smithy.OperationSchema, _ smithy.Serializable, req *smithyhttp.Request) error {
 	req.Method = http.MethodPost
 	if req.URL.Path == "" {
@@ -174,20 +177,20 @@ func (w wire) SerializeRequest(_ context.Context, _ *smithy.OperationSchema, _ s
 	return nil
 }
 
-// DeserializeResponse reads the answer in the format of the request.
+// DeserializeResponse decodes a response.
 func (w wire) DeserializeResponse(ctx context.Context, schema *smithy.OperationSchema, types *smithy.TypeRegistry, resp *smithyhttp.Response, out smithy.Deserializable) error {
-	// Proxies and load balancers answer in a format of their own.
+	// The response may be in JSON, or in a format of a proxy or load balancer.
 	if resp.Header.Get("Content-Type") != mediaCBOR {
 		return w.ClientProtocol.DeserializeResponse(ctx, schema, types, resp, out)
 	}
-	answer, err := io.ReadAll(resp.Body)
+	content, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return &smithy.DeserializationError{Err: err}
 	}
-	if len(answer) > maxCBORBytes {
+	if len(content) > maxCBORBytes {
 		return &smithy.DeserializationError{Err: errResponseTooLarge}
 	}
-	v, err := cbor.Decode(answer)
+	v, err := cbor.Decode(content)
 	if err != nil {
 		return &smithy.DeserializationError{Err: err}
 	}
@@ -206,12 +209,11 @@ func (w wire) DeserializeResponse(ctx context.Context, schema *smithy.OperationS
 	return nil
 }
 
-// maxCBORBytes bounds the responses to a PutRecord in CBOR. Decoding a list of
-// empty maps allocates 130 times its size, and no response of Kinesis has more
-// than a few hundred bytes.
+// maxCBORBytes limits a response to PutRecord in CBOR. Decoding a list of empty maps
+// allocates 130 times its size, and Kinesis sends at most a few hundred bytes.
 const maxCBORBytes = 64 << 10
 
-// cborString returns the member under the first of the names that is a string.
+// cborString returns the value of the first of these members that is a string, or "".
 func cborString(members cbor.Map, names ...string) string {
 	for _, name := range names {
 		if s, ok := members[name].(cbor.String); ok {
@@ -221,9 +223,8 @@ func cborString(members cbor.Map, names ...string) string {
 	return ""
 }
 
-// sanitized is the name of an error without the namespace before it and the
-// address behind it. Source: "Operation error serialization" of the Smithy
-// specification, AWS JSON 1.1 protocol.
+// sanitized removes the namespace before an error code and the URL after it. Source:
+// "Operation error serialization" of the Smithy specification, AWS JSON 1.1 protocol.
 func sanitized(code string) string {
 	code, _, _ = strings.Cut(code, ":")
 	return code[strings.LastIndexByte(code, '#')+1:]

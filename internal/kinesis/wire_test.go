@@ -17,10 +17,10 @@ import (
 
 const streamARNOfTest = "arn:aws:kinesis:eu-west-1:123456789012:stream/logs"
 
-// lengths are those at which the length of a CBOR string grows, and neighbours.
+// lengths are near those at which the length prefix of a CBOR string grows.
 var lengths = []int{0, 1, 23, 24, 255, 256, 65535, 65536, 1 << 20}
 
-func TestBodiesReadBack(t *testing.T) {
+func TestEncode_DecodesToSameValues(t *testing.T) {
 	for _, stream := range []string{"logs", streamARNOfTest} {
 		for _, key := range []string{"k", "Zürich-東京-🚲", "\x00\"\\<&>\u2028", strings.Repeat("é", 256)} {
 			for _, n := range lengths {
@@ -64,8 +64,8 @@ func TestBodiesReadBack(t *testing.T) {
 	}
 }
 
-// cborServer takes any request and gives this answer in CBOR.
-func cborServer(t *testing.T, status int, header http.Header, answer cbor.Value) (*httptest.Server, *http.Request, *[]byte) {
+// cborServer accepts any request and sends response in CBOR.
+func cborServer(t *testing.T, status int, header http.Header, response cbor.Value) (*httptest.Server, *http.Request, *[]byte) {
 	t.Helper()
 	var got http.Request
 	var body []byte
@@ -77,7 +77,7 @@ func cborServer(t *testing.T, status int, header http.Header, answer cbor.Value)
 		}
 		w.Header().Set("Content-Type", mediaCBOR)
 		w.WriteHeader(status)
-		_, _ = w.Write(cbor.Encode(answer))
+		_, _ = w.Write(cbor.Encode(response))
 	}))
 	t.Cleanup(s.Close)
 	return s, &got, &body
@@ -89,7 +89,7 @@ func cborSender(t *testing.T, url string) *Sender {
 	return open(t, Settings{Region: "eu-west-1", KeyID: "A", SecretKey: "B", Endpoint: url, WireFormat: CBOR, Version: "1"})
 }
 
-func TestCBORRequestAndAnswer(t *testing.T) {
+func TestCBOR_RequestAndResponse(t *testing.T) {
 	server, request, body := cborServer(t, http.StatusOK, nil, cbor.Map{
 		"SequenceNumber": cbor.String("42"), "ShardId": cbor.String("shardId-7"), "EncryptionType": cbor.String("KMS")})
 	got, err := cborSender(t, server.URL).PutRecord(context.Background(), "logs", "key", []byte{1, 2})
@@ -107,22 +107,22 @@ func TestCBORRequestAndAnswer(t *testing.T) {
 	}
 }
 
-func TestCBORErrors(t *testing.T) {
+func TestCBOR_Errors(t *testing.T) {
 	for name, test := range map[string]struct {
-		header http.Header
-		answer cbor.Value
-		status int
-		want   string
+		header   http.Header
+		response cbor.Value
+		status   int
+		want     string
 	}{
 		"in the body":          {nil, cbor.Map{"__type": cbor.String("ProvisionedThroughputExceededException"), "message": cbor.String("slow down")}, 400, CauseThrottled},
 		"with a namespace":     {nil, cbor.Map{"__type": cbor.String("com.amazonaws.kinesis#ResourceNotFoundException")}, 400, CauseStreamNotFound},
 		"in the header":        {http.Header{"X-Amzn-Errortype": {"KMSThrottlingException:http://internal/"}}, cbor.Map{}, 400, CauseThrottled},
 		"of the service":       {nil, cbor.Map{"__type": cbor.String("InternalFailure")}, 500, CauseInternal},
-		"that is no map":       {nil, cbor.String("?"), 503, CauseInternal},
+		"not a map":            {nil, cbor.String("?"), 503, CauseInternal},
 		"without its sequence": {nil, cbor.Map{"ShardId": cbor.String("shardId-7")}, 200, CauseBadResponse},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server, _, _ := cborServer(t, test.status, test.header, test.answer)
+			server, _, _ := cborServer(t, test.status, test.header, test.response)
 			_, err := cborSender(t, server.URL).PutRecord(context.Background(), "logs", "key", []byte{1})
 			if got := Classify(err).Cause; err == nil || got != test.want {
 				t.Errorf("%s: %v, want %s", got, err, test.want)
@@ -131,7 +131,7 @@ func TestCBORErrors(t *testing.T) {
 	}
 }
 
-func TestCBORSenderReadsOtherErrors(t *testing.T) {
+func TestCBOR_ResponseInJSON(t *testing.T) {
 	isolate(t)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
@@ -145,7 +145,7 @@ func TestCBORSenderReadsOtherErrors(t *testing.T) {
 	}
 }
 
-func TestABodyThatIsReleasedIsNotRead(t *testing.T) {
+func TestBody_NotReadAfterRelease(t *testing.T) {
 	var b body
 	b.r.Reset([]byte("text"))
 	if n, err := b.Read(make([]byte, 2)); n != 2 || err != nil {

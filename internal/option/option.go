@@ -51,6 +51,7 @@ type Config struct {
 	MaxRecordBytes    int
 	OversizeChunk     string
 	WireFormat        string
+	OnAutoStream      string
 	CheckStream       bool
 	Debug             bool
 }
@@ -59,6 +60,12 @@ type Config struct {
 const (
 	Split = "split"
 	Drop  = "drop"
+)
+
+// The values of OnAutoStream.
+const (
+	Hold = "hold"
+	Warn = "warn"
 )
 
 // Uncompressed is the value of Compression for none; the others are the
@@ -161,6 +168,8 @@ func (c *Config) options() []Option {
 			Help: "A chunk that does not fit into one record is sent as several (`split`) or not at all (`drop`)."},
 		{Name: "wire_format", Default: "json", value: enum(&c.WireFormat, "json", "cbor"),
 			Help: "Format of requests: AWS JSON 1.1, or CBOR, which is a quarter smaller and takes less processor time."},
+		{Name: "on_auto_stream", Default: Hold, value: enum(&c.OnAutoStream, Hold, Warn),
+			Help: "What to do if the stream is found to have the record distribution strategy AUTO, with which KCL drops aggregated records: hold the chunks until it has user partition keys again (`hold`), or only log an error (`warn`)."},
 		{Name: "check_stream", Default: "false", value: boolValue{&c.CheckStream},
 			Help: "Check the stream at start, with the permission `kinesis:DescribeStreamSummary`: do not start if it has the strategy AUTO, or if its record limit is below `max_record_size`."},
 		{Name: "debug", Default: "false", value: boolValue{&c.Debug},

@@ -45,6 +45,7 @@ func TestParse_Defaults(t *testing.T) {
 		MaxRecordBytes:    kpl.DefaultMaxRecordBytes,
 		OversizeChunk:     Split,
 		WireFormat:        "json",
+		OnAutoStream:      Hold,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -2,10 +2,12 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 
+	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunktest"
 	"out_kinesis_agg/test/fakekinesis"
@@ -23,6 +25,10 @@ func (s streamSender) PutRecord(_ context.Context, stream, _ string, data []byte
 		s[stream] = append(s[stream], string(r.Data))
 	}
 	return "shardId-000000000000", nil
+}
+
+func (streamSender) Describe(context.Context, string) (kinesis.Stream, error) {
+	return kinesis.Stream{}, errors.New("not expected")
 }
 
 func (s streamSender) Close() {}

@@ -19,6 +19,9 @@ import (
 // that does not respond, not a slow connection.
 const minPartBytes = 16 << 10
 
+// failureCauses are the causes that a stream can recover from.
+var failureCauses = append(kinesis.Causes(), causeAuto)
+
 // flush is one attempt to deliver one chunk. A chunk that fits into one record is
 // one part; a larger one is several, sent one after another.
 type flush struct {
@@ -29,6 +32,7 @@ type flush struct {
 	stream   string
 	chunk    []byte
 	agg      *aggregator.Aggregator
+	watch    *watch // of the stream
 
 	at           position // how far the chunk is delivered, earlier flushes included
 	resumed      bool     // by an earlier flush, Kinesis accepted a part
@@ -54,7 +58,7 @@ func (f *flush) run() Outcome {
 
 func (f *flush) deliver() Outcome {
 	for f.at.offset < len(f.chunk) {
-		if f.timeRunsOut() {
+		if f.timeRunsOut() || f.isHeld() {
 			return Retry
 		}
 		key := f.partitionKey()
@@ -126,20 +130,28 @@ func needsSplit(c kinesis.Classification, recordBytes int) bool {
 // put sends one part. The classification is that of the error, if there is one.
 func (f *flush) put(key string, part aggregator.Result) (kinesis.Classification, error) {
 	began := time.Now()
+	ticket := f.watch.detector.Begin()
 	shardID, err := f.in.sender.PutRecord(f.ctx, f.stream, key, part.Aggregate)
 	took := time.Since(began)
 	f.in.metrics.seconds.Observe(took.Seconds())
 	if err != nil {
 		c := kinesis.Classify(err)
 		f.in.metrics.failures.With(c.Cause).Add(1)
+		if c.Cause == kinesis.CauseStreamNotFound {
+			f.watch.detector.Reset() // Another stream may get this name.
+		}
 		return c, err
+	}
+	if alarm := f.watch.accepted(ticket, key, shardID); alarm != "" {
+		f.in.metrics.autoStreams.Add(1)
+		f.in.log(engine.Error, alarm)
 	}
 	f.in.metrics.accepted(part, part.Next-f.at.offset)
 	f.in.firstDelivery.Do(func() {
 		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, log records: %d, user records: %d, bytes: %d, time: %d ms",
 			f.stream, shardID, part.LogRecords, part.UserRecords, len(part.Aggregate), took.Milliseconds()))
 	})
-	for _, line := range f.in.failures.succeeded(f.stream, kinesis.Causes()) {
+	for _, line := range f.in.failures.succeeded(f.stream, failureCauses) {
 		f.in.log(engine.Info, line)
 	}
 	return kinesis.Classification{}, nil
@@ -178,6 +190,27 @@ func (f *flush) timeRunsOut() bool {
 	return true
 }
 
+// isHeld reports whether the chunk has to wait, because the stream has the strategy
+// AUTO.
+func (f *flush) isHeld() bool {
+	problem, recovered := f.watch.check(f.ctx)
+	if recovered != "" {
+		f.in.log(engine.Info, recovered)
+	}
+	if problem == "" {
+		return false
+	}
+	if !f.in.guard.holds {
+		if line := f.in.failures.failed(failure{f.stream, causeAuto}, problem); line != "" {
+			f.in.log(engine.Error, line)
+		}
+		return false
+	}
+	f.in.metrics.heldFlushes.Add(1)
+	f.logRetry(engine.Error, causeAuto, problem)
+	return true
+}
+
 // shrink makes the parts of the chunk smaller if this one exceeded the time limit
 // and had all of it. With oversize_chunk drop, a chunk is one record or none.
 func (f *flush) shrink(c kinesis.Classification, records, recordBytes int) {
@@ -212,7 +245,7 @@ func (f *flush) logSplit() {
 		return
 	}
 	f.in.split.Do(func() {
-		f.in.log(engine.Warn, fmt.Sprintf("%s does not fit into one record of %d bytes and is sent as several; for one PutRecord a chunk, raise the stream's limit with UpdateMaxRecordSize and then max_record_size",
+		f.in.log(engine.Info, fmt.Sprintf("%s does not fit into one record of %d bytes and is sent as several; for one PutRecord a chunk, raise the stream's limit with UpdateMaxRecordSize and then max_record_size",
 			f.chunkText(), f.limit().RecordMax))
 	})
 }

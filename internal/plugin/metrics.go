@@ -19,6 +19,8 @@ type metrics struct {
 	dropped        engine.CounterVec // by reason
 	failures       engine.CounterVec // by cause
 	seconds        engine.Histogram
+	autoStreams    engine.Counter
+	heldFlushes    engine.Counter
 }
 
 func newMetrics(m engine.Meter) metrics {
@@ -36,6 +38,8 @@ func newMetrics(m engine.Meter) metrics {
 			"Log records, or unreadable parts of chunks, that were not sent, by reason.", "reason", lossReasons()...),
 		failures: m.CounterVec("put_record_failures_total", "PutRecord requests that failed, by cause.",
 			"cause", kinesis.Causes()...),
+		autoStreams: m.Counter("auto_stream_detections_total", "Times that a stream was found to have the record distribution strategy AUTO."),
+		heldFlushes: m.Counter("held_flushes_total", "Flushes that sent nothing, because the stream has the strategy AUTO."),
 		// Within a region, a response takes 10 to 100 ms. The default of
 		// request_timeout is 30 s.
 		seconds: m.Histogram("put_record_seconds", "Duration of PutRecord requests, including those that failed.",

@@ -37,7 +37,7 @@ type Log func(level engine.Level, line string)
 
 // sender is the part of kinesis.Sender that an instance uses.
 type sender interface {
-	PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (shardID string, err error)
+	streamClient
 	Close()
 }
 
@@ -46,6 +46,7 @@ type Instance struct {
 	config   option.Config
 	log      Log
 	sender   sender
+	guard    *guard
 	now      func() time.Time
 	meter    engine.Meter
 	metrics  metrics
@@ -64,6 +65,9 @@ type Instance struct {
 	mu       sync.Mutex
 	stopped  bool
 	flushing sync.WaitGroup
+
+	checking sync.WaitGroup // the check of the stream at start
+	endCheck context.CancelFunc
 }
 
 // Start parses the options and prepares an instance; nothing is sent yet. The error
@@ -95,16 +99,27 @@ func Start(get func(name string) string, log Log, meter engine.Meter) (*Instance
 			k.Close()
 			return nil, err
 		}
-		if warning != "" {
-			warnings = append(warnings, warning)
-		}
+		warnings = appendNonEmpty(warnings, warning, checkAccess(context.Background(), c.Stream.String(), k.DryRun))
 	}
 	for _, warning := range warnings {
 		log(engine.Warn, warning)
 	}
 	c.Region = k.Region()
 	log(engine.Info, fmt.Sprintf("version %s: %s", Version, c.Summary()))
-	return newInstance(c, newAggregator, k, log, meter), nil
+	in := newInstance(c, newAggregator, k, log, meter)
+	if !c.CheckStream && !c.Stream.UsesTag() {
+		in.checkInBackground(c.Stream.String(), k.DryRun)
+	}
+	return in, nil
+}
+
+func appendNonEmpty(lines []string, more ...string) []string {
+	for _, line := range more {
+		if line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 func newInstance(c option.Config, newAggregator func() *aggregator.Aggregator, s sender, log Log, meter engine.Meter) *Instance {
@@ -112,6 +127,7 @@ func newInstance(c option.Config, newAggregator func() *aggregator.Aggregator, s
 		config:      c,
 		log:         log,
 		sender:      s,
+		guard:       newGuard(s, c.OnAutoStream == option.Hold, checkInterval),
 		meter:       meter,
 		metrics:     newMetrics(meter),
 		now:         time.Now,
@@ -119,6 +135,7 @@ func newInstance(c option.Config, newAggregator func() *aggregator.Aggregator, s
 		failures:    logThrottle{now: time.Now},
 		losses:      logThrottle{now: time.Now},
 		aggregators: sync.Pool{New: func() any { return newAggregator() }},
+		endCheck:    func() {},
 	}
 	in.recordMax.Store(int64(c.MaxRecordBytes))
 	return in
@@ -133,6 +150,8 @@ func (in *Instance) Stop() {
 	in.mu.Lock()
 	in.stopped = true
 	in.mu.Unlock()
+	in.endCheck()
+	in.checking.Wait()
 	in.flushing.Wait()
 	in.sender.Close()
 	in.meter.Release()
@@ -175,6 +194,7 @@ func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 		chunk:    chunk,
 		agg:      in.aggregators.Get().(*aggregator.Aggregator),
 	}
+	f.watch = in.guard.watch(f.stream)
 	f.agg.SetTag(tag)
 	outcome := f.run()
 	in.metrics.chunks.With(outcome.String()).Add(1)

@@ -11,6 +11,7 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
+	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunktest"
@@ -27,6 +28,10 @@ func (f *fakeSender) PutRecord(_ context.Context, stream, key string, data []byt
 		return "", fmt.Errorf("stream %q", stream)
 	}
 	return "shardId-000000000000", f.put(key, data)
+}
+
+func (*fakeSender) Describe(context.Context, string) (kinesis.Stream, error) {
+	return kinesis.Stream{}, errors.New("not expected")
 }
 
 func (f *fakeSender) Close() { f.closed = true }
@@ -373,6 +378,10 @@ func (s *syncSink) PutRecord(_ context.Context, _, _ string, data []byte) (strin
 	return "shardId-000000000000", nil
 }
 
+func (*syncSink) Describe(context.Context, string) (kinesis.Stream, error) {
+	return kinesis.Stream{}, errors.New("not expected")
+}
+
 func (*syncSink) Close() {}
 
 func TestInstance_FirstDelivery(t *testing.T) {
@@ -423,6 +432,10 @@ type streamFunc func(stream string) error
 
 func (f streamFunc) PutRecord(_ context.Context, stream, _ string, _ []byte) (string, error) {
 	return "shardId-000000000000", f(stream)
+}
+
+func (streamFunc) Describe(context.Context, string) (kinesis.Stream, error) {
+	return kinesis.Stream{}, errors.New("not expected")
 }
 
 func (streamFunc) Close() {}

@@ -2,16 +2,15 @@ package plugin
 
 import "sync"
 
-// Registry holds the instances that live, by handles that the engine can keep
-// for us. It is safe for concurrent use; the zero value is empty.
+// Registry maps handles to running instances. The engine stores the handle of an
+// instance. A Registry is safe for concurrent use, and its zero value is empty.
 type Registry struct {
 	mu   sync.Mutex
 	last uintptr
 	live map[uintptr]*Instance
 }
 
-// Add enters an instance and returns its handle, which is not 0 and is never
-// given to another.
+// Add adds an instance and returns its handle, which is not 0 and is not reused.
 func (r *Registry) Add(in *Instance) uintptr {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -23,14 +22,14 @@ func (r *Registry) Add(in *Instance) uintptr {
 	return r.last
 }
 
-// Find returns the instance of a handle, or nil.
+// Find returns the instance with this handle, or nil.
 func (r *Registry) Find(handle uintptr) *Instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.live[handle]
 }
 
-// Only returns the one instance there is, or nil if there are none or several.
+// Only returns the instance if there is exactly one, otherwise nil.
 func (r *Registry) Only() *Instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,7 +41,8 @@ func (r *Registry) Only() *Instance {
 	return nil
 }
 
-// Remove takes an instance out and returns it, or nil.
+// Remove removes the instance with this handle and returns it, or nil if there is
+// none.
 func (r *Registry) Remove(handle uintptr) *Instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,7 +51,7 @@ func (r *Registry) Remove(handle uintptr) *Instance {
 	return in
 }
 
-// RemoveAll takes all instances out and returns them.
+// RemoveAll removes all instances and returns them.
 func (r *Registry) RemoveAll() []*Instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()

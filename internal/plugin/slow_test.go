@@ -2,11 +2,13 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunktest"
 )
@@ -42,6 +44,10 @@ func (k *slowKinesis) PutRecord(_ context.Context, _, key string, data []byte) (
 		k.records = append(k.records, string(r.Data))
 	}
 	return "shardId-000000000000", nil
+}
+
+func (*slowKinesis) Describe(context.Context, string) (kinesis.Stream, error) {
+	return kinesis.Stream{}, errors.New("not expected")
 }
 
 func (*slowKinesis) Close() {}

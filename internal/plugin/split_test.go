@@ -89,7 +89,7 @@ func TestSplit_FewestRecordsInOrder(t *testing.T) {
 			t.Errorf("record %d has %d bytes", i, size)
 		}
 	}
-	wantLog(t, l, "warn: ", "app.log", fmt.Sprint(len(c.Bytes)), "max_record_size") // once
+	wantLog(t, l, "info: ", "app.log", fmt.Sprint(len(c.Bytes)), "max_record_size") // once
 }
 
 func TestSplit_RetrySendsTheRest(t *testing.T) {

@@ -1,15 +1,19 @@
-// Package decompress undoes the compression that a writer of aggregated records
-// gave each user record on its own: gzip, zlib, Zstandard or Snappy blocks.
+// Package decompress reads what is in the user records of the plugin: it reverses
+// the option compression (gzip, zlib, Zstandard or Snappy blocks), and returns the
+// lines of batches, which the option batch_size makes.
 //
 //	var decoder decompress.Decoder
 //	for _, r := range aggregate.All() {
 //		format := decompress.Detect(r.Data)
 //		text, err = decoder.Append(text[:0], r.Data, format)
 //		...
+//		for line := range decompress.Lines(text) {
+//			...
+//		}
 //	}
 //
-// It stands apart from package kpl, so that a consumer without compression does
-// not carry the decoders.
+// It is separate from package kpl, so that a consumer of uncompressed records does
+// not link the decoders.
 package decompress
 
 import (
@@ -25,10 +29,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Format is a compression, named as the plugin's option compression names it.
+// Format is a compression format. Its values are those of the option compression.
 type Format string
 
-// The formats. None is the zero value's other name.
+// The values of Format. The zero value means None as well.
 const (
 	None   Format = "none"
 	Gzip   Format = "gzip"
@@ -40,23 +44,24 @@ const (
 // Formats returns all formats.
 func Formats() []Format { return []Format{None, Gzip, Zlib, Zstd, Snappy} }
 
-// DefaultMaxBytes is the most that one user record may become where a Decoder
-// sets no other limit: 64 MiB, several times what 10 MiB of logs, the largest
-// Kinesis record, come from, and little enough for a reader that is sent
-// something malicious.
+// DefaultMaxBytes is the largest size of a user record after decompression, unless
+// Decoder.MaxBytes is set. 64 MiB is several times the size of the logs that fit into
+// the largest Kinesis record, 10 MiB, and bounds the memory that malicious input
+// takes.
 const DefaultMaxBytes = 64 << 20
 
-// ErrTooLarge says that a user record becomes larger than the limit.
-var ErrTooLarge = errors.New("it becomes larger than the limit")
+// ErrTooLarge reports a user record that is larger than the limit after
+// decompression.
+var ErrTooLarge = errors.New("the decompressed size is larger than the limit")
 
-// Detect tells the format from the first bytes: Gzip, Zstd or Zlib, else None.
-// Snappy blocks begin with their length, which can be anything, and have to be
-// known. Text and JSON are None, but for text that begins with "x^", which
-// could be Zlib, and for which Append has an error.
+// Detect returns the format that the first bytes of data indicate: Gzip, Zstd or
+// Zlib, else None. It cannot detect Snappy blocks, which begin with their length: the
+// caller has to know the format. Text and JSON are None, except for text that begins
+// with "x^", which may be Zlib, and for which Append returns an error.
 func Detect(data []byte) Format {
 	switch {
 	case len(data) >= 18 && data[0] == 0x1f && data[1] == 0x8b && data[2] == 8:
-		return Gzip // RFC 1952: magic number, and the only method there is
+		return Gzip // RFC 1952: magic number, and the only defined method
 	case len(data) >= 9 && binary.LittleEndian.Uint32(data) == 0xfd2fb528:
 		return Zstd // RFC 8878
 	case len(data) >= 8 && data[0] == 0x78 && data[1]&0x20 == 0 && binary.BigEndian.Uint16(data)%31 == 0:
@@ -66,11 +71,11 @@ func Detect(data []byte) Format {
 }
 
 // Decoder decompresses user records, one at a time. The zero value is ready to
-// use. It keeps what it needs for each format that it has met, and is to be
-// used by one goroutine at a time.
+// use. It keeps its buffers for each format that it was used for. It is not safe for
+// concurrent use.
 type Decoder struct {
-	// MaxBytes bounds what one user record becomes; 0 is DefaultMaxBytes. It is
-	// not to be changed after the first use.
+	// MaxBytes is the largest size of a user record after decompression; 0 means
+	// DefaultMaxBytes. It must not be changed after the first use.
 	MaxBytes int
 
 	in   bytes.Reader
@@ -79,8 +84,9 @@ type Decoder struct {
 	zstd *zstd.Decoder
 }
 
-// Append appends what data decompresses to. data is only read, and not kept.
-// The result aliases dst alone. On an error, dst is returned as it was.
+// Append decompresses data, appends the result to dst and returns the extended
+// slice. data is only read, and not kept. The returned slice aliases dst, never data.
+// On an error, dst is returned unchanged.
 func (d *Decoder) Append(dst, data []byte, format Format) ([]byte, error) {
 	out, err := d.append(dst, data, format)
 	if err != nil {
@@ -121,7 +127,7 @@ func (d *Decoder) append(dst, data []byte, format Format) ([]byte, error) {
 		}
 		out, err := readAll(dst, d.zlib, limit)
 		if err == nil && d.in.Len() > 0 {
-			err = fmt.Errorf("%d bytes are left behind its end", d.in.Len())
+			err = fmt.Errorf("%d bytes follow its end", d.in.Len())
 		}
 		return out, err
 
@@ -133,7 +139,7 @@ func (d *Decoder) append(dst, data []byte, format Format) ([]byte, error) {
 				return dst, err
 			}
 		}
-		// What is in dst already would count against the limit.
+		// The decoder counts the length of its destination against the limit.
 		text, err := d.zstd.DecodeAll(data, dst[len(dst):])
 		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 			err = ErrTooLarge
@@ -148,17 +154,17 @@ func (d *Decoder) append(dst, data []byte, format Format) ([]byte, error) {
 		if n > limit {
 			return dst, ErrTooLarge
 		}
-		// s2 decodes into a slice of its own length only.
+		// s2 decodes to the start of a slice, and cannot append.
 		text, err := s2.Decode(nil, data)
 		if err != nil {
 			return dst, err
 		}
 		return append(dst, text...), nil
 	}
-	return dst, fmt.Errorf("it is no format: %v are", Formats())
+	return dst, fmt.Errorf("unknown format: want one of %v", Formats())
 }
 
-// readAll appends all that r has, up to limit bytes.
+// readAll appends all bytes of r, up to limit.
 func readAll(dst []byte, r io.Reader, limit int) ([]byte, error) {
 	start := len(dst)
 	for {

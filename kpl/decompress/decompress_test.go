@@ -18,7 +18,7 @@ import (
 	"out_kinesis_agg/kpl/decompress"
 )
 
-// compress is what a writer does.
+// compress compresses data as a writer does.
 func compress(t testing.TB, format decompress.Format, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -68,7 +68,7 @@ func TestAppendUndoesEachFormat(t *testing.T) {
 func TestDetect(t *testing.T) {
 	for _, format := range decompress.Formats() {
 		if format == decompress.Snappy {
-			continue // has nothing to be told by
+			continue // it cannot be detected
 		}
 		for _, text := range texts {
 			packed := compress(t, format, []byte(text))
@@ -104,7 +104,7 @@ func TestDamageIsAnErrorAndLeavesDst(t *testing.T) {
 				t.Errorf("%s, %s: %q, %v", format, name, got, err)
 			}
 		}
-		// The damage is not carried into the next one.
+		// The next record is not affected.
 		if got, err := d.Append(nil, packed, format); err != nil || !bytes.Equal(got, text) {
 			t.Errorf("%s, after damage: %d bytes, %v", format, len(got), err)
 		}
@@ -145,7 +145,7 @@ func FuzzAppend(f *testing.F) {
 }
 
 func ExampleDecoder() {
-	// A record as it comes from Kinesis, of user records that are compressed.
+	// A Kinesis record with user records that are compressed.
 	b := kpl.AppendHead(nil, "key")
 	for _, text := range []string{`{"log":"one"}`, `{"log":"two"}`} {
 		var packed bytes.Buffer

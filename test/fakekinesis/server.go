@@ -53,6 +53,8 @@ type Options struct {
 	Role func(n int, r RoleRequest) RoleResponse
 	// TLS makes the server use https.
 	TLS bool
+	// Hosts are further names in the server's certificate.
+	Hosts []string
 	// Handshake is called for each TLS handshake, n from 1; nil is always true.
 	Handshake func(n int) bool
 	// Listener is the listener to use; nil is a free port of 127.0.0.1. Close
@@ -350,6 +352,9 @@ func (s *Server) accept(n int, request *Request, many bool, body []byte) (number
 	}
 	if many && total > maxPutRecordsBytes {
 		return bad("InvalidArgumentException", "Records size exceeds %d bytes", maxPutRecordsBytes)
+	}
+	if p.DryRun {
+		return bad("DryRunOperationException", "The request was rejected because the DryRun parameter was specified")
 	}
 	now := time.Now()
 	for _, e := range p.Records {

@@ -13,23 +13,28 @@ import (
 )
 
 // tlsConfig makes Options.Handshake choose between the server's certificate and
-// another one. It returns nil if there is no Options.Handshake.
+// another one.
 func (o Options) tlsConfig() *tls.Config {
-	if o.Handshake == nil {
-		return nil
+	config := &tls.Config{}
+	if len(o.Hosts) > 0 {
+		config.Certificates = []tls.Certificate{selfSigned(o.Hosts)}
 	}
-	other := &tls.Config{Certificates: []tls.Certificate{otherCertificate()}}
+	if o.Handshake == nil {
+		return config
+	}
+	other := &tls.Config{Certificates: []tls.Certificate{selfSigned(nil)}}
 	var n atomic.Int64
-	return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		if o.Handshake(int(n.Add(1))) {
 			return nil, nil
 		}
 		return other, nil
-	}}
+	}
+	return config
 }
 
-// otherCertificate returns a self-signed certificate that is not the one in CAPEM.
-func otherCertificate() tls.Certificate {
+// selfSigned returns a new certificate for 127.0.0.1 and the hosts.
+func selfSigned(hosts []string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		panic("fakekinesis: " + err.Error())
@@ -39,6 +44,10 @@ func otherCertificate() tls.Certificate {
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(24 * time.Hour),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames:     hosts,
+		IsCA:         true,
+
+		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {

@@ -20,6 +20,7 @@ const (
 // put is a PutRecord or a PutRecords.
 type put struct {
 	StreamName, StreamARN string
+	DryRun                bool
 	Records               []entry
 }
 
@@ -51,6 +52,7 @@ func parseJSON(many bool, body, dst []byte) (put, []byte, error) {
 	}
 	var request struct {
 		StreamName, StreamARN string
+		DryRun                bool
 		jsonEntry
 		Records []jsonEntry
 	}
@@ -87,7 +89,7 @@ func parseJSON(many bool, body, dst []byte) (put, []byte, error) {
 	if len(entries) != len(ends) {
 		return put{}, dst, errors.New("no Data")
 	}
-	p := put{StreamName: request.StreamName, StreamARN: request.StreamARN, Records: make([]entry, len(entries))}
+	p := put{StreamName: request.StreamName, StreamARN: request.StreamARN, DryRun: request.DryRun, Records: make([]entry, len(entries))}
 	for i, e := range entries {
 		if e.Data == nil {
 			return put{}, dst, errors.New("no Data")
@@ -131,6 +133,9 @@ func parseCBOR(many bool, body []byte) (put, error) {
 		return put{}, fmt.Errorf("a %T instead of a map", value)
 	}
 	p := put{StreamName: cborString(request, "StreamName"), StreamARN: cborString(request, "StreamARN")}
+	if dryRun, ok := request["DryRun"].(cbor.Bool); ok {
+		p.DryRun = bool(dryRun)
+	}
 	entries := cbor.List{request}
 	if many {
 		entries, _ = request["Records"].(cbor.List)

@@ -1,0 +1,57 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"out_kinesis_agg/internal/engine"
+	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/kpl"
+)
+
+// dryRun is kinesis.Sender.DryRun.
+type dryRun func(ctx context.Context, stream, partitionKey string, data []byte) error
+
+// transient are the causes that say nothing about the configuration.
+var transient = map[string]bool{
+	kinesis.CauseThrottled:      true,
+	kinesis.CauseInternal:       true,
+	kinesis.CauseTimeout:        true,
+	kinesis.CauseConnection:     true,
+	kinesis.CauseCanceled:       true,
+	kinesis.CauseStreamNotReady: true,
+}
+
+// checkAccess finds out whether records can be written to a stream, with the
+// permission that they need and without storing one. It returns a line for the log,
+// or an empty string. The aggregated record that it sends has no user record, so
+// that consumers would not see it even if it were stored.
+func checkAccess(ctx context.Context, stream string, try dryRun) string {
+	key := uuid.NewString()
+	err := try(ctx, stream, key, kpl.Seal(kpl.AppendHead(nil, key)))
+	if err == nil || errors.Is(err, kinesis.ErrNoDryRun) || transient[kinesis.Classify(err).Cause] {
+		return ""
+	}
+	return "records cannot be written yet, chunks will be retried: " + failureText(err)
+}
+
+// checkInBackground runs checkAccess without delaying the start. Stop ends it. Its
+// line goes to stderr, because the engine's log only accepts lines from the threads
+// on which the engine calls the plugin.
+func (in *Instance) checkInBackground(stream string, try dryRun) {
+	ctx, cancel := context.WithCancel(context.Background())
+	in.endCheck = cancel
+	in.checking.Go(func() {
+		defer func() {
+			if p := recover(); p != nil {
+				in.log(engine.Error, fmt.Sprintf("panic during the check of the stream: %v", p))
+			}
+		}()
+		if line := checkAccess(ctx, stream, try); line != "" {
+			in.log(engine.Error, line)
+		}
+	})
+}
