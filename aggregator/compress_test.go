@@ -11,14 +11,14 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // Each worker has its own encoder, which is dropped with its Aggregator when the
 // plugin is idle. libzstd's memory is outside of Go's heap, where a leak is not
 // visible to the garbage collector.
 func TestCompress_MemoryIsReturned(t *testing.T) {
-	c := chunk.AccessLog(1, 4000)
+	c := chunktest.AccessLog(1, 4000)
 	create, err := Factory(Transform{BatchBytes: 1 << 20, Compression: Zstd, CompressionLevel: 3})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestCompress_ZstdFrame(t *testing.T) {
 
 // The default levels are part of the documentation.
 func TestCompress_DefaultLevels(t *testing.T) {
-	c := chunk.AccessLog(1, 1000)
+	c := chunktest.AccessLog(1, 1000)
 	for compression, level := range map[Compression]int{Gzip: 6, Zlib: 6, Zstd: 1, Snappy: 1} {
 		build := func(level int) []byte {
 			a := transformed(t, Transform{BatchBytes: 100_000, Compression: compression, CompressionLevel: level})

@@ -1,6 +1,6 @@
 /*
  * abihost loads a built Fluent Bit output plugin written in Go as Fluent
- * Bit's engine does, gives it options and chunks, and says what it answered:
+ * Bit's engine does, gives it options and chunks, and reports what it returned:
  * one line on stdout for each call, the plugin's log on stderr.
  *
  *   cc -std=c11 -Wall -Wextra -Werror -O1 -g -rdynamic -pthread \
@@ -186,7 +186,7 @@ static const char usage_text[] =
     "  --threads N                  flush from N threads, as with `workers N`; 0 is\n"
     "                               the engine's own thread, as without (default 1)\n"
     "  --repeat N                   flush each chunk N times (default 1)\n"
-    "  --retry N                    flush again, same bytes, while the plugin answers\n"
+    "  --retry N                    flush again, same bytes, while the plugin returns\n"
     "                               RETRY, at most N times (default 0)\n"
     "  --retry-wait MS              wait between two such flushes (default 0)\n"
     "  --coroutine-stack BYTES      flush on a stack of BYTES from malloc: engines\n"
@@ -210,7 +210,7 @@ static const char usage_text[] =
     "                               get SIGCONT and SIGHUP all the time while flushes run\n"
     "  --crash                      cause a SIGSEGV in C after the flushes (--signals: the\n"
     "                               handler reports it and aborts)\n"
-    "  --expect-ok                  exit 1 if a chunk's last answer is not OK\n"
+    "  --expect-ok                  exit 1 if a chunk's last result is not OK\n"
     "  --help                       this text\n"
     "\n"
     "On stdout one line for each call: a word, then key=value, with bytes that\n"
@@ -235,7 +235,7 @@ static const char usage_text[] =
     "ms is how long the call took, at when it returned, by one clock for all lines.\n"
     "What the plugin itself writes to stdout is counted and shown on stderr.\n"
     "\n"
-    "Exit: 0 the host did its work, whatever the plugin answered; 1 --expect-ok was\n"
+    "Exit: 0 the host did its work, whatever the plugin returned; 1 --expect-ok was\n"
     "not met; 2 usage; 3 the plugin does not load or register, broke the host's\n"
     "memory, or used the engine's functions for threads in the wrong order.\n";
 
@@ -964,7 +964,7 @@ static void register_plugin(struct plugin *p)
         die(3, "%s: does not register", p->path);
     }
     if (p->def->type != PROXY_OUTPUT_PLUGIN || p->def->proxy != PROXY_GOLANG) {
-        die(3, "%s: is no output plugin in Go", p->path);
+        die(3, "%s: is not an output plugin in Go", p->path);
     }
     if (p->go.cb_init == NULL || (p->go.cb_flush_ctx == NULL && p->go.cb_flush == NULL)) {
         die(3, "%s: no FLBPluginInit or no FLBPluginFlushCtx", p->path);

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // dummies is an [INPUT] that goes on for ever.
@@ -27,7 +27,7 @@ type streams struct {
 
 func countStreams() *streams { return &streams{arrived: make(chan string, 10_000)} }
 
-func (s *streams) add(r endpoint.Record) {
+func (s *streams) add(r fakekinesis.Record) {
 	select {
 	case s.arrived <- r.Stream:
 	default: // a test that no longer looks
@@ -36,7 +36,7 @@ func (s *streams) add(r endpoint.Record) {
 
 // await forgets what has arrived, and waits until something arrives in each of
 // the named streams.
-func (s *streams) await(t *testing.T, engine *local.FluentBit, names ...string) {
+func (s *streams) await(t *testing.T, engine *harness.FluentBit, names ...string) {
 	t.Helper()
 	for len(s.arrived) > 0 {
 		<-s.arrived
@@ -56,7 +56,7 @@ func (s *streams) await(t *testing.T, engine *local.FluentBit, names ...string) 
 }
 
 // outputNamed is an [OUTPUT] section that writes to a stream of an endpoint.
-func outputNamed(server *endpoint.Server, stream string, more ...string) string {
+func outputNamed(server *fakekinesis.Server, stream string, more ...string) string {
 	return strings.Replace(outputTo(server, more...), "stream delivery", "stream "+stream, 1) + "\n"
 }
 
@@ -69,7 +69,7 @@ func TestFluentBitReload_Changed(t *testing.T) {
 		t.Run(by, func(t *testing.T) {
 			t.Parallel()
 			dir, seen := t.TempDir(), countStreams()
-			server := endpoint.Start(endpoint.Options{OnRecord: seen.add, Streams: []string{"a", "b", "c"}})
+			server := fakekinesis.Start(fakekinesis.Options{OnRecord: seen.add, Streams: []string{"a", "b", "c"}})
 			defer server.Close()
 			port, service := httpServer(t)
 			engine := startEngineIn(t, dir, dummies+outputNamed(server, "a", "Workers 1"), service...)
@@ -86,7 +86,7 @@ func TestFluentBitReload_Changed(t *testing.T) {
 				{outputNamed(server, "b", "Workers 3") + outputNamed(server, "c"), 4, []string{"b", "c"}},
 				{outputNamed(server, "a", "Workers 2"), 2, []string{"a"}},
 			} {
-				if err := local.ConfigureFluentBit(dir, rig.plugin, dummies+change.outputs, service...); err != nil {
+				if err := harness.ConfigureFluentBit(dir, fixture.plugin, dummies+change.outputs, service...); err != nil {
 					t.Fatal(err)
 				}
 				if by == "SIGHUP" {
@@ -107,7 +107,7 @@ func TestFluentBitReload_Changed(t *testing.T) {
 
 // reloadByHTTP asks for a reload at the engine's HTTP interface and waits for its
 // end.
-func reloadByHTTP(t *testing.T, engine *local.FluentBit, port int) {
+func reloadByHTTP(t *testing.T, engine *harness.FluentBit, port int) {
 	t.Helper()
 	before := engine.Reloads()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
@@ -156,7 +156,7 @@ func TestFluentBitReload_Bad(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			dir, seen := t.TempDir(), countStreams()
-			server := endpoint.Start(endpoint.Options{OnRecord: seen.add})
+			server := fakekinesis.Start(fakekinesis.Options{OnRecord: seen.add})
 			defer server.Close()
 			good := outputNamed(server, "a", "Workers 2")
 			engine := startEngineIn(t, dir, dummies+good)
@@ -165,7 +165,7 @@ func TestFluentBitReload_Bad(t *testing.T) {
 			if option, found := strings.CutPrefix(outputs, "first+"); found {
 				outputs = good + strings.Replace(outputNamed(server, "b", "Workers 2"), "stream b", option, 1)
 			}
-			if err := local.ConfigureFluentBit(dir, rig.plugin, dummies+outputs); err != nil {
+			if err := harness.ConfigureFluentBit(dir, fixture.plugin, dummies+outputs); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
@@ -194,7 +194,7 @@ func TestFluentBitReload_Bad(t *testing.T) {
 				}
 				seen.await(t, engine, "a")
 				// A good configuration is taken at the next reload.
-				if err := local.ConfigureFluentBit(dir, rig.plugin, dummies+outputNamed(server, "b", "Workers 2")); err != nil {
+				if err := harness.ConfigureFluentBit(dir, fixture.plugin, dummies+outputNamed(server, "b", "Workers 2")); err != nil {
 					t.Fatal(err)
 				}
 				// The engine ignores a SIGHUP in the second after a reload that was halted.
@@ -225,7 +225,7 @@ func TestFluentBitReload_Bad(t *testing.T) {
 // threads when the Init of the second fails: it ends, and does not crash.
 func TestFluentBitStart_SecondOutputFails(t *testing.T) {
 	t.Parallel()
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
 	for range 5 {
 		engine := startEngine(t, dummies+outputTo(server, "Workers 8")+"\n"+outputTo(server, "Workers 8", "max_record_size 11M"))
@@ -256,11 +256,11 @@ func TestFluentBitReload_Library(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			dir, seen := t.TempDir(), countStreams()
-			server := endpoint.Start(endpoint.Options{OnRecord: seen.add})
+			server := fakekinesis.Start(fakekinesis.Options{OnRecord: seen.add})
 			defer server.Close()
 			// A new file under a name, as package managers install it.
 			install := func(name string) string {
-				library, err := os.ReadFile(rig.plugin)
+				library, err := os.ReadFile(fixture.plugin)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -274,11 +274,11 @@ func TestFluentBitReload_Library(t *testing.T) {
 				return path
 			}
 			pipeline := func(stream string) string { return dummies + outputNamed(server, stream, "Workers 2") }
-			path, err := local.FindFluentBit()
+			path, err := harness.FindFluentBit()
 			if err != nil {
 				t.Skip(err)
 			}
-			engine, err := local.StartFluentBit(path, dir, install("one.so"), pipeline("a"))
+			engine, err := harness.StartFluentBit(path, dir, install("one.so"), pipeline("a"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -287,7 +287,7 @@ func TestFluentBitReload_Library(t *testing.T) {
 			next := install(tt.next)
 			for round := range 3 {
 				stream := fmt.Sprint("b", round)
-				if err := local.ConfigureFluentBit(dir, next, pipeline(stream)); err != nil {
+				if err := harness.ConfigureFluentBit(dir, next, pipeline(stream)); err != nil {
 					t.Fatal(err)
 				}
 				reload(t, engine)
@@ -320,7 +320,7 @@ func TestFluentBitReload_Library(t *testing.T) {
 func TestFluentBitReload_YAML(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 3, 2, reloadWaits)
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -328,8 +328,8 @@ func TestFluentBitReload_YAML(t *testing.T) {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
 			t.Parallel()
 			dir, texts := t.TempDir(), make(chan string, 10_000)
-			server := endpoint.Start(endpoint.Options{OnRecord: func(r endpoint.Record) {
-				all, err := open(local.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+			server := fakekinesis.Start(fakekinesis.Options{OnRecord: func(r fakekinesis.Record) {
+				all, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
 				if err != nil {
 					t.Error(err)
 				}
@@ -370,13 +370,13 @@ pipeline:
             action: upsert
             key: round
             value: %s
-`, rig.plugin, workers, local.Region, server.URL(), local.AccessKeyID, local.SecretAccessKey, value)
+`, fixture.plugin, workers, harness.Region, server.URL(), harness.AccessKeyID, harness.SecretAccessKey, value)
 				if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				return file
 			}
-			await := func(engine *local.FluentBit, value string) {
+			await := func(engine *harness.FluentBit, value string) {
 				t.Helper()
 				deadline := time.After(engineDeadline)
 				for {
@@ -390,7 +390,7 @@ pipeline:
 					}
 				}
 			}
-			engine, err := local.StartFluentBitWith(path, dir, write("r0"))
+			engine, err := harness.StartFluentBitWith(path, dir, write("r0"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // steadyLine is the length of a line that steady writes.
@@ -112,7 +112,7 @@ func (s *ids) only(n int) {
 }
 
 // reload sends SIGHUP and waits for the end of the reload.
-func reload(t *testing.T, engine *local.FluentBit) {
+func reload(t *testing.T, engine *harness.FluentBit) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
@@ -128,7 +128,7 @@ var workerStarts = regexp.MustCompile(`\[output:kinesis_agg:[^]]*\] worker #\d+ 
 // second pool of an output shows as too many. The names of the threads cannot
 // tell, since threads of the Go runtime inherit them, and the log of a pipeline
 // can lose its last lines, which are about workers that stop.
-func wantWorkers(t *testing.T, engine *local.FluentBit, all int) {
+func wantWorkers(t *testing.T, engine *harness.FluentBit, all int) {
 	t.Helper()
 	deadline := time.Now().Add(5 * time.Second) // for threads that begin
 	for {
@@ -144,7 +144,7 @@ func wantWorkers(t *testing.T, engine *local.FluentBit, all int) {
 }
 
 // usage returns what the engine uses.
-func usage(t *testing.T, engine *local.FluentBit) local.Usage {
+func usage(t *testing.T, engine *harness.FluentBit) harness.Usage {
 	t.Helper()
 	u, err := engine.Usage()
 	if err != nil {
@@ -178,8 +178,8 @@ func TestFluentBitReload_Workers(t *testing.T) {
 			dir := t.TempDir()
 			// No reload was seen that took more than 10 seconds.
 			first, second := newIDs(perSecond*(reloads+2)*10), newIDs(perSecond*(reloads+2)*10)
-			servers := []*endpoint.Server{
-				endpoint.Start(endpoint.Options{OnRecord: first.add}), endpoint.Start(endpoint.Options{OnRecord: second.add}),
+			servers := []*fakekinesis.Server{
+				fakekinesis.Start(fakekinesis.Options{OnRecord: first.add}), fakekinesis.Start(fakekinesis.Options{OnRecord: second.add}),
 			}
 			defer servers[0].Close()
 			defer servers[1].Close()
@@ -187,7 +187,7 @@ func TestFluentBitReload_Workers(t *testing.T) {
 			engine := startEngineIn(t, dir, tail(dir, file.path, steadyBuffer, "storage.type filesystem")+
 				outputTo(servers[0], tt.options...)+"\n"+outputTo(servers[1], tt.options...),
 				"storage.path "+filepath.Join(dir, "chunks"))
-			var all []local.Usage
+			var all []harness.Usage
 			var slowest time.Duration
 			for n := range reloads {
 				arrived, _, _ := first.state()
@@ -220,7 +220,7 @@ func TestFluentBitReload_Workers(t *testing.T) {
 
 // wantFlat compares the second third of a run with the last, in file descriptors
 // only if told to.
-func wantFlat(t *testing.T, all []local.Usage, files bool) {
+func wantFlat(t *testing.T, all []harness.Usage, files bool) {
 	t.Helper()
 	third := len(all) / 3
 	if third < 5 {
@@ -228,17 +228,17 @@ func wantFlat(t *testing.T, all []local.Usage, files bool) {
 	}
 	for _, field := range []struct {
 		name string
-		of   func(local.Usage) int
+		of   func(harness.Usage) int
 		most float64
 	}{
 		// A Go runtime that is busy may start a thread late.
-		{"threads", func(u local.Usage) int { return u.Threads }, 1.1},
-		{"files", func(u local.Usage) int { return u.Files }, 1.1},
-		{"memory", func(u local.Usage) int { return u.Memory }, 1.2},
+		{"threads", func(u harness.Usage) int { return u.Threads }, 1.1},
+		{"files", func(u harness.Usage) int { return u.Files }, 1.1},
+		{"memory", func(u harness.Usage) int { return u.Memory }, 1.2},
 	} {
-		median := func(part []local.Usage) int {
+		median := func(part []harness.Usage) int {
 			part = slices.Clone(part)
-			slices.SortFunc(part, func(a, b local.Usage) int { return cmp.Compare(field.of(a), field.of(b)) })
+			slices.SortFunc(part, func(a, b harness.Usage) int { return cmp.Compare(field.of(a), field.of(b)) })
 			return field.of(part[len(part)/2])
 		}
 		before, after := median(all[third:2*third]), median(all[2*third:])
@@ -260,16 +260,16 @@ func TestFluentBitReload_Waiting(t *testing.T) {
 			const n = 3000
 			dir, s := t.TempDir(), newIDs(n)
 			up, refused := make(chan struct{}), make(chan struct{}, 1000)
-			server := endpoint.Start(endpoint.Options{OnRecord: s.add, Fault: func(int, *endpoint.Request) endpoint.Fault {
+			server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
 				select {
 				case <-up:
-					return endpoint.OK
+					return fakekinesis.OK
 				default:
 					select {
 					case refused <- struct{}{}:
 					default:
 					}
-					return endpoint.Status(503)
+					return fakekinesis.Status(503)
 				}
 			}})
 			defer server.Close()

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // TestWorkers_InTheHost checks which thread pools there are after Init, and that
@@ -31,20 +31,20 @@ func TestWorkers_InTheHost(t *testing.T) {
 		perWorker int // threads for each of workers
 		say       string
 	}{
-		{"engine", rig.host, "", []string{"3", "1", "8"}, 1, 1, 1, "the plugin has created the worker threads"},
-		{"none", rig.host, "", []string{""}, 1, 1, 1, "workers is 0 or not set"},
-		{"0", rig.host, "", []string{"0", "0"}, 1, 1, 1, "workers is 0 or not set"},
-		{"negative", rig.host, "", []string{"-1"}, 1, 1, 1, "workers is 0 or not set"},
-		{"variable is 0", rig.host, "0", []string{"3"}, 1, 1, 1, "the plugin has created the worker threads"},
-		{"switched off", rig.host, "1", []string{"3"}, 2, 0, 2, "KINESIS_AGG_ENGINE_WORKERS is set: " + engineOnly},
-		{"switched off, none", rig.host, "1", []string{""}, 0, 0, 0, "KINESIS_AGG_ENGINE_WORKERS is set: " + engineOnly},
-		{"old engine", rig.oldHost, "", []string{"3"}, 2, 0, 2, ""},
+		{"engine", fixture.host, "", []string{"3", "1", "8"}, 1, 1, 1, "the plugin has created the worker threads"},
+		{"none", fixture.host, "", []string{""}, 1, 1, 1, "workers is 0 or not set"},
+		{"0", fixture.host, "", []string{"0", "0"}, 1, 1, 1, "workers is 0 or not set"},
+		{"negative", fixture.host, "", []string{"-1"}, 1, 1, 1, "workers is 0 or not set"},
+		{"variable is 0", fixture.host, "0", []string{"3"}, 1, 1, 1, "the plugin has created the worker threads"},
+		{"switched off", fixture.host, "1", []string{"3"}, 2, 0, 2, "KINESIS_AGG_ENGINE_WORKERS is set: " + engineOnly},
+		{"switched off, none", fixture.host, "1", []string{""}, 0, 0, 0, "KINESIS_AGG_ENGINE_WORKERS is set: " + engineOnly},
+		{"old engine", fixture.oldHost, "", []string{"3"}, 2, 0, 2, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := endpoint.Start(endpoint.Options{})
+			server := fakekinesis.Start(fakekinesis.Options{})
 			defer server.Close()
-			args := []string{rig.plugin, "--log-level", "debug", "--rounds", "3"}
+			args := []string{fixture.plugin, "--log-level", "debug", "--rounds", "3"}
 			for _, workers := range tt.workers {
 				var options []string
 				if workers != "" {
@@ -52,7 +52,7 @@ func TestWorkers_InTheHost(t *testing.T) {
 				}
 				args = slices.Concat(args, faultAt(server.URL(), options...), faultAt(server.URL(), append(options, "max_record_size=11M")...))
 			}
-			run, err := local.RunHost(t.Context(), tt.host, []string{"KINESIS_AGG_ENGINE_WORKERS=" + tt.env}, append(args, chunkFile(t, faultTag, faultChunk.Bytes)...)...)
+			run, err := harness.RunHost(t.Context(), tt.host, []string{"KINESIS_AGG_ENGINE_WORKERS=" + tt.env}, append(args, chunkFile(t, faultTag, faultChunk.Bytes)...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,14 +83,14 @@ func TestFluentBitDefaultWorker(t *testing.T) {
 	t.Parallel()
 	const requests, most = 51, 50 * time.Millisecond
 	begun, release := make(chan struct{}), make(chan struct{})
-	server := endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n == 1 {
 			close(begun)
 		}
-		return endpoint.Hold(release)
+		return fakekinesis.Hold(release)
 	}})
 	defer server.Close()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package local
+package harness
 
 import (
 	"fmt"
@@ -21,21 +21,21 @@ func (f *FluentBit) Usage() (Usage, error) {
 	proc := filepath.Join("/proc", strconv.Itoa(f.PID()))
 	tasks, err := os.ReadDir(filepath.Join(proc, "task"))
 	if err != nil {
-		return u, fmt.Errorf("local: fluent-bit: usage: %w", err)
+		return u, fmt.Errorf("harness: fluent-bit: usage: %w", err)
 	}
 	u.Threads = len(tasks)
 	files, err := os.ReadDir(filepath.Join(proc, "fd"))
 	if err != nil {
-		return u, fmt.Errorf("local: fluent-bit: usage: %w", err)
+		return u, fmt.Errorf("harness: fluent-bit: usage: %w", err)
 	}
 	u.Files = len(files)
 	statm, err := os.ReadFile(filepath.Join(proc, "statm"))
 	if err != nil {
-		return u, fmt.Errorf("local: fluent-bit: usage: %w", err)
+		return u, fmt.Errorf("harness: fluent-bit: usage: %w", err)
 	}
 	var total, resident int
 	if _, err := fmt.Sscan(string(statm), &total, &resident); err != nil {
-		return u, fmt.Errorf("local: fluent-bit: usage: statm: %w", err)
+		return u, fmt.Errorf("harness: fluent-bit: usage: statm: %w", err)
 	}
 	u.Memory = resident * os.Getpagesize()
 	return u, nil
@@ -47,7 +47,7 @@ func (f *FluentBit) Usage() (Usage, error) {
 func (f *FluentBit) Libraries(prefix string) ([]string, error) {
 	maps, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(f.PID()), "maps"))
 	if err != nil {
-		return nil, fmt.Errorf("local: fluent-bit: libraries: %w", err)
+		return nil, fmt.Errorf("harness: fluent-bit: libraries: %w", err)
 	}
 	var paths []string
 	seen := map[string]bool{}

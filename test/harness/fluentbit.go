@@ -1,4 +1,4 @@
-package local
+package harness
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// HowToGetFluentBit ends a message that says there is none.
+// HowToGetFluentBit is the end of the message if Fluent Bit is not found.
 const HowToGetFluentBit = "install it (https://docs.fluentbit.io/manual/installation) so that fluent-bit is on PATH, or set FLUENT_BIT to its path"
 
 // FindFluentBit is the Fluent Bit to use: $FLUENT_BIT, else the one on PATH.
@@ -22,7 +22,7 @@ func FindFluentBit() (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		return "", fmt.Errorf("local: no Fluent Bit: %w: %s", err, HowToGetFluentBit)
+		return "", fmt.Errorf("harness: Fluent Bit not found: %w: %s", err, HowToGetFluentBit)
 	}
 	return path, nil
 }
@@ -60,7 +60,7 @@ func ConfigureFluentBit(dir, plugin, pipeline string, service ...string) error {
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return fmt.Errorf("local: %w", err)
+			return fmt.Errorf("harness: %w", err)
 		}
 	}
 	return nil
@@ -75,17 +75,16 @@ func StartFluentBitWith(path, dir, file string) (*FluentBit, error) {
 	return &FluentBit{process: p}, nil
 }
 
-// Log is what it wrote so far.
+// Log returns its output so far.
 func (f *FluentBit) Log() string { return f.process.log.String() }
 
-// Ended says whether it ended by itself.
+// Ended reports whether it has ended.
 func (f *FluentBit) Ended() bool { return f.process.ended() }
 
-// Stop ends it with SIGTERM, as an operator does, and returns an error if it
-// does not end well.
+// Stop ends it with SIGTERM, as an operator does, and returns an error if it fails.
 func (f *FluentBit) Stop() error {
 	if err := f.process.terminate(); err != nil {
-		return fmt.Errorf("local: fluent-bit: %w\n%s", err, tail(f.Log()))
+		return fmt.Errorf("harness: fluent-bit: %w\n%s", err, tail(f.Log()))
 	}
 	return nil
 }
@@ -97,13 +96,13 @@ func (f *FluentBit) Kill() { f.process.kill() }
 func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return 0, fmt.Errorf("local: no free port: %w", err)
+		return 0, fmt.Errorf("harness: no free port: %w", err)
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// Wait returns when it has ended by itself, with an error if not well.
+// Wait returns when it has ended, with an error if it failed.
 func (f *FluentBit) Wait(ctx context.Context) error {
 	select {
 	case <-f.process.done:
@@ -113,12 +112,12 @@ func (f *FluentBit) Wait(ctx context.Context) error {
 	}
 }
 
-// Reload makes it read its configuration again, in the same process, and
-// returns when it has.
+// Reload makes it load its configuration again, in the same process, and returns
+// when that is done.
 func (f *FluentBit) Reload(ctx context.Context) error {
 	before := f.Reloads()
 	if err := f.process.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		return fmt.Errorf("local: fluent-bit: %w", err)
+		return fmt.Errorf("harness: fluent-bit: %w", err)
 	}
 	err := poll(ctx, func() (bool, error) {
 		if f.Ended() {
@@ -127,7 +126,7 @@ func (f *FluentBit) Reload(ctx context.Context) error {
 		return f.Reloads() > before, nil
 	})
 	if err != nil {
-		return fmt.Errorf("local: fluent-bit: reload: %w\n%s", err, tail(f.Log()))
+		return fmt.Errorf("harness: fluent-bit: reload: %w\n%s", err, tail(f.Log()))
 	}
 	return nil
 }
