@@ -76,10 +76,10 @@ func TestCheckStream_Refusals(t *testing.T) {
 		{"large records", fakekinesis.Options{RecordLimitBytes: 10 << 20}, []string{"max_record_size", "10MiB"}, nil, nil},
 		{"records too large", fakekinesis.Options{}, []string{"max_record_size", "2M"},
 			[]string{"option max_record_size: 2000000 exceeds the record limit of logs, 1048576 bytes", "UpdateMaxRecordSize"}, nil},
-		{"distributes records", fakekinesis.Options{DistributesRecords: true}, nil, []string{"option check_stream: logs", "AUTO"}, nil},
+		{"distributes records", fakekinesis.Options{Auto: func() bool { return true }}, nil, []string{"option check_stream: logs", "AUTO"}, nil},
 		{"not there", fakekinesis.Options{Streams: []string{"other"}}, nil, nil, []string{"check_stream", "not found"}},
 		{"$TAG", fakekinesis.Options{}, []string{"stream", "$TAG"}, []string{"option check_stream", "$TAG"}, nil},
-		{"off", fakekinesis.Options{DistributesRecords: true}, []string{"check_stream", "false"}, nil, nil},
+		{"off", fakekinesis.Options{Auto: func() bool { return true }}, []string{"check_stream", "false"}, nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := fakekinesis.Start(test.server)

@@ -183,7 +183,7 @@ func TestStream_ByTag(t *testing.T) {
 
 func TestCheckStream(t *testing.T) {
 	t.Parallel()
-	auto := fakekinesis.Start(fakekinesis.Options{DistributesRecords: true})
+	auto := fakekinesis.Start(fakekinesis.Options{Auto: func() bool { return true }})
 	t.Cleanup(auto.Close)
 	// kinesis-local does not report the limit of a stream's records.
 	small := fakekinesis.Start(fakekinesis.Options{})

@@ -3,12 +3,15 @@ package fakekinesis
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -43,8 +46,13 @@ type Options struct {
 	RecordLimitBytes int
 	// Streams lists the streams that exist; if empty, all do.
 	Streams []string
-	// DistributesRecords makes DescribeStreamSummary report the strategy AUTO.
-	DistributesRecords bool
+	// Shards is the number of shards, each with the same number of hash keys; 0 is 1.
+	Shards int
+	// Auto reports whether the strategy is AUTO at present: the stream ignores
+	// partition keys, and DescribeStreamSummary says so. nil is never.
+	Auto func() bool
+	// DescribeFault, unless nil, is the response to each DescribeStreamSummary.
+	DescribeFault *Fault
 	// Fault is called for each PutRecord and PutRecords; nil is always OK.
 	Fault func(n int, r *Request) Fault
 	// OnRecord is called with each accepted record, which Records then omits.
@@ -255,13 +263,13 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request, many bool) {
 		}
 	}
 
-	numbers, refusal := s.accept(n, &request, many, *body)
+	results, refusal := s.accept(n, &request, many, *body)
 	if refusal != nil {
 		refuse(w, r, *refusal)
 		return
 	}
 	media := request.Header.Get("Content-Type")
-	members := putResponse(many, numbers)
+	members := putResponse(many, results)
 	switch fault.kind {
 	case kindResponseLost:
 		reset(w)
@@ -283,16 +291,26 @@ func (s *Server) put(w http.ResponseWriter, r *http.Request, many bool) {
 
 // putResponse returns the members of the response to a PutRecord, or to a
 // PutRecords if many.
-func putResponse(many bool, numbers []string) map[string]any {
+func putResponse(many bool, results []putResult) map[string]any {
 	if !many {
-		return map[string]any{"ShardId": shardID, "SequenceNumber": numbers[0], "EncryptionType": "NONE"}
+		return map[string]any{"ShardId": results[0].ShardID, "SequenceNumber": results[0].SequenceNumber, "EncryptionType": "NONE"}
 	}
-	records := make([]putResult, len(numbers))
-	for i, number := range numbers {
-		records[i] = putResult{number, shardID}
-	}
-	return map[string]any{"FailedRecordCount": 0, "Records": records, "EncryptionType": "NONE"}
+	return map[string]any{"FailedRecordCount": 0, "Records": results, "EncryptionType": "NONE"}
 }
+
+// shardOf returns the id of the shard that stores a record.
+func (s *Server) shardOf(partitionKey string) string {
+	if s.options.Shards < 2 {
+		return shardID
+	}
+	if s.auto() {
+		return fmt.Sprintf("shardId-%012d", rand.IntN(s.options.Shards))
+	}
+	hash := md5.Sum([]byte(partitionKey))
+	return fmt.Sprintf("shardId-%012d", uint64(binary.BigEndian.Uint32(hash[:]))*uint64(s.options.Shards)>>32)
+}
+
+func (s *Server) auto() bool { return s.options.Auto != nil && s.options.Auto() }
 
 // admit counts a request and notes it.
 func (s *Server) admit(r *http.Request) (n int, request Request) {
@@ -308,8 +326,8 @@ func (s *Server) admit(r *http.Request) (n int, request Request) {
 
 // accept checks a request as Kinesis does and stores its records, all or none, or
 // returns the error.
-func (s *Server) accept(n int, request *Request, many bool, body []byte) (numbers []string, refusal *Fault) {
-	bad := func(code, message string, args ...any) ([]string, *Fault) {
+func (s *Server) accept(n int, request *Request, many bool, body []byte) (results []putResult, refusal *Fault) {
+	bad := func(code, message string, args ...any) ([]putResult, *Fault) {
 		fault := Error(http.StatusBadRequest, code, fmt.Sprintf(message, args...))
 		return nil, &fault
 	}
@@ -366,9 +384,9 @@ func (s *Server) accept(n int, request *Request, many bool, body []byte) (number
 		if s.options.OnRecord != nil {
 			s.options.OnRecord(record)
 		}
-		numbers = append(numbers, record.SequenceNumber)
+		results = append(results, putResult{record.SequenceNumber, s.shardOf(e.PartitionKey)})
 	}
-	return numbers, nil
+	return results, nil
 }
 
 // store numbers a record, and keeps it unless OnRecord is set. The numbers look
@@ -409,8 +427,12 @@ func (s *Server) describe(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, *refusal)
 		return
 	}
+	if s.options.DescribeFault != nil {
+		refuse(w, r, *s.options.DescribeFault)
+		return
+	}
 	strategy := "USER_PARTITION_KEY"
-	if s.options.DistributesRecords {
+	if s.auto() {
 		strategy = "AUTO"
 	}
 	respond(w, mediaJSON, http.StatusOK, map[string]any{"StreamDescriptionSummary": map[string]any{
