@@ -4,7 +4,7 @@
  * on the first call. `daemon on` makes the engine fork after it has loaded the
  * library, so that everything from FLBPluginInit on runs in such a child.
  *
- * A child that forks in order to exec another program never comes here. */
+ * A child that forks in order to exec another program never gets here. */
 
 #include "internal/engine/fork.h"
 #include "internal/engine/signals.h"

@@ -222,7 +222,7 @@ func FuzzJSON(f *testing.F) {
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.UseNumber()
 		if err := d.Decode(&read); err != nil || !json.Valid(text) {
-			t.Fatalf("%s is no JSON: %v", text, err)
+			t.Fatalf("%s is not JSON: %v", text, err)
 		}
 		if !means(read, v) {
 			t.Fatalf("%s reads as %v, want %v", text, read, v)
@@ -330,7 +330,7 @@ func FuzzBuild(f *testing.F) {
 }
 
 // FuzzSizes: no part is larger than the limit, and none could have held the
-// record behind it, both measured with the generated code.
+// record after it, both measured with the generated code.
 func FuzzSizes(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 127, 0, 128, 0, 129, 0, 1}, uint16(300), uint16(0), uint8(1))
 	f.Add([]byte{0x3f, 0xfb, 0x40, 0x00, 0x40, 0x10, 0, 0}, uint16(16500), uint16(100), uint8(36))

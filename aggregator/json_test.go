@@ -10,7 +10,7 @@ import (
 )
 
 // The texts come from Fluent Bit's own kinesis_streams output with
-// json.escape_unicode off, except where that is no JSON or loses information.
+// json.escape_unicode off, except where that is not JSON or loses information.
 func TestJSON_Text(t *testing.T) {
 	raw := func(b ...byte) chunktest.Raw { return b }
 	for _, test := range []struct {

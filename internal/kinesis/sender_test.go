@@ -345,7 +345,7 @@ func TestPutRecord_NothingOnStderr(t *testing.T) {
 
 func TestDescribe_Summary(t *testing.T) {
 	isolate(t)
-	server := start(t, fakekinesis.Options{Streams: []string{"logs"}, RecordLimitBytes: 5 << 20, DistributesRecords: true})
+	server := start(t, fakekinesis.Options{Streams: []string{"logs"}, RecordLimitBytes: 5 << 20, Auto: func() bool { return true }})
 	sender := open(t, settings(server))
 	for _, stream := range []string{"logs", arn} {
 		got, err := sender.Describe(context.Background(), stream)

@@ -17,7 +17,7 @@ import (
 	"out_kinesis_agg/test/chunktest"
 )
 
-// fakeSender stands in for Kinesis. put is called for each PutRecord.
+// fakeSender is a fake Kinesis. put is called for each PutRecord.
 type fakeSender struct {
 	put    func(key string, data []byte) error
 	closed bool
