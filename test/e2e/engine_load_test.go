@@ -147,8 +147,8 @@ func TestFluentBit_MemoryDuringOutage(t *testing.T) {
 }
 
 // TestFluentBit_ReloadUnderLoad reloads an engine while a file grows by 4,000
-// lines a second: each line arrives once. It is without workers, which have a
-// test of their own. OUT_KINESIS_AGG_RELOADS is the number of reloads.
+// lines a second: each line arrives once. It has the worker that the plugin
+// creates by default. OUT_KINESIS_AGG_RELOADS is the number of reloads.
 func TestFluentBit_ReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 5, 0, "tail of earlier engines continues in the middle of a line after a reload")

@@ -30,11 +30,20 @@ func FindFluentBit() (string, error) {
 // FluentBit is a running engine.
 type FluentBit struct{ process *process }
 
-// StartFluentBit writes the configuration into dir, with a plugins file that
-// loads plugin and a parsers file with a parser named json, and starts the
-// engine. pipeline is everything but the [SERVICE] section, to which lines of
-// service are added.
+// StartFluentBit writes a configuration into dir, as ConfigureFluentBit does, and
+// starts the engine with it.
 func StartFluentBit(path, dir, plugin, pipeline string, service ...string) (*FluentBit, error) {
+	if err := ConfigureFluentBit(dir, plugin, pipeline, service...); err != nil {
+		return nil, err
+	}
+	return StartFluentBitWith(path, dir, filepath.Join(dir, "fluent-bit.conf"))
+}
+
+// ConfigureFluentBit writes a configuration into dir, with a plugins file that
+// loads plugin and a parsers file with a parser named json. pipeline is everything
+// but the [SERVICE] section, to which lines of service are added. An engine that
+// was started in dir reads it at its next reload.
+func ConfigureFluentBit(dir, plugin, pipeline string, service ...string) error {
 	files := map[string]string{
 		"plugins.conf": "[PLUGINS]\n    Path " + plugin + "\n",
 		"parsers.conf": "[PARSER]\n    Name   json\n    Format json\n",
@@ -51,10 +60,10 @@ func StartFluentBit(path, dir, plugin, pipeline string, service ...string) (*Flu
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return nil, fmt.Errorf("harness: %w", err)
+			return fmt.Errorf("harness: %w", err)
 		}
 	}
-	return StartFluentBitWith(path, dir, filepath.Join(dir, "fluent-bit.conf"))
+	return nil
 }
 
 // StartFluentBitWith starts the engine in dir with a configuration file.
@@ -106,8 +115,7 @@ func (f *FluentBit) Wait(ctx context.Context) error {
 // Reload makes it load its configuration again, in the same process, and returns
 // when that is done.
 func (f *FluentBit) Reload(ctx context.Context) error {
-	const done = "successful reload done"
-	before := strings.Count(f.Log(), done)
+	before := f.Reloads()
 	if err := f.process.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		return fmt.Errorf("harness: fluent-bit: %w", err)
 	}
@@ -115,12 +123,24 @@ func (f *FluentBit) Reload(ctx context.Context) error {
 		if f.Ended() {
 			return false, fmt.Errorf("it ended: %v", f.process.err)
 		}
-		return strings.Count(f.Log(), done) > before, nil
+		return f.Reloads() > before, nil
 	})
 	if err != nil {
 		return fmt.Errorf("harness: fluent-bit: reload: %w\n%s", err, tail(f.Log()))
 	}
 	return nil
+}
+
+// Reloads is the number of reloads that succeeded so far.
+func (f *FluentBit) Reloads() int {
+	log := f.Log()
+	if !strings.Contains(log, "[fluent bit] version=2.") && !strings.Contains(log, "[fluent bit] version=3.") {
+		return strings.Count(log, "successful reload done")
+	}
+	// Engines before 4.0.14 and 4.1.1 do not log the end of a reload. This is their
+	// last line about the start of a pipeline.
+	_, log, _ = strings.Cut(log, "[reload] start everything")
+	return strings.Count(log, "stream processor started")
 }
 
 // Dump makes it log its state: SIGCONT.
