@@ -14,7 +14,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -327,23 +326,58 @@ func measure(ctx context.Context, engine, dir, file string, o output, workers in
 	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_CA_BUNDLE="+ca,
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
 	began := time.Now()
-	out, err := cmd.CombinedOutput()
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		return run{}, err
+	}
+	peak := watchPeak(cmd.Process.Pid)
+	err := cmd.Wait()
+	maxRSS := peak()
+	out := log.Bytes()
 	if err != nil {
 		return run{}, fmt.Errorf("%w\n%s", err, out)
 	}
 	if bytes.Contains(out, []byte("[error]")) || bytes.Contains(out, []byte("retr")) { // an error or a retry
 		return run{}, fmt.Errorf("the log has errors or retries, so the figures are not valid:\n%s", out)
 	}
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return run{}, errors.New("this system does not report the resources that a process used")
-	}
 	return run{
 		cpu:    cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(),
 		wall:   time.Since(began),
-		maxRSS: usage.Maxrss << 10, // Linux counts in KiB
+		maxRSS: maxRSS,
 		counts: server.Counts(),
 	}, nil
+}
+
+// watchPeak samples the peak memory of a process until it ends. The function that it
+// returns ends that and returns the peak in bytes. The peak in the process state
+// would be at least the memory of this command, which starts the process.
+func watchPeak(pid int) func() int64 {
+	stop, peak := make(chan struct{}), make(chan int64)
+	go func() {
+		ticker := time.NewTicker(20 * time.Millisecond)
+		defer ticker.Stop()
+		var last int64
+		for {
+			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			if _, rest, found := strings.Cut(string(status), "VmHWM:"); found {
+				var kib int64
+				if _, err := fmt.Sscan(rest, &kib); err == nil {
+					last = kib << 10
+				}
+			}
+			select {
+			case <-ticker.C:
+			case <-stop:
+				peak <- last
+				return
+			}
+		}
+	}()
+	return func() int64 {
+		close(stop)
+		return <-peak
+	}
 }
 
 // printTable prints the medians of each output.

@@ -76,10 +76,10 @@ func TestWorkers_InTheHost(t *testing.T) {
 	}
 }
 
-// TestFluentBitDefaultWorker sends requests to the input http while a PutRecord
+// TestFluentBit_DefaultWorker sends requests to the input http while a PutRecord
 // waits for its response, without workers in the configuration: the input responds
 // at once, since the flush has a thread of its own.
-func TestFluentBitDefaultWorker(t *testing.T) {
+func TestFluentBit_DefaultWorker(t *testing.T) {
 	t.Parallel()
 	const requests, most = 51, 50 * time.Millisecond
 	begun, release := make(chan struct{}), make(chan struct{})
