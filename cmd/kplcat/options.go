@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/consumer"
-	"out_kinesis_agg/kpl/decompress"
+	"out_kinesis_agg/kpl/compression"
 )
 
 const usage = `kplcat prints the user records of a Kinesis data stream as lines.
@@ -60,7 +60,7 @@ Exit codes:
 `
 
 // auto is the --decompress that detects the format of each record.
-const auto decompress.Format = "auto"
+const auto compression.Format = "auto"
 
 type options struct {
 	stream     string // name or ARN
@@ -72,7 +72,7 @@ type options struct {
 	json       bool
 	raw        bool
 	stats      bool
-	decompress decompress.Format
+	decompress compression.Format
 
 	region, profile, roleARN, endpoint string
 }
@@ -119,8 +119,8 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 		return o, errors.New("the name of the stream is empty")
 	case o.stats && (o.json || o.raw || *limit != ""):
 		return o, errors.New("--stats prints no records: leave out --json, --raw and --limit")
-	case o.decompress != auto && !slices.Contains(decompress.Formats(), o.decompress):
-		return o, fmt.Errorf("--decompress %q: want auto or one of %v", o.decompress, decompress.Formats())
+	case o.decompress != auto && !slices.Contains(compression.Formats(), o.decompress):
+		return o, fmt.Errorf("--decompress %q: want auto or one of %v", o.decompress, compression.Formats())
 	}
 	o.stream = words[0]
 	if err := checkEndpoint(o.endpoint); err != nil {

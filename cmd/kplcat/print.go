@@ -8,6 +8,7 @@ import (
 
 	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
 )
 
@@ -101,7 +102,7 @@ func (p *printer) unpack(data []byte) []byte {
 	if format == auto {
 		format = decompress.Detect(data)
 	}
-	if p.raw || format == decompress.None {
+	if p.raw || format == compression.None {
 		return data
 	}
 	plain, err := p.decoder.Append(p.plain[:0], data, format)
