@@ -220,7 +220,7 @@ var faults = []fault{
 
 	// The stream takes less than max_record_size: the chunk goes in two records.
 	{name: "record too large for the stream", chunk: &largeChunk, options: []string{"max_record_size=10MiB"},
-		first: "OK", requests: 3, accepted: 2, lines: 2, level: "error", says: []string{"max_record_size", "UpdateMaxRecordSize"}},
+		first: "OK", requests: 3, accepted: 2, level: "error", says: []string{"max_record_size", "UpdateMaxRecordSize"}},
 
 	// What no retry can help is for the engine's dead letters.
 	{name: "oversize chunk to drop", options: []string{"max_record_size=1000", "oversize_chunk=drop"},
@@ -428,7 +428,7 @@ func checkLog(t *testing.T, run local.HostRun) {
 	}
 }
 
-// texts are the user records of what the endpoint took.
+// texts are the log records of what the endpoint took.
 func texts(t *testing.T, records []endpoint.Record) []string {
 	t.Helper()
 	var all []string
@@ -440,7 +440,7 @@ func texts(t *testing.T, records []endpoint.Record) []string {
 		if err != nil {
 			t.Fatalf("record %d: %v", i, err)
 		}
-		all = append(all, got...)
+		all = append(all, logRecords(t, got)...)
 	}
 	return all
 }
