@@ -10,7 +10,7 @@ import (
 
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // built is all that Build makes of a chunk.
@@ -97,7 +97,7 @@ func TestBatch_LinesInOrder(t *testing.T) {
 
 // Without a limit in the way, a batch is closed only by the record that exceeds it.
 func TestBatch_IsFull(t *testing.T) {
-	c := chunk.AccessLog(1, 500)
+	c := chunktest.AccessLog(1, 500)
 	const batchBytes = 3_000
 	all := buildBatches(t, transformed(t, Transform{BatchBytes: batchBytes}), compression.None, c.Bytes, largest)
 	next := 0
@@ -114,7 +114,7 @@ func TestBatch_IsFull(t *testing.T) {
 
 // Without compression, batches fill a record to its limit as single records do.
 func TestBatch_UncompressedFillsRecord(t *testing.T) {
-	c := chunk.AccessLog(1, 1000)
+	c := chunktest.AccessLog(1, 1000)
 	limit := Limit{100_000, 100_000}
 	single := buildBatches(t, transformed(t, Transform{AppendNewline: true}), compression.None, c.Bytes, limit)
 	batches := buildBatches(t, transformed(t, Transform{BatchBytes: 30_000}), compression.None, c.Bytes, limit)
@@ -124,15 +124,15 @@ func TestBatch_UncompressedFillsRecord(t *testing.T) {
 }
 
 func TestBatch_LargeRecordAlone(t *testing.T) {
-	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
-	c := chunk.NewCorpus(at(1), at(2), at(500), at(3), at(4))
+	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	c := chunktest.NewCorpus(at(1), at(2), at(500), at(3), at(4))
 	all := buildBatches(t, transformed(t, Transform{BatchBytes: 100}), compression.None, c.Bytes, largest)
 	want := []string{c.JSON[0] + "\n" + c.JSON[1] + "\n", c.JSON[2] + "\n", c.JSON[3] + "\n" + c.JSON[4] + "\n"}
 	same(t, all.batches, want)
 }
 
 func TestBatch_TransformsEachRecord(t *testing.T) {
-	c := chunk.New().Event(testTime, chunk.M("n", 1)).Event(testTime, chunk.M("n", 2))
+	c := chunktest.New().Event(testTime, chunktest.M("n", 1)).Event(testTime, chunktest.M("n", 2))
 	a := transformed(t, Transform{TimeKey: "t", TimeFormat: isoMillis, AppendNewline: true, BatchBytes: 1000, Compression: compression.Zstd})
 	all := buildBatches(t, a, compression.Zstd, c.Bytes(), largest)
 	same(t, all.batches, []string{`{"n":1,"t":"` + testISO + `"}` + "\n" + `{"n":2,"t":"` + testISO + `"}` + "\n"})
@@ -141,13 +141,13 @@ func TestBatch_TransformsEachRecord(t *testing.T) {
 // A batch that does not fit is read again by the next Build, and the losses among
 // its events are counted once.
 func TestBatch_LossesCountOnce(t *testing.T) {
-	c := chunk.New()
+	c := chunktest.New()
 	var want []string
 	random := rand.New(rand.NewPCG(1, 1))
 	for i := range 400 {
-		body := chunk.M("n", i, "log", fmt.Sprintf("%x%x%x", random.Uint64(), random.Uint64(), random.Uint64()))
-		c.Event(1, body).Value(i).Event(1, nest(200, func(v any) any { return chunk.M("k", v) }))
-		want = append(want, chunk.JSON(body))
+		body := chunktest.M("n", i, "log", fmt.Sprintf("%x%x%x", random.Uint64(), random.Uint64(), random.Uint64()))
+		c.Event(1, body).Value(i).Event(1, nest(200, func(v any) any { return chunktest.M("k", v) }))
+		want = append(want, chunktest.JSON(body))
 	}
 	data := append(c.Bytes(), 0xc1)
 	for _, format := range allCompressions {
@@ -164,8 +164,8 @@ func TestBatch_LossesCountOnce(t *testing.T) {
 }
 
 func TestBatch_TooLargeRecord(t *testing.T) {
-	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
-	c := chunk.NewCorpus(at(10), at(3000), at(20))
+	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	c := chunktest.NewCorpus(at(10), at(3000), at(20))
 	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), compression.None, c.Bytes, Limit{2000, 2000})
 	same(t, all.lines, []string{c.JSON[0], c.JSON[2]})
 	if all.sum.TooLarge.Count != 1 {
@@ -175,8 +175,8 @@ func TestBatch_TooLargeRecord(t *testing.T) {
 
 // Only a single log record may use the room above RecordMax.
 func TestBatch_SingleRecordMax(t *testing.T) {
-	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
-	c := chunk.NewCorpus(at(600), at(600), at(600), at(5000))
+	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	c := chunktest.NewCorpus(at(600), at(600), at(600), at(5000))
 	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), compression.None, c.Bytes, Limit{1500, 10_000})
 	same(t, all.lines, c.JSON)
 	if all.parts != 3 {
@@ -187,12 +187,12 @@ func TestBatch_SingleRecordMax(t *testing.T) {
 // A group's attributes belong to the events after its marker, also if a batch is
 // read again.
 func TestBatch_KeepsGroups(t *testing.T) {
-	c := chunk.New()
+	c := chunktest.New()
 	var want []string
 	for g := range 40 {
-		c.GroupOpen(chunk.M("g", g), chunk.M())
+		c.GroupOpen(chunktest.M("g", g), chunktest.M())
 		for n := range 3 {
-			c.Event(1, chunk.M("n", n, "x", strings.Repeat("y", 50)))
+			c.Event(1, chunktest.M("n", n, "x", strings.Repeat("y", 50)))
 			want = append(want, fmt.Sprintf(`{"n":%d,"x":"%s","m":{"g":%d}}`, n, strings.Repeat("y", 50), g))
 		}
 	}
@@ -206,8 +206,8 @@ func TestBatch_KeepsGroups(t *testing.T) {
 // A full chunk of the tail input is one record of a stream with the default limit.
 func TestBatch_FullChunkInOneRecord(t *testing.T) {
 	const chunkBytes = 2_057_301 // the largest chunk of tail with 32 KB buffers
-	for name, c := range map[string]chunk.Corpus{
-		"access log": chunk.AccessLog(1, 7200), "kubernetes": chunk.Kubernetes(1, 4200),
+	for name, c := range map[string]chunktest.Corpus{
+		"access log": chunktest.AccessLog(1, 7200), "kubernetes": chunktest.Kubernetes(1, 4200),
 	} {
 		end, _ := slices.BinarySearch(c.Ends, chunkBytes)
 		if end == len(c.Ends) {
@@ -224,7 +224,7 @@ func TestBatch_FullChunkInOneRecord(t *testing.T) {
 }
 
 func TestBatch_DoesNotAllocate(t *testing.T) {
-	c := chunk.AccessLog(1, 1000)
+	c := chunktest.AccessLog(1, 1000)
 	for _, format := range allCompressions {
 		a := transformed(t, Transform{BatchBytes: 100_000, Compression: format})
 		allocs := testing.AllocsPerRun(5, func() { a.Build(c.Bytes, 0, testKey, largest) })
@@ -241,7 +241,7 @@ func FuzzBatch(f *testing.F) {
 		f.Add(c.Bytes, uint16(300), uint16(400), uint8(0))
 		f.Add(append(bytes.Clone(c.Bytes), 7, 0xc1), uint16(50), uint16(900), uint8(3))
 	}
-	f.Add(chunk.New().GroupOpen(chunk.M(), chunk.M("a", 1)).Event(1.5, chunk.M("a", "b")).Value(3).GroupClose().Legacy(-1, chunk.M()).Bytes(), uint16(9), uint16(9), uint8(1))
+	f.Add(chunktest.New().GroupOpen(chunktest.M(), chunktest.M("a", 1)).Event(1.5, chunktest.M("a", "b")).Value(3).GroupClose().Legacy(-1, chunktest.M()).Bytes(), uint16(9), uint16(9), uint8(1))
 	f.Fuzz(func(t *testing.T, data []byte, batchBytes, room uint16, formatIndex uint8) {
 		if batchBytes == 0 {
 			return
@@ -280,12 +280,12 @@ func FuzzBatch(f *testing.F) {
 func BenchmarkBuildBatch(b *testing.B) {
 	for _, corpus := range []struct {
 		name string
-		c    chunk.Corpus
+		c    chunktest.Corpus
 	}{
-		{"AccessLog", chunk.AccessLog(1, 6000)},
-		{"Kubernetes", chunk.Kubernetes(1, 2500)},
-		{"LongText", chunk.LongText(1, 900)},
-		{"Numbers", chunk.Numbers(1, 9000)},
+		{"AccessLog", chunktest.AccessLog(1, 6000)},
+		{"Kubernetes", chunktest.Kubernetes(1, 2500)},
+		{"LongText", chunktest.LongText(1, 900)},
+		{"Numbers", chunktest.Numbers(1, 9000)},
 	} {
 		c := corpus.c
 		for _, format := range allCompressions {

@@ -12,14 +12,14 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"out_kinesis_agg/kpl/compression"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // Each worker has its own encoder, which is dropped with its Aggregator when the
 // plugin is idle. libzstd's memory is outside of Go's heap, where a leak is not
 // visible to the garbage collector.
 func TestCompress_MemoryIsReturned(t *testing.T) {
-	c := chunk.AccessLog(1, 4000)
+	c := chunktest.AccessLog(1, 4000)
 	create, err := Factory(Transform{BatchBytes: 1 << 20, Compression: compression.Zstd, CompressionLevel: 3})
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +88,7 @@ func TestCompress_ZstdFrame(t *testing.T) {
 
 // The default levels are part of the documentation.
 func TestCompress_DefaultLevels(t *testing.T) {
-	c := chunk.AccessLog(1, 1000)
+	c := chunktest.AccessLog(1, 1000)
 	for format, level := range map[compression.Format]int{compression.Gzip: 6, compression.Zlib: 6, compression.Zstd: 1, compression.Snappy: 1} {
 		build := func(level int) []byte {
 			a := transformed(t, Transform{BatchBytes: 100_000, Compression: format, CompressionLevel: level})
@@ -105,7 +105,7 @@ func TestCompress_DefaultLevels(t *testing.T) {
 
 // The zero value of a format means the same as None.
 func TestCompress_NoFormatIsNone(t *testing.T) {
-	c := chunk.AccessLog(1, 100)
+	c := chunktest.AccessLog(1, 100)
 	for _, format := range []compression.Format{"", compression.None} {
 		got, _ := buildTransformed(t, Transform{Compression: format}, c.Bytes)
 		same(t, got, c.JSON)

@@ -13,7 +13,7 @@ import (
 	"out_kinesis_agg/internal/consumer/consumertest"
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // aggregates returns what the plugin writes for a chunk with these options.
@@ -49,7 +49,7 @@ func TestBatch_PrintsLogRecords(t *testing.T) {
 	for _, format := range compression.Formats() {
 		var records, want []string
 		for i, transform := range []aggregator.Transform{{}, {AppendNewline: true}, {BatchBytes: 1}, {BatchBytes: 2000}, {BatchBytes: 1 << 20}} {
-			c := chunk.Kubernetes(uint64(i), 100)
+			c := chunktest.Kubernetes(uint64(i), 100)
 			transform.Compression = format
 			records = append(records, aggregates(t, transform, c.Bytes)...)
 			want = append(want, c.JSON...)
@@ -123,7 +123,7 @@ func TestBatch_WhatIsSplit(t *testing.T) {
 
 // A damaged user record is reported with its place, and the others are printed.
 func TestBatch_Damage(t *testing.T) {
-	c := chunk.Kubernetes(1, 50)
+	c := chunktest.Kubernetes(1, 50)
 	for _, format := range compression.Formats()[1:4] { // damaged Snappy blocks are not detected
 		data := aggregates(t, aggregator.Transform{BatchBytes: 1 << 20, Compression: format}, c.Bytes)
 		var users []string
@@ -168,7 +168,7 @@ func TestBatch_Truncated(t *testing.T) {
 func TestBatch_TooLarge(t *testing.T) {
 	for _, format := range compression.Formats()[1:] {
 		text := strings.Repeat("x", decompress.DefaultMaxBytes+1)
-		c := chunk.New().Event(1, chunk.M("log", text))
+		c := chunktest.New().Event(1, chunktest.M("log", text))
 		create, err := aggregator.Factory(aggregator.Transform{LogKey: "log", Compression: format})
 		if err != nil {
 			t.Fatal(err)

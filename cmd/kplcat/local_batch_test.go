@@ -10,7 +10,7 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl/compression"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 func TestLocal_Batches(t *testing.T) {
@@ -19,7 +19,7 @@ func TestLocal_Batches(t *testing.T) {
 	if err := k.CreateStream(t.Context(), stream, 1); err != nil {
 		t.Fatal(err)
 	}
-	c := chunk.Kubernetes(1, 300)
+	c := chunktest.Kubernetes(1, 300)
 	records := aggregates(t, aggregator.Transform{BatchBytes: 10_000, Compression: compression.Zstd}, c.Bytes)
 	for _, data := range records {
 		_, err := k.Client.PutRecord(t.Context(), &kinesis.PutRecordInput{StreamName: aws.String(stream), PartitionKey: aws.String("k"), Data: []byte(data)})

@@ -65,9 +65,6 @@ func Attach(plugin unsafe.Pointer, fallback string) *Output {
 	return o
 }
 
-// Name is the instance's name in the engine's log.
-func (o *Output) Name() string { return o.name }
-
 // Property returns the option of that name, or an empty text if it is not set.
 // It reads through plugin, which is right only during the instance's Init.
 func Property(plugin unsafe.Pointer, name string) string {

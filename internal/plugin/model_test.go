@@ -12,7 +12,7 @@ import (
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // modelSchedules is the number of random schedules that the model test runs.
@@ -61,7 +61,7 @@ type model struct {
 // content is the bytes and the tag of a chunk. Several chunks can have the same.
 type content struct {
 	tag string
-	chunk.Corpus
+	chunktest.Corpus
 }
 
 type modelFlush struct {
@@ -104,11 +104,11 @@ func (m *model) addContent(i int) {
 	if i > 0 && m.random.IntN(3) == 0 {
 		c.Corpus = m.contents[0].Corpus
 	} else {
-		var bodies []chunk.Map
+		var bodies []chunktest.Map
 		for n := range 1 + m.random.IntN(12) {
-			bodies = append(bodies, chunk.M("c", i, "n", n, "log", m.text(m.random.IntN(400))))
+			bodies = append(bodies, chunktest.M("c", i, "n", n, "log", m.text(m.random.IntN(400))))
 		}
-		c.Corpus = chunk.NewCorpus(bodies...)
+		c.Corpus = chunktest.NewCorpus(bodies...)
 	}
 	m.contents = append(m.contents, c)
 	for range 1 + m.random.IntN(4) {
@@ -251,7 +251,7 @@ func (m *model) dropNote() {
 // freely, so that the race detector sees them.
 func TestModel_ConcurrentIdenticalChunks(t *testing.T) {
 	const workers, copies = 8, 200
-	c := chunk.AccessLog(1, 60)
+	c := chunktest.AccessLog(1, 60)
 	sink := &syncSink{got: map[string]int{}}
 	in, _ := start(t, nil, "max_record_size", "4000")
 	in.sender = sink

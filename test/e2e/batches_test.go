@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // inBatches are the options of the tests that run with batches.
@@ -30,15 +30,15 @@ func logRecords(t *testing.T, userRecords []string) (all []string) {
 
 // incompressible returns n records with an id and a text that ends with so many
 // random characters. zstd saves only a quarter of them.
-func incompressible(n int, text string, chars int) chunk.Corpus {
+func incompressible(n int, text string, chars int) chunktest.Corpus {
 	source := rand.NewChaCha8([32]byte{1})
-	var bodies []chunk.Map
+	var bodies []chunktest.Map
 	for id := range n {
 		random := make([]byte, chars/4*3)
 		_, _ = source.Read(random)
-		bodies = append(bodies, chunk.M("id", id, "text", text+base64.StdEncoding.EncodeToString(random)))
+		bodies = append(bodies, chunktest.M("id", id, "text", text+base64.StdEncoding.EncodeToString(random)))
 	}
-	return chunk.NewCorpus(bodies...)
+	return chunktest.NewCorpus(bodies...)
 }
 
 // TestFaults_Batches runs the rows of TestFaults with batches. Their chunks are
@@ -63,15 +63,15 @@ func TestFaults_Batches(t *testing.T) {
 
 // flushBatches flushes a chunk until it is delivered, and returns the log records
 // of each record that the endpoint accepted.
-func flushBatches(t *testing.T, c chunk.Corpus, fault func(n int) endpoint.Fault, options ...string) (counts endpoint.Counts, got [][]string) {
+func flushBatches(t *testing.T, c chunktest.Corpus, fault func(n int) fakekinesis.Fault, options ...string) (counts fakekinesis.Counts, got [][]string) {
 	t.Helper()
-	server := endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault { return fault(n) }})
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
 	defer server.Close()
-	run := runHost(t, rig.host, []string{"--retry", "100"}, faultAt(server.URL(), slices.Concat(inBatches, options)...), chunkFile(t, faultTag, c.Bytes))
+	run := runHost(t, fixture.host, []string{"--retry", "100"}, faultAt(server.URL(), slices.Concat(inBatches, options)...), chunkFile(t, faultTag, c.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	checkLog(t, run)
 	for _, r := range server.Records() {
-		got = append(got, texts(t, []endpoint.Record{r}))
+		got = append(got, texts(t, []fakekinesis.Record{r}))
 	}
 	return server.Counts(), got
 }
@@ -89,10 +89,10 @@ func TestResume_Batches(t *testing.T) {
 	if count < 5 {
 		t.Fatalf("%d parts, want more", count)
 	}
-	for name, failure := range map[string]endpoint.Fault{
-		"throttled":       endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
-		"response lost":   endpoint.AnswerLost,
-		"no sequence no.": endpoint.NoNumber,
+	for name, failure := range map[string]fakekinesis.Fault{
+		"throttled":       fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
+		"response lost":   fakekinesis.ResponseLost,
+		"no sequence no.": fakekinesis.NoNumber,
 	} {
 		for k := 1; k <= count; k++ {
 			t.Run(fmt.Sprintf("%s at part %d", name, k), func(t *testing.T) {
@@ -120,13 +120,13 @@ func TestDrop_Batches(t *testing.T) {
 		large := incompressible(1, contents, 5000)
 		bodies := slices.Insert(slices.Clone(small.Bodies), position*10, large.Bodies[0])
 		want := small.JSON
-		c := chunk.NewCorpus(bodies...)
-		for name, fault := range map[string]func(int) endpoint.Fault{"": never, ", first request fails": at(1, endpoint.Status(503))} {
+		c := chunktest.NewCorpus(bodies...)
+		for name, fault := range map[string]func(int) fakekinesis.Fault{"": never, ", first request fails": at(1, fakekinesis.Status(503))} {
 			t.Run(fmt.Sprint("at ", position*10, name), func(t *testing.T) {
 				t.Parallel()
-				server := endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault { return fault(n) }})
+				server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
 				defer server.Close()
-				run := runHost(t, rig.host, []string{"--retry", "100"}, faultAt(server.URL(), slices.Concat(inBatches, []string{"max_record_size=2000"})...),
+				run := runHost(t, fixture.host, []string{"--retry", "100"}, faultAt(server.URL(), slices.Concat(inBatches, []string{"max_record_size=2000"})...),
 					chunkFile(t, faultTag, c.Bytes))
 				wantOutcomes(t, run, 1, 0, 0)
 				checkLog(t, run)

@@ -18,7 +18,7 @@ import (
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // consumers is the folder of the examples in docs/reading.md.
@@ -195,7 +195,7 @@ shutil.copyfileobj(f, sys.stdout.buffer)`},
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := chunk.Kubernetes(1, 500)
+		c := chunktest.Kubernetes(1, 500)
 		var file []byte
 		a := create()
 		for from := 0; from < len(c.Bytes); {
@@ -243,7 +243,7 @@ func TestConsumers_ReadAll(t *testing.T) {
 		for _, transform := range []aggregator.Transform{{}, {AppendNewline: true}, {BatchBytes: 1}, {BatchBytes: 5_000}, {BatchBytes: 1 << 20}} {
 			transform.Compression = format
 			seed++
-			c := chunk.Kubernetes(seed, 60)
+			c := chunktest.Kubernetes(seed, 60)
 			create, err := aggregator.Factory(transform)
 			if err != nil {
 				t.Fatal(err)
@@ -290,7 +290,7 @@ func TestConsumers_ReportDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := create().Build(chunk.Kubernetes(1, 60).Bytes, 0, "key", aggregator.Limit{RecordMax: 1 << 20, SingleRecordMax: 1 << 20}).Aggregate
+	good := create().Build(chunktest.Kubernetes(1, 60).Bytes, 0, "key", aggregator.Limit{RecordMax: 1 << 20, SingleRecordMax: 1 << 20}).Aggregate
 	last := len(good) - 1
 	wrongDigest := append(bytes.Clone(good[:last]), good[last]^1)
 	for _, consumer := range exampleConsumers(t) {

@@ -1,4 +1,4 @@
-package local
+package harness
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ func (f *FluentBit) PID() int { return f.process.cmd.Process.Pid }
 // Signal sends a signal to the engine alone, not to its process group.
 func (f *FluentBit) Signal(signal syscall.Signal) error {
 	if err := f.process.cmd.Process.Signal(signal); err != nil {
-		return fmt.Errorf("local: fluent-bit: %s: %w", signal, err)
+		return fmt.Errorf("harness: fluent-bit: %s: %w", signal, err)
 	}
 	return nil
 }
@@ -25,16 +25,16 @@ func (f *FluentBit) Signal(signal syscall.Signal) error {
 func (f *FluentBit) PeakMemory() (int, error) {
 	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(f.PID()), "status"))
 	if err != nil {
-		return 0, fmt.Errorf("local: fluent-bit: peak memory: %w", err)
+		return 0, fmt.Errorf("harness: fluent-bit: peak memory: %w", err)
 	}
 	_, rest, found := strings.Cut(string(status), "VmHWM:")
 	fields := strings.Fields(rest)
 	if !found || len(fields) < 2 || fields[1] != "kB" {
-		return 0, fmt.Errorf("local: fluent-bit: peak memory: no VmHWM in kB in /proc/%d/status", f.PID())
+		return 0, fmt.Errorf("harness: fluent-bit: peak memory: no VmHWM in kB in /proc/%d/status", f.PID())
 	}
 	kib, err := strconv.Atoi(fields[0])
 	if err != nil {
-		return 0, fmt.Errorf("local: fluent-bit: peak memory: %w", err)
+		return 0, fmt.Errorf("harness: fluent-bit: peak memory: %w", err)
 	}
 	return kib << 10, nil
 }

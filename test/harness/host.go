@@ -1,4 +1,4 @@
-package local
+package harness
 
 import (
 	"bufio"
@@ -26,19 +26,19 @@ type Event struct {
 func (e Event) Int(field string) int {
 	n, err := strconv.Atoi(e.Fields[field])
 	if err != nil {
-		panic(fmt.Sprintf("local: host event %v: %s is no number", e, field))
+		panic(fmt.Sprintf("harness: host event %v: %s is not a number", e, field))
 	}
 	return n
 }
 
-// HostRun is what a run of the ABI host left.
+// HostRun is the result of a run of the ABI host.
 type HostRun struct {
 	Events   []Event
 	Stderr   string // the plugin's log
 	ExitCode int
 }
 
-// All are the events with that word.
+// All returns the events with that word.
 func (r HostRun) All(word string) []Event {
 	var events []Event
 	for _, e := range r.Events {
@@ -57,17 +57,17 @@ func (r HostRun) End() Event {
 	return Event{}
 }
 
-// Host is a run of the ABI host to be made.
+// Host configures a run of the ABI host.
 type Host struct {
 	Path string
 	Args []string
-	// Env is what the host gets beside Environ.
+	// Env is added to Environ.
 	Env   []string
 	Stdin io.Reader
 	// OnStart, unless nil, gets the host's process id.
 	OnStart func(pid int)
-	// OnEvent, unless nil, gets each event as it comes, and says whether the
-	// HostRun is to have it.
+	// OnEvent, unless nil, is called with each event, and returns whether HostRun
+	// keeps it.
 	OnEvent func(Event) (keep bool)
 }
 
@@ -85,14 +85,14 @@ func (h Host) Run(ctx context.Context) (HostRun, error) {
 	cmd.Env = append(Environ(), h.Env...)
 	cmd.Stdin, cmd.Stderr = h.Stdin, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// A Stdin that does not end does not keep Wait from ending.
+	// A Stdin that does not end does not prevent Wait from returning.
 	cmd.WaitDelay = stopGrace
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
-		return HostRun{}, fmt.Errorf("local: abihost: %w", err)
+		return HostRun{}, fmt.Errorf("harness: abihost: %w", err)
 	}
 	if h.OnStart != nil {
 		h.OnStart(cmd.Process.Pid)
@@ -106,13 +106,13 @@ func (h Host) Run(ctx context.Context) (HostRun, error) {
 	run.Stderr, run.ExitCode = stderr.String(), cmd.ProcessState.ExitCode()
 	var exit *exec.ExitError
 	if err != nil && (!errors.As(err, &exit) || run.ExitCode != 1) {
-		return run, fmt.Errorf("local: abihost: %w\n%s", err, tail(run.Stderr))
+		return run, fmt.Errorf("harness: abihost: %w\n%s", err, tail(run.Stderr))
 	}
 	if unread != nil {
 		return run, unread
 	}
 	if run.End().Word == "" {
-		return run, errors.New("local: abihost: the report has no end")
+		return run, errors.New("harness: abihost: the report has no end")
 	}
 	return run, nil
 }
@@ -147,14 +147,14 @@ func Environ() []string {
 func parseEvent(line string) (Event, error) {
 	words := strings.Fields(line)
 	if len(words) == 0 {
-		return Event{}, errors.New("local: abihost: an empty line in the report")
+		return Event{}, errors.New("harness: abihost: an empty line in the report")
 	}
 	event := Event{Word: words[0], Fields: map[string]string{}}
 	for _, word := range words[1:] {
 		key, value, ok := strings.Cut(word, "=")
 		text, err := url.PathUnescape(value)
 		if !ok || err != nil {
-			return Event{}, fmt.Errorf("local: abihost: cannot read %q in its report", line)
+			return Event{}, fmt.Errorf("harness: abihost: cannot read %q in its report", line)
 		}
 		event.Fields[key] = text
 	}

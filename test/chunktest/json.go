@@ -1,4 +1,4 @@
-package chunk
+package chunktest
 
 import (
 	"encoding/base64"
@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// AppendJSON appends the JSON text that the plugin is specified to write for
-// v: what Fluent Bit's own kinesis_streams output writes without \u escapes
-// of printable text, and valid JSON where that is none. It is slow and plain
-// on purpose: it is what the fast writer is compared with.
+// AppendJSON appends the JSON text that the plugin has to write for v: the output of
+// Fluent Bit's own kinesis_streams without \u escapes of printable text, changed to
+// valid JSON where it is not valid. It is slow and simple, because tests compare the
+// fast writer with it.
 func AppendJSON(dst []byte, v any) []byte {
 	switch v := v.(type) {
 	case nil:
@@ -56,14 +56,14 @@ func AppendJSON(dst []byte, v any) []byte {
 	if u, ok := unsigned(v); ok {
 		return strconv.AppendUint(dst, u, 10)
 	}
-	panic(fmt.Sprintf("chunk: no JSON for a %T", v))
+	panic(fmt.Sprintf("chunktest: no JSON for a %T", v))
 }
 
 // JSON is AppendJSON to a string.
 func JSON(v any) string { return string(AppendJSON(nil, v)) }
 
-// appendObject writes of the pairs with one key only the last, where it
-// stands.
+// appendObject writes only the last of the pairs with the same key, at its own
+// position.
 func appendObject(dst []byte, m Map) []byte {
 	last := make(map[string]int, len(m))
 	for i, p := range m {
@@ -86,7 +86,7 @@ func appendObject(dst []byte, m Map) []byte {
 	return append(dst, '}')
 }
 
-// keyText is the text of a key: its own if it is a string, else its JSON.
+// keyText returns the text of a key: a string unchanged, any other value as JSON.
 func keyText(key any) string {
 	switch key := key.(type) {
 	case string:
@@ -137,8 +137,8 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// appendFloat writes the engine's text where it reads back as the same number
-// of that many bits, else the shortest that does.
+// appendFloat writes the engine's text if it parses to the same number of size bits,
+// else the shortest text that does.
 func appendFloat(dst []byte, f float64, size int) []byte {
 	const firstBeyondInt64 = 1 << 63
 	if math.IsNaN(f) || math.IsInf(f, 0) {

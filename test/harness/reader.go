@@ -1,4 +1,4 @@
-package local
+package harness
 
 import (
 	"bufio"
@@ -11,17 +11,17 @@ import (
 	"os/exec"
 )
 
-// UserRecord is one record out of an aggregate.
+// UserRecord is one record of an aggregated record.
 type UserRecord struct {
 	PartitionKey      string `json:"partitionKey"`
 	ExplicitHashKey   string `json:"explicitHashKey"`
 	SequenceNumber    string `json:"sequenceNumber"`
-	SubSequenceNumber *int   `json:"subSequenceNumber"` // nil: the record was no aggregate
+	SubSequenceNumber *int   `json:"subSequenceNumber"` // nil: the record was not aggregated
 	Data              []byte `json:"data"`
 }
 
-// Deaggregate takes records apart with aws-kinesis-agg of readersDir,
-// checksums verified. An aggregate that it refuses is an error.
+// Deaggregate returns the user records of records, as aws-kinesis-agg of readersDir
+// reads them with checksums verified. It fails if the library refuses a record.
 func Deaggregate(ctx context.Context, readersDir string, records []Record) ([]UserRecord, error) {
 	var in bytes.Buffer
 	for _, r := range records {
@@ -31,7 +31,7 @@ func Deaggregate(ctx context.Context, readersDir string, records []Record) ([]Us
 			"data":           r.Data,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("local: deaggregate: %w", err)
+			return nil, fmt.Errorf("harness: deaggregate: %w", err)
 		}
 		in.Write(append(line, '\n'))
 	}
@@ -41,7 +41,7 @@ func Deaggregate(ctx context.Context, readersDir string, records []Record) ([]Us
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("local: deaggregate.js: %w: %s", err, tail(stderr.String()))
+		return nil, fmt.Errorf("harness: deaggregate.js: %w: %s", err, tail(stderr.String()))
 	}
 	var users []UserRecord
 	for d := json.NewDecoder(bufio.NewReader(&out)); ; {
@@ -49,7 +49,7 @@ func Deaggregate(ctx context.Context, readersDir string, records []Record) ([]Us
 		if err := d.Decode(&u); errors.Is(err, io.EOF) {
 			return users, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("local: deaggregate.js: %w", err)
+			return nil, fmt.Errorf("harness: deaggregate.js: %w", err)
 		}
 		users = append(users, u)
 	}

@@ -1,4 +1,4 @@
-package local
+package harness
 
 import (
 	"context"
@@ -15,31 +15,30 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 )
 
-// Region and the credentials are what the look-alike is used with; it takes
-// any.
+// Region and credentials of the tests. kinesis-local accepts any.
 const (
 	Region          = "us-east-1"
 	AccessKeyID     = "AKIAIOSFODNN7EXAMPLE"
 	SecretAccessKey = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 )
 
-// startDeadline bounds the start of the look-alike.
+// startDeadline bounds the start of kinesis-local.
 const startDeadline = 60 * time.Second
 
 // Kinesis is a running kinesis-local.
 type Kinesis struct {
 	// Endpoint is its base URL, plain HTTP.
 	Endpoint string
-	// TLSPort is where it speaks TLS too, on 127.0.0.1, with a certificate that
-	// nobody trusts.
+	// TLSPort is its port for TLS on 127.0.0.1, with a certificate that clients do
+	// not trust.
 	TLSPort int
 	Client  *kinesis.Client
 
 	process *process
 }
 
-// StartKinesis starts kinesis-local of readersDir on free ports, and returns
-// when it answers.
+// StartKinesis starts kinesis-local of readersDir on free ports, and returns when
+// it responds.
 func StartKinesis(ctx context.Context, readersDir string) (*Kinesis, error) {
 	ctx, cancel := context.WithTimeout(ctx, startDeadline)
 	defer cancel()
@@ -90,12 +89,12 @@ func startKinesis(ctx context.Context, readersDir string) (k *Kinesis, again boo
 	if err != nil {
 		again = p.ended()
 		p.kill()
-		return nil, again, fmt.Errorf("local: kinesis-local does not answer: %w\n%s", err, tail(p.log.String()))
+		return nil, again, fmt.Errorf("harness: kinesis-local does not response: %w\n%s", err, tail(p.log.String()))
 	}
 	return k, false, nil
 }
 
-// once turns the SDK's retries off: whoever polls, retries.
+// once turns off the retries of the SDK, because the callers poll.
 func once(o *kinesis.Options) { o.Retryer = aws.NopRetryer{} }
 
 func freePorts() (int, int, error) {
@@ -103,7 +102,7 @@ func freePorts() (int, int, error) {
 	for i := range ports {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return 0, 0, fmt.Errorf("local: no free port: %w", err)
+			return 0, 0, fmt.Errorf("harness: no free port: %w", err)
 		}
 		defer l.Close() // at the end: else both could be the same
 		ports[i] = l.Addr().(*net.TCPAddr).Port
@@ -111,10 +110,10 @@ func freePorts() (int, int, error) {
 	return ports[0], ports[1], nil
 }
 
-// Stop ends it; what was in it is gone.
+// Stop ends it and discards its records.
 func (k *Kinesis) Stop() { k.process.kill() }
 
-// Log is what it wrote so far.
+// Log returns its output so far.
 func (k *Kinesis) Log() string { return k.process.log.String() }
 
 // CreateStream creates a stream and returns when it can be written.
@@ -127,7 +126,7 @@ func (k *Kinesis) CreateStream(ctx context.Context, name string, shards int) err
 		_, err = k.active(ctx, name)
 	}
 	if err != nil {
-		return fmt.Errorf("local: create stream %s: %w", name, err)
+		return fmt.Errorf("harness: create stream %s: %w", name, err)
 	}
 	return nil
 }
@@ -146,7 +145,7 @@ func (k *Kinesis) SetMaxRecordSize(ctx context.Context, name string, kib int) er
 		_, err = k.active(ctx, name)
 	}
 	if err != nil {
-		return fmt.Errorf("local: max record size of %s: %w", name, err)
+		return fmt.Errorf("harness: max record size of %s: %w", name, err)
 	}
 	return nil
 }
@@ -164,7 +163,7 @@ func (k *Kinesis) active(ctx context.Context, name string) (*types.StreamDescrip
 	return stream, err
 }
 
-// Record is a Kinesis record as it came out of a shard.
+// Record is a Kinesis record as read from a shard.
 type Record struct {
 	Shard          string
 	PartitionKey   string
@@ -187,7 +186,7 @@ func (k *Kinesis) NewReader(ctx context.Context, stream string) (*Reader, error)
 	for {
 		out, err := k.Client.ListShards(ctx, in)
 		if err != nil {
-			return nil, fmt.Errorf("local: shards of %s: %w", stream, err)
+			return nil, fmt.Errorf("harness: shards of %s: %w", stream, err)
 		}
 		for _, shard := range out.Shards {
 			id := aws.ToString(shard.ShardId)
@@ -197,7 +196,7 @@ func (k *Kinesis) NewReader(ctx context.Context, stream string) (*Reader, error)
 				ShardIteratorType: types.ShardIteratorTypeTrimHorizon,
 			})
 			if err != nil {
-				return nil, fmt.Errorf("local: read %s: %w", stream, err)
+				return nil, fmt.Errorf("harness: read %s: %w", stream, err)
 			}
 			r.shards = append(r.shards, id)
 			r.iterators[id] = first.ShardIterator
@@ -209,7 +208,7 @@ func (k *Kinesis) NewReader(ctx context.Context, stream string) (*Reader, error)
 	}
 }
 
-// Next returns what came since the call before, shard by shard, in each shard
+// Next returns the records since the previous call, shard by shard, in each shard
 // in order. It does not wait.
 func (r *Reader) Next(ctx context.Context) ([]Record, error) {
 	var records []Record
@@ -217,7 +216,7 @@ func (r *Reader) Next(ctx context.Context) ([]Record, error) {
 		for {
 			out, err := r.k.Client.GetRecords(ctx, &kinesis.GetRecordsInput{ShardIterator: r.iterators[shard]})
 			if err != nil {
-				return nil, fmt.Errorf("local: read %s: %w", r.stream, err)
+				return nil, fmt.Errorf("harness: read %s: %w", r.stream, err)
 			}
 			r.iterators[shard] = out.NextShardIterator
 			for _, rec := range out.Records {
@@ -245,8 +244,8 @@ func (k *Kinesis) ReadAll(ctx context.Context, stream string) ([]Record, error) 
 	return r.Next(ctx)
 }
 
-// ReadUntil reads the stream until enough says so of all that came, or ctx
-// ends; then the error comes with the records so far.
+// ReadUntil reads the stream until enough returns true for all records so far, or
+// until ctx ends, and then returns the records so far with the error.
 func (k *Kinesis) ReadUntil(ctx context.Context, stream string, enough func([]Record) (bool, error)) ([]Record, error) {
 	r, err := k.NewReader(ctx, stream)
 	if err != nil {

@@ -1,4 +1,4 @@
-package endpoint
+package fakekinesis
 
 import (
 	"bufio"
@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// Tunnel says how a Proxy treats one CONNECT. The zero value passes everything.
+// Tunnel is how a Proxy treats one CONNECT. The zero value forwards everything.
 type Tunnel struct {
-	// Refuse is the status line to answer with instead of a tunnel, such as
+	// Refuse is the status line to send instead of opening a tunnel, such as
 	// "407 Proxy Authentication Required"; empty opens the tunnel.
 	Refuse string
-	// CloseAtConnect closes the connection instead of answering.
+	// CloseAtConnect closes the connection instead of responding.
 	CloseAtConnect bool
 	// ConnectHeader is written after the status line, for headers of any size.
 	ConnectHeader func(io.Writer)
@@ -28,8 +28,8 @@ type Tunnel struct {
 	DownFastBytes int64
 }
 
-// Proxy is an HTTP proxy that knows CONNECT only. Every tunnel leads to one
-// address, whatever the client asks for. Close it.
+// Proxy is an HTTP proxy for CONNECT only. Every tunnel leads to one address,
+// whatever the client requests. Close it.
 type Proxy struct {
 	listener net.Listener
 	to       string
@@ -43,12 +43,12 @@ type Proxy struct {
 	wg     sync.WaitGroup
 }
 
-// StartProxy runs a proxy in front of the address to. script is asked for each
-// CONNECT, n from 1; nil passes everything. It is called concurrently.
+// StartProxy runs a proxy in front of the address to. script is called for each
+// CONNECT, n from 1; nil forwards everything. It is called concurrently.
 func StartProxy(to string, script func(n int) Tunnel) *Proxy {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		panic("endpoint: " + err.Error())
+		panic("fakekinesis: " + err.Error())
 	}
 	p := &Proxy{listener: listener, to: to, script: script, open: make(map[net.Conn]bool)}
 	p.wg.Go(func() {
@@ -66,7 +66,7 @@ func StartProxy(to string, script func(n int) Tunnel) *Proxy {
 // Addr returns host and port.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Hosts returns what was asked for with CONNECT, in order.
+// Hosts returns the host of each CONNECT, in order.
 func (p *Proxy) Hosts() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,7 +166,7 @@ func (p *Proxy) tunnel(client net.Conn, r io.Reader, t Tunnel) {
 	<-done
 }
 
-// slowWriter passes some bytes as they come and then one byte at a time.
+// slowWriter forwards some bytes at once, and then one byte at a time.
 type slowWriter struct {
 	io.Writer
 	pause time.Duration

@@ -1,4 +1,4 @@
-package chunk
+package chunktest
 
 import (
 	"fmt"
@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Corpus is a chunk and what is in it. A corpus is the same for the same
-// function, seed and number of records.
+// Corpus is a chunk and its records. The same function, seed and number of records
+// always give the same corpus.
 type Corpus struct {
 	// Bytes is the chunk, in the format of Fluent Bit 2.1 and later.
 	Bytes []byte
-	// Ends are the offsets in Bytes behind each record.
+	// Ends are the offsets in Bytes after each record.
 	Ends []int
-	// Times, Bodies and JSON are the records in order; JSON is the text that
-	// the plugin is specified to write for the body.
+	// Times, Bodies and JSON are the records in order; JSON is the text that the
+	// plugin has to write for the body.
 	Times  []EventTime
 	Bodies []Map
 	JSON   []string
@@ -38,6 +38,14 @@ func (c Corpus) JSONBytes() int {
 		n += len(text)
 	}
 	return n
+}
+
+// Corpora holds the generators of corpora of log records, by name.
+var Corpora = map[string]func(seed uint64, n int) Corpus{
+	"access":     AccessLog,
+	"kubernetes": Kubernetes,
+	"longtext":   LongText,
+	"numbers":    Numbers,
 }
 
 // NewCorpus makes a corpus of these bodies, a millisecond apart.

@@ -1,4 +1,4 @@
-package local
+package harness
 
 import (
 	"context"
@@ -17,7 +17,7 @@ func BuildPlugin(ctx context.Context, moduleRoot, dir string) (string, error) {
 	cmd.Dir = moduleRoot
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("local: the plugin does not build: %w\n%s", err, tail(string(out)))
+		return "", fmt.Errorf("harness: the plugin does not build: %w\n%s", err, tail(string(out)))
 	}
 	return so, nil
 }
@@ -36,7 +36,7 @@ func BuildHost(ctx context.Context, moduleRoot, dir string, old bool) (string, e
 	host := filepath.Join(dir, name)
 	args := append(flags, "-o", host, filepath.Join(moduleRoot, "test", "abihost", "abihost.c"), "-ldl")
 	if out, err := exec.CommandContext(ctx, cc, args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("local: the ABI host does not build with %s: %w\n%s", cc, err, tail(string(out)))
+		return "", fmt.Errorf("harness: the ABI host does not build with %s: %w\n%s", cc, err, tail(string(out)))
 	}
 	return host, nil
 }

@@ -1,96 +1,23 @@
-package chunk
+package chunktest
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/vmihailenco/msgpack/v5"
-	"github.com/vmihailenco/msgpack/v5/msgpcode"
 )
-
-// decode reads one value with a library that knows nothing of this package,
-// back into this package's types: integers as int64 or uint64, maps as Map.
-func decode(d *msgpack.Decoder) (any, error) {
-	code, err := d.PeekCode()
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case msgpcode.IsFixedMap(code), code == msgpcode.Map16, code == msgpcode.Map32:
-		n, err := d.DecodeMapLen()
-		if err != nil {
-			return nil, err
-		}
-		m := Map{}
-		for range n {
-			k, err := decode(d)
-			if err != nil {
-				return nil, err
-			}
-			v, err := decode(d)
-			if err != nil {
-				return nil, err
-			}
-			m = append(m, Pair{k, v})
-		}
-		return m, nil
-	case msgpcode.IsFixedArray(code), code == msgpcode.Array16, code == msgpcode.Array32:
-		n, err := d.DecodeArrayLen()
-		if err != nil {
-			return nil, err
-		}
-		a := []any{}
-		for range n {
-			v, err := decode(d)
-			if err != nil {
-				return nil, err
-			}
-			a = append(a, v)
-		}
-		return a, nil
-	case msgpcode.IsExt(code):
-		kind, n, err := d.DecodeExtHeader()
-		if err != nil {
-			return nil, err
-		}
-		data := make([]byte, n)
-		if err := d.ReadFull(data); err != nil {
-			return nil, err
-		}
-		if kind == 0 && n == 8 {
-			return EventTime{binary.BigEndian.Uint32(data), binary.BigEndian.Uint32(data[4:])}, nil
-		}
-		return Ext{kind, data}, nil
-	case msgpcode.IsFixedNum(code), code >= msgpcode.Int8 && code <= msgpcode.Int64:
-		return d.DecodeInt64()
-	case code >= msgpcode.Uint8 && code <= msgpcode.Uint64:
-		return d.DecodeUint64()
-	}
-	return d.DecodeInterface()
-}
 
 func decodeAll(t *testing.T, chunk []byte) []any {
 	t.Helper()
-	d := msgpack.NewDecoder(bytes.NewReader(chunk))
-	var all []any
-	for {
-		v, err := decode(d)
-		if err == io.EOF {
-			return all
-		}
-		if err != nil {
-			t.Fatalf("value %d: %v", len(all), err)
-		}
-		all = append(all, v)
+	all, err := DecodeAll(chunk)
+	if err != nil {
+		t.Fatalf("value %d: %v", len(all), err)
 	}
+	return all
 }
 
 func TestHeaders(t *testing.T) {
@@ -226,18 +153,11 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-var corpora = map[string]func(seed uint64, n int) Corpus{
-	"AccessLog":  AccessLog,
-	"Kubernetes": Kubernetes,
-	"LongText":   LongText,
-	"Numbers":    Numbers,
-}
-
 // TestCorpus reads each corpus back with other libraries: the chunk as
 // msgpack, the expected text as JSON.
 func TestCorpus(t *testing.T) {
 	const n = 200
-	for name, generate := range corpora {
+	for name, generate := range Corpora {
 		t.Run(name, func(t *testing.T) {
 			c := generate(1, n)
 			if len(c.JSON) != n || len(c.Ends) != n || len(c.Bodies) != n || len(c.Times) != n {
@@ -273,7 +193,7 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-func TestAccessLogSize(t *testing.T) {
+func TestAccessLog_Size(t *testing.T) {
 	const n, want, slack = 10_000, 320, 15
 	if mean := AccessLog(1, n).JSONBytes() / n; mean < want-slack || mean > want+slack {
 		t.Errorf("%d bytes of JSON a record, want about %d", mean, want)

@@ -1,4 +1,4 @@
-package endpoint
+package fakekinesis
 
 import (
 	"encoding/xml"
@@ -11,20 +11,20 @@ import (
 type RoleRequest struct {
 	// Action is AssumeRole or AssumeRoleWithWebIdentity.
 	Action, RoleARN, ExternalID, SessionName string
-	// DurationSeconds is as in the request, empty where it had none.
+	// DurationSeconds is as in the request, empty if it had none.
 	DurationSeconds  string
 	WebIdentityToken string
 	Request          Request
 }
 
-// RoleAnswer is the answer to one RoleRequest.
-type RoleAnswer struct {
-	// Expires is when the credentials end; zero is in an hour.
+// RoleResponse is the response to one RoleRequest.
+type RoleResponse struct {
+	// Expires is when the credentials expire; zero means in an hour.
 	Expires time.Time
 	Fault   Fault
 }
 
-// What the credentials of request n look like, for tests to look for.
+// The credentials in the response to request n.
 func RoleKeyID(n int) string        { return fmt.Sprintf("ASIAROLE%08d", n) }
 func RoleSecretKey(n int) string    { return fmt.Sprintf("role-secret-key-%d", n) }
 func RoleSessionToken(n int) string { return fmt.Sprintf("role-session-token-%d", n) }
@@ -44,26 +44,26 @@ func (s *Server) assumeRole(w http.ResponseWriter, r *http.Request) {
 	n := len(s.roles)
 	s.mu.Unlock()
 
-	var answer RoleAnswer
+	var response RoleResponse
 	if s.options.Role != nil {
-		answer = s.options.Role(n, request)
+		response = s.options.Role(n, request)
 	}
-	if answer.Expires.IsZero() {
-		answer.Expires = time.Now().Add(time.Hour)
+	if response.Expires.IsZero() {
+		response.Expires = time.Now().Add(time.Hour)
 	}
-	switch answer.Fault.kind {
+	switch response.Fault.kind {
 	case kindOK:
 	case kindError:
-		answerXML(w, answer.Fault.status, xmlError{Code: answer.Fault.code, Message: answer.Fault.message})
+		writeXML(w, response.Fault.status, xmlError{Code: response.Fault.code, Message: response.Fault.message})
 		return
 	case kindStatus:
-		refuse(w, answer.Fault)
+		refuse(w, r, response.Fault)
 		return
 	case kindBody:
-		answerBody(w, answer.Fault)
+		writeBody(w, response.Fault)
 		return
 	case kindHold:
-		if !s.hold(r, answer.Fault.until) {
+		if !s.hold(r, response.Fault.until) {
 			panic(http.ErrAbortHandler)
 		}
 	default:
@@ -75,24 +75,24 @@ func (s *Server) assumeRole(w http.ResponseWriter, r *http.Request) {
 		AccessKeyID:     RoleKeyID(n),
 		SecretAccessKey: RoleSecretKey(n),
 		SessionToken:    RoleSessionToken(n),
-		Expiration:      answer.Expires.UTC().Format(time.RFC3339),
+		Expiration:      response.Expires.UTC().Format(time.RFC3339),
 	}
 	user := request.RoleARN + "/" + request.SessionName
 	switch request.Action {
 	case "AssumeRole":
-		answerXML(w, http.StatusOK, struct {
+		writeXML(w, http.StatusOK, struct {
 			XMLName     xml.Name       `xml:"AssumeRoleResponse"`
 			Credentials xmlCredentials `xml:"AssumeRoleResult>Credentials"`
 			User        string         `xml:"AssumeRoleResult>AssumedRoleUser>Arn"`
 		}{Credentials: granted, User: user})
 	case "AssumeRoleWithWebIdentity":
-		answerXML(w, http.StatusOK, struct {
+		writeXML(w, http.StatusOK, struct {
 			XMLName     xml.Name       `xml:"AssumeRoleWithWebIdentityResponse"`
 			Credentials xmlCredentials `xml:"AssumeRoleWithWebIdentityResult>Credentials"`
 			User        string         `xml:"AssumeRoleWithWebIdentityResult>AssumedRoleUser>Arn"`
 		}{Credentials: granted, User: user})
 	default:
-		answerXML(w, http.StatusBadRequest, xmlError{Code: "InvalidAction", Message: "no such action: " + request.Action})
+		writeXML(w, http.StatusBadRequest, xmlError{Code: "InvalidAction", Message: "no such action: " + request.Action})
 	}
 }
 
@@ -109,7 +109,7 @@ type xmlError struct {
 	Message string   `xml:"Error>Message"`
 }
 
-func answerXML(w http.ResponseWriter, status int, body any) {
+func writeXML(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "text/xml")
 	w.WriteHeader(status)
 	_ = xml.NewEncoder(w).Encode(body)

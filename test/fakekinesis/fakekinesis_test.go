@@ -1,4 +1,4 @@
-package endpoint
+package fakekinesis
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/smithy-go/encoding/cbor"
 )
 
 const signed = "AWS4-HMAC-SHA256 Credential=AKID/20300101/eu-west-1/kinesis/aws4_request, SignedHeaders=host, Signature=00"
@@ -36,7 +38,7 @@ func run(t testing.TB, o Options) *Server {
 }
 
 // post sends a body as a signed PutRecord, changed by edit.
-func post(t testing.TB, s *Server, body string, edit func(http.Header)) (status int, answer string, err error) {
+func post(t testing.TB, s *Server, body string, edit func(http.Header)) (status int, response string, err error) {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, s.URL(), strings.NewReader(body))
 	if err != nil {
@@ -62,7 +64,7 @@ func putBody(key string, data []byte) string {
 	return string(b)
 }
 
-func TestPutRecordIsTakenApart(t *testing.T) {
+func TestPutRecord_Fields(t *testing.T) {
 	for name, test := range map[string]struct {
 		body string
 		want Record
@@ -78,8 +80,8 @@ func TestPutRecordIsTakenApart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := run(t, Options{})
-			if status, answer, err := post(t, s, test.body, nil); status != 200 {
-				t.Fatal(status, answer, err)
+			if status, response, err := post(t, s, test.body, nil); status != 200 {
+				t.Fatal(status, response, err)
 			}
 			got := s.Records()[0]
 			if string(got.Data) != "data" || got.SequenceNumber == "" || got.Received.IsZero() {
@@ -93,23 +95,112 @@ func TestPutRecordIsTakenApart(t *testing.T) {
 	}
 }
 
-func TestEscapedSlashInData(t *testing.T) {
+func TestParse_EscapedSlash(t *testing.T) {
 	data := []byte{0xff, 0xff, 0xff}
-	f, got, err := parse([]byte(`{"Data":"`+strings.ReplaceAll(base64.StdEncoding.EncodeToString(data), "/", `\/`)+`","PartitionKey":"k"}`), nil)
-	if err != nil || !bytes.Equal(got, data) || f.PartitionKey != "k" {
-		t.Errorf("got %v %+v %v", got, f, err)
+	p, _, err := parsePut(mediaJSON, false, []byte(`{"Data":"`+strings.ReplaceAll(base64.StdEncoding.EncodeToString(data), "/", `\/`)+`","PartitionKey":"k"}`), nil)
+	if err != nil || !bytes.Equal(p.Records[0].Data, data) || p.Records[0].PartitionKey != "k" {
+		t.Errorf("got %+v, %v", p, err)
 	}
 }
 
-func TestBadRequestsAreRefused(t *testing.T) {
+func TestPut_Formats(t *testing.T) {
+	entries := []entry{{"a", "", []byte("first")}, {"b", "7", nil}, {"Data", "", []byte(`"Data":"x"`)}}
+	members := func(e entry) map[string]any {
+		m := map[string]any{"PartitionKey": e.PartitionKey, "Data": append([]byte{}, e.Data...)}
+		if e.ExplicitHashKey != "" {
+			m["ExplicitHashKey"] = e.ExplicitHashKey
+		}
+		return m
+	}
+	cborOf := func(m map[string]any) cbor.Map {
+		out := cbor.Map{}
+		for name, v := range m {
+			if b, ok := v.([]byte); ok {
+				out[name] = cbor.Slice(b)
+			} else {
+				out[name] = cbor.String(v.(string))
+			}
+		}
+		return out
+	}
+	for _, media := range []string{mediaJSON, mediaCBOR} {
+		for _, many := range []bool{false, true} {
+			for _, onRecord := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, PutRecords %v, OnRecord %v", media, many, onRecord), func(t *testing.T) {
+					var got []Record
+					o := Options{}
+					if onRecord {
+						o.OnRecord = func(r Record) {
+							r.Data = bytes.Clone(r.Data)
+							got = append(got, r)
+						}
+					}
+					s := run(t, o)
+					want := entries[:1]
+					request, list, action := members(entries[0]), cbor.List{}, "PutRecord"
+					body := cborOf(request)
+					if many {
+						want, action = entries, "PutRecords"
+						var all []map[string]any
+						for _, e := range entries {
+							all = append(all, members(e))
+							list = append(list, cborOf(members(e)))
+						}
+						request, body = map[string]any{"Records": all}, cbor.Map{"Records": list}
+					}
+					request["StreamName"], body["StreamName"] = "logs", cbor.String("logs")
+					text, _ := json.Marshal(request)
+					if media == mediaCBOR {
+						text = cbor.Encode(body)
+					}
+					edit := func(h http.Header) {
+						h.Set("Content-Type", media)
+						h.Set("X-Amz-Target", "Kinesis_20131202."+action)
+					}
+					status, response, err := post(t, s, string(text), edit)
+					if status != 200 || err != nil || strings.Count(response, "4965") != len(want) {
+						t.Fatalf("%d %q %v", status, response, err)
+					}
+					if _, err := cbor.Decode([]byte(response)); (err == nil) != (media == mediaCBOR) {
+						t.Errorf("the response is %q", response)
+					}
+					if !onRecord {
+						got = s.Records()
+					}
+					if len(got) != len(want) {
+						t.Fatalf("%d records, want %d", len(got), len(want))
+					}
+					size := 0
+					for i, r := range got {
+						size += len(r.Data)
+						if w := want[i]; r.PartitionKey != w.PartitionKey || r.ExplicitHashKey != w.ExplicitHashKey || !bytes.Equal(r.Data, w.Data) || r.Stream != "logs" {
+							t.Errorf("record %d: %+v, want %+v", i, r, w)
+						}
+					}
+					if c := s.Counts(); c.PutRecords != 1 || c.Accepted != len(want) || c.DataBytes != int64(size) || c.WireBytes <= int64(len(text)) {
+						t.Errorf("%+v", c)
+					}
+				})
+			}
+		}
+	}
+}
+
+func putRecords(h http.Header) { h.Set("X-Amz-Target", "Kinesis_20131202.PutRecords") }
+
+func TestPutRecord_BadRequests(t *testing.T) {
 	for name, test := range map[string]struct {
 		body string
 		edit func(http.Header)
 		code string
 	}{
 		"unsigned":          {putBody("k", nil), func(h http.Header) { h.Del("Authorization") }, "MissingAuthenticationTokenException"},
-		"CBOR":              {putBody("k", nil), func(h http.Header) { h.Set("Content-Type", "application/x-amz-cbor-1.1") }, "SerializationException"},
-		"another action":    {putBody("k", nil), func(h http.Header) { h.Set("X-Amz-Target", "Kinesis_20131202.PutRecords") }, "UnknownOperationException"},
+		"not CBOR":          {putBody("k", nil), func(h http.Header) { h.Set("Content-Type", mediaCBOR) }, "SerializationException"},
+		"unknown format":    {putBody("k", nil), func(h http.Header) { h.Set("Content-Type", "text/plain") }, "SerializationException"},
+		"no records":        {`{"StreamName":"logs","Records":[]}`, putRecords, "ValidationException"},
+		"501 records":       {`{"StreamName":"logs","Records":[` + strings.Repeat(`{"Data":"","PartitionKey":"k"},`, 500) + `{"Data":"","PartitionKey":"k"}]}`, putRecords, "ValidationException"},
+		"a record of many":  {`{"StreamName":"logs","Records":[{"Data":"","PartitionKey":"k"},{"PartitionKey":"k"}]}`, putRecords, "SerializationException"},
+		"another action":    {putBody("k", nil), func(h http.Header) { h.Set("X-Amz-Target", "Kinesis_20131202.DeleteStream") }, "UnknownOperationException"},
 		"not JSON":          {`{"Data":"ZGF0YQ=="`, nil, "SerializationException"},
 		"no data":           {`{"StreamName":"logs","PartitionKey":"k"}`, nil, "SerializationException"},
 		"data without end":  {`{"StreamName":"logs","PartitionKey":"k","Data":"ZGF0`, nil, "SerializationException"},
@@ -123,9 +214,9 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := run(t, Options{Streams: []string{"logs"}, RecordLimitBytes: 100})
-			status, answer, err := post(t, s, test.body, test.edit)
-			if status != 400 || !strings.Contains(answer, `"`+test.code+`"`) {
-				t.Errorf("%d %s %v", status, answer, err)
+			status, response, err := post(t, s, test.body, test.edit)
+			if status != 400 || !strings.Contains(response, test.code) {
+				t.Errorf("%d %s %v", status, response, err)
 			}
 			if n := s.Counts().Accepted; n != 0 {
 				t.Errorf("%d accepted", n)
@@ -134,30 +225,30 @@ func TestBadRequestsAreRefused(t *testing.T) {
 	}
 }
 
-func TestRecordLimitIsForKeyAndData(t *testing.T) {
+func TestRecordLimit_CountsKeyAndData(t *testing.T) {
 	s := run(t, Options{})
 	body := putBody("key", make([]byte, DefaultRecordLimitBytes-3))
-	if status, answer, err := post(t, s, body, nil); status != 200 {
-		t.Error(status, answer, err)
+	if status, response, err := post(t, s, body, nil); status != 200 {
+		t.Error(status, response, err)
 	}
 }
 
 func TestFaults(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault    Fault
-		status   int // 0: no answer
+		status   int // 0: no response
 		body     string
 		accepted int
 	}{
-		"OK":           {OK, 200, `"SequenceNumber":"4965`, 1},
-		"Error":        {Error(418, "TeapotException", "short and stout"), 418, `{"__type":"TeapotException","message":"short and stout"}`, 0},
-		"Status":       {Status(503), 503, "<html>", 0},
-		"ResetUnread":  {ResetUnread, 0, "", 0},
-		"ResetRead":    {ResetRead, 0, "", 0},
-		"AnswerLost":   {AnswerLost, 0, "", 1},
-		"AnswerCut":    {AnswerCut, 200, `{"`, 1},
-		"NoNumber":     {NoNumber, 200, `{"ShardId":"shardId-000000000000"}`, 1},
-		"Hold, closed": {Hold(closed()), 200, `"SequenceNumber":"4965`, 1},
+		"OK":                {OK, 200, `"SequenceNumber":"4965`, 1},
+		"Error":             {Error(418, "TeapotException", "short and stout"), 418, `{"__type":"TeapotException","message":"short and stout"}`, 0},
+		"Status":            {Status(503), 503, "<html>", 0},
+		"ResetUnread":       {ResetUnread, 0, "", 0},
+		"ResetRead":         {ResetRead, 0, "", 0},
+		"ResponseLost":      {ResponseLost, 0, "", 1},
+		"ResponseTruncated": {ResponseTruncated, 200, `{"`, 1},
+		"NoNumber":          {NoNumber, 200, `{"ShardId":"shardId-000000000000"}`, 1},
+		"Hold, closed":      {Hold(closed()), 200, `"SequenceNumber":"4965`, 1},
 	} {
 		for _, tls := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, TLS %v", name, tls), func(t *testing.T) {
@@ -167,11 +258,11 @@ func TestFaults(t *testing.T) {
 					}
 					return test.fault
 				}})
-				status, answer, err := post(t, s, putBody("k", []byte("data")), nil)
-				if status != test.status || !strings.Contains(answer, test.body) {
-					t.Errorf("%d %s %v", status, answer, err)
+				status, response, err := post(t, s, putBody("k", []byte("data")), nil)
+				if status != test.status || !strings.Contains(response, test.body) {
+					t.Errorf("%d %s %v", status, response, err)
 				}
-				if broken := status == 0 || name == "AnswerCut"; (err != nil) != broken {
+				if broken := status == 0 || name == "ResponseTruncated"; (err != nil) != broken {
 					t.Errorf("error %v", err)
 				}
 				if c := s.Counts(); c.PutRecords != 1 || c.Accepted != test.accepted || len(s.Records()) != test.accepted || len(s.Requests()) != 1 {
@@ -188,13 +279,13 @@ func closed() <-chan struct{} {
 	return c
 }
 
-func TestHoldEndsWithTheClient(t *testing.T) {
+func TestHold_ClientGone(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := run(t, Options{Fault: func(int, *Request) Fault { cancel(); return Hold(nil) }})
 	r, _ := http.NewRequestWithContext(ctx, http.MethodPost, s.URL(), strings.NewReader(putBody("k", []byte("x"))))
 	r.Header.Set("X-Amz-Target", "Kinesis_20131202.PutRecord")
 	if _, err := client(t, s).Do(r); err == nil {
-		t.Error("answered")
+		t.Error("got a response")
 	}
 	gone, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
@@ -206,7 +297,7 @@ func TestHoldEndsWithTheClient(t *testing.T) {
 	}
 }
 
-func TestAwaitDisconnectEndsWithItsContext(t *testing.T) {
+func TestAwaitDisconnect_Canceled(t *testing.T) {
 	s := run(t, Options{})
 	if status, _, err := post(t, s, putBody("k", []byte("x")), nil); status != 200 {
 		t.Fatal(err)
@@ -218,7 +309,7 @@ func TestAwaitDisconnectEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestOnRecordReplacesWhatIsKept(t *testing.T) {
+func TestOnRecord_KeepsNothing(t *testing.T) {
 	var mu sync.Mutex
 	var got []string
 	s := run(t, Options{OnRecord: func(r Record) {
@@ -227,8 +318,8 @@ func TestOnRecordReplacesWhatIsKept(t *testing.T) {
 		got = append(got, r.SequenceNumber+string(r.Data))
 	}})
 	for _, data := range []string{"one", "2"} {
-		if status, answer, err := post(t, s, putBody("k", []byte(data)), nil); status != 200 {
-			t.Fatal(answer, err)
+		if status, response, err := post(t, s, putBody("k", []byte(data)), nil); status != 200 {
+			t.Fatal(response, err)
 		}
 	}
 	mu.Lock()
@@ -247,8 +338,8 @@ func TestConcurrentUse(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 20 {
-				if status, answer, err := post(t, s, putBody("k", []byte("data")), nil); status != 200 {
-					t.Error(answer, err)
+				if status, response, err := post(t, s, putBody("k", []byte("data")), nil); status != 200 {
+					t.Error(response, err)
 				}
 			}
 		})
@@ -262,16 +353,16 @@ func TestConcurrentUse(t *testing.T) {
 
 func TestRole(t *testing.T) {
 	end := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	s := run(t, Options{Role: func(n int, r RoleRequest) RoleAnswer {
+	s := run(t, Options{Role: func(n int, r RoleRequest) RoleResponse {
 		switch n {
 		case 1:
-			return RoleAnswer{Expires: end}
+			return RoleResponse{Expires: end}
 		case 2:
-			return RoleAnswer{Fault: Error(403, "AccessDenied", "not <you>")}
+			return RoleResponse{Fault: Error(403, "AccessDenied", "not <you>")}
 		case 3:
-			return RoleAnswer{Fault: ResetRead}
+			return RoleResponse{Fault: ResetRead}
 		}
-		return RoleAnswer{}
+		return RoleResponse{}
 	}})
 	ask := func(action string) string {
 		resp, err := client(t, s).PostForm(s.URL(), url.Values{
@@ -294,7 +385,7 @@ func TestRole(t *testing.T) {
 		"200 ",
 	} {
 		if got := ask("AssumeRole"); !strings.HasPrefix(got, want) {
-			t.Errorf("answer %d: %s", i+1, got)
+			t.Errorf("response %d: %s", i+1, got)
 		}
 	}
 	if got := ask("GetCallerIdentity"); !strings.Contains(got, "InvalidAction") {
@@ -312,16 +403,16 @@ func TestRole(t *testing.T) {
 func TestDescribeStreamSummary(t *testing.T) {
 	s := run(t, Options{Streams: []string{"logs"}, RecordLimitBytes: 3 << 20})
 	describe := func(h http.Header) { h.Set("X-Amz-Target", "Kinesis_20131202.DescribeStreamSummary") }
-	_, answer, err := post(t, s, `{"StreamName":"logs"}`, describe)
-	if !strings.Contains(answer, `"MaxRecordSizeInKiB":3072,"OpenShardCount":1,"RecordDistributionStrategy":"USER_PARTITION_KEY"`) {
-		t.Error(answer, err)
+	_, response, err := post(t, s, `{"StreamName":"logs"}`, describe)
+	if !strings.Contains(response, `"MaxRecordSizeInKiB":3072,"OpenShardCount":1,"RecordDistributionStrategy":"USER_PARTITION_KEY"`) {
+		t.Error(response, err)
 	}
-	if _, answer, _ := post(t, s, `{"StreamName":"others"}`, describe); !strings.Contains(answer, "ResourceNotFoundException") {
-		t.Error(answer)
+	if _, response, _ := post(t, s, `{"StreamName":"others"}`, describe); !strings.Contains(response, "ResourceNotFoundException") {
+		t.Error(response)
 	}
 }
 
-func TestCertificateIsNotTrustedByDefault(t *testing.T) {
+func TestTLS_UntrustedByDefault(t *testing.T) {
 	s := run(t, Options{TLS: true})
 	if _, err := http.Get(s.URL()); err == nil {
 		t.Error("trusted")
@@ -332,16 +423,30 @@ func TestCertificateIsNotTrustedByDefault(t *testing.T) {
 }
 
 func BenchmarkPutRecord(b *testing.B) {
-	s := run(b, Options{RecordLimitBytes: MaxRecordLimitBytes, OnRecord: func(Record) {}})
 	data := make([]byte, MaxRecordLimitBytes-1)
-	body := putBody("k", data)
+	benchmark(b, "PutRecord", putBody("k", data), len(data))
+}
+
+// BenchmarkPutRecords sends what the engine's kinesis_streams sends.
+func BenchmarkPutRecords(b *testing.B) {
+	const dataBytes = 330
+	entries := make([]entry, maxPutRecords)
+	for i := range entries {
+		entries[i] = entry{PartitionKey: fmt.Sprint(i), Data: make([]byte, dataBytes)}
+	}
+	body, _ := json.Marshal(put{StreamName: "logs", Records: entries})
+	benchmark(b, "PutRecords", strings.NewReplacer(`,"StreamARN":""`, "", `,"ExplicitHashKey":""`, "").Replace(string(body)), len(entries)*dataBytes)
+}
+
+func benchmark(b *testing.B, action, body string, dataBytes int) {
+	s := run(b, Options{RecordLimitBytes: MaxRecordLimitBytes, OnRecord: func(Record) {}})
 	c := client(b, s)
-	b.SetBytes(int64(len(data)))
+	b.SetBytes(int64(dataBytes))
 	b.ReportAllocs()
 	for b.Loop() {
 		r, _ := http.NewRequest(http.MethodPost, s.URL(), strings.NewReader(body))
-		r.Header.Set("X-Amz-Target", "Kinesis_20131202.PutRecord")
-		r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+		r.Header.Set("X-Amz-Target", "Kinesis_20131202."+action)
+		r.Header.Set("Content-Type", mediaJSON)
 		r.Header.Set("Authorization", signed)
 		resp, err := c.Do(r)
 		if err != nil || resp.StatusCode != 200 {

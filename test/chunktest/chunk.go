@@ -1,15 +1,15 @@
-// Package chunk writes chunks of Fluent Bit log events for tests, and says
-// what each event is as JSON.
+// Package chunktest writes chunks of Fluent Bit log events for tests, gives the
+// expected JSON of each event, and decodes msgpack with another library.
 //
-// It writes msgpack and JSON by itself, on nothing but the standard library:
-// a test that compares the plugin with it compares two implementations, and
-// it can write what a library refuses to (headers wider than needed, lengths
-// that are not there, bytes that are no msgpack).
+// Its writers of msgpack and JSON are its own and use only the standard library, so
+// that a test that compares the plugin with it compares two implementations. They
+// also write what a library refuses to write: headers wider than needed, lengths
+// beyond the end of the input, and bytes that are not msgpack.
 //
 // Values are nil, bool, the integers, float32, float64, string, []byte
 // (binary), []any, Map, Ext, EventTime, time.Time (as EventTime), Wide and
-// Raw. Anything else is a mistake in the test and panics.
-package chunk
+// Raw. Any other type panics.
+package chunktest
 
 import (
 	"encoding/binary"
@@ -31,7 +31,7 @@ type Pair struct {
 // M makes a Map of alternating keys and values.
 func M(keysAndValues ...any) Map {
 	if len(keysAndValues)%2 != 0 {
-		panic("chunk: M: a key without a value")
+		panic("chunktest: M: a key without a value")
 	}
 	m := make(Map, 0, len(keysAndValues)/2)
 	for i := 0; i < len(keysAndValues); i += 2 {
@@ -68,7 +68,7 @@ type Wide struct {
 	Bytes int
 }
 
-// Raw is written as it is; it need not be msgpack.
+// Raw is written unchanged; it need not be msgpack.
 type Raw []byte
 
 // Chunk is a run of events being written. The zero value is empty and ready.
@@ -107,21 +107,21 @@ func (c *Chunk) GroupClose() *Chunk {
 	return c.EventMeta(EventTime{Sec: groupCloseSec}, Map{}, Map{})
 }
 
-// Value adds one msgpack value, whatever it is.
+// Value adds one msgpack value of any type.
 func (c *Chunk) Value(v any) *Chunk {
 	c.buf = AppendValue(c.buf, v)
 	c.ends = append(c.ends, len(c.buf))
 	return c
 }
 
-// Raw adds bytes as they are.
+// Raw adds bytes unchanged.
 func (c *Chunk) Raw(b ...byte) *Chunk { return c.Value(Raw(b)) }
 
-// Bytes is the chunk so far. It aliases the chunk's buffer until the next
-// call that adds to it.
+// Bytes returns the chunk so far. It aliases the chunk's buffer until the next call
+// that adds a value.
 func (c *Chunk) Bytes() []byte { return c.buf }
 
-// Ends are the offsets behind each value added so far.
+// Ends returns the offset after each value added so far.
 func (c *Chunk) Ends() []int { return c.ends }
 
 // AppendValue appends v as msgpack.
@@ -163,7 +163,7 @@ func AppendValue(dst []byte, v any) []byte {
 	if u, ok := unsigned(v); ok {
 		return appendUint(dst, u, 0)
 	}
-	panic(fmt.Sprintf("chunk: no msgpack for a %T", v))
+	panic(fmt.Sprintf("chunktest: no msgpack for a %T", v))
 }
 
 func appendWide(dst []byte, v any, width int) []byte {
@@ -188,7 +188,7 @@ func appendWide(dst []byte, v any, width int) []byte {
 	if u, ok := unsigned(v); ok {
 		return appendUint(dst, u, width)
 	}
-	panic(fmt.Sprintf("chunk: no wider form of a %T", v))
+	panic(fmt.Sprintf("chunktest: no wider form of a %T", v))
 }
 
 func (t EventTime) bytes() []byte {
@@ -235,7 +235,7 @@ func unsigned(v any) (uint64, bool) {
 // appendBig appends code and the low width bytes of v, big-endian.
 func appendBig(dst []byte, code byte, v uint64, width int) []byte {
 	if code == 0 {
-		panic(fmt.Sprintf("chunk: no header of %d bytes", width))
+		panic(fmt.Sprintf("chunktest: no header of %d bytes", width))
 	}
 	dst = append(dst, code)
 	for i := width - 1; i >= 0; i-- {
@@ -244,12 +244,12 @@ func appendBig(dst []byte, code byte, v uint64, width int) []byte {
 	return dst
 }
 
-// lengthWidth is the smallest width from least up that holds n.
-func lengthWidth(n int, least int) int {
+// lengthWidth returns the smallest width, at least minWidth, that holds n.
+func lengthWidth(n int, minWidth int) int {
 	switch {
-	case least <= 1 && n <= math.MaxUint8:
+	case minWidth <= 1 && n <= math.MaxUint8:
 		return 1
-	case least <= 2 && n <= math.MaxUint16:
+	case minWidth <= 2 && n <= math.MaxUint16:
 		return 2
 	}
 	return 4

@@ -1,10 +1,10 @@
-// Package local runs what the tests and the demo need around the plugin on
-// this machine: a Kinesis look-alike, the ABI host, Fluent Bit, and readers
-// of aggregated records that others wrote.
+// Package harness starts the processes that the tests and the demo need:
+// kinesis-local, the ABI host, Fluent Bit, and a reader of aggregated records that
+// shares no code with this project.
 //
-// What it starts, it starts in a process group of its own, and the group dies
-// with this process, however that ends.
-package local
+// Each runs in a process group of its own, which is killed when this process ends,
+// however it ends.
+package harness
 
 import (
 	"bytes"
@@ -21,17 +21,17 @@ import (
 	"time"
 )
 
-// pollEvery is how often a condition is looked at that cannot be waited for.
+// pollEvery is the interval at which poll checks its condition.
 const pollEvery = 20 * time.Millisecond
 
-// stopGrace is how long a process has to end after a polite signal.
+// stopGrace is how long a process may take to end after SIGTERM.
 const stopGrace = 30 * time.Second
 
 // ModuleRoot is the folder of go.mod, from the working directory upwards.
 func ModuleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		return "", fmt.Errorf("local: %w", err)
+		return "", fmt.Errorf("harness: %w", err)
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
@@ -39,7 +39,7 @@ func ModuleRoot() (string, error) {
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("local: no go.mod from the working directory upwards")
+			return "", errors.New("harness: go.mod not found in the working directory or above it")
 		}
 		dir = parent
 	}
@@ -50,7 +50,7 @@ func ReadersDir(moduleRoot string) (string, error) {
 	dir := filepath.Join(moduleRoot, "test", "readers")
 	for _, needed := range []string{"kinesis-local/main.js", "aws-kinesis-agg/index.js"} {
 		if _, err := os.Stat(filepath.Join(dir, "node_modules", needed)); err != nil {
-			return "", errors.New("local: no kinesis-local and aws-kinesis-agg: run `npm ci` in test/readers (it needs Node.js 18 or later)")
+			return "", errors.New("harness: kinesis-local or aws-kinesis-agg is not installed: run `npm ci` in test/readers (it needs Node.js 18 or later)")
 		}
 	}
 	return dir, nil
@@ -65,13 +65,13 @@ type process struct {
 	err   error         // of Wait; read after done
 }
 
-// supervise keeps a reader on standard input beside the command and kills the
-// group when that ends, which it does when whoever started it is gone.
+// supervise runs the command and a reader of standard input, and kills the group at
+// the end of the input, which is when the process that started it has ended.
 const supervise = `exec 3<&0
 (read _ <&3; kill -KILL -$$) >/dev/null 2>&1 &
 exec 3<&- </dev/null "$@"`
 
-// startProcess runs a command whose output goes to a buffer.
+// startProcess runs a command and collects its output in a buffer.
 func startProcess(dir string, env []string, name string, args ...string) (*process, error) {
 	p := &process{log: new(lockedBuffer), done: make(chan struct{})}
 	p.cmd = exec.Command("/bin/sh", append([]string{"-c", supervise, "sh", name}, args...)...)
@@ -81,11 +81,11 @@ func startProcess(dir string, env []string, name string, args ...string) (*proce
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
-		return nil, fmt.Errorf("local: %s: %w", name, err)
+		return nil, fmt.Errorf("harness: %s: %w", name, err)
 	}
 	p.stdin = stdin
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("local: %s: %w", name, err)
+		return nil, fmt.Errorf("harness: %s: %w", name, err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()
@@ -94,7 +94,7 @@ func startProcess(dir string, env []string, name string, args ...string) (*proce
 	return p, nil
 }
 
-// ended says whether the process has ended by itself.
+// ended reports whether the process has ended.
 func (p *process) ended() bool {
 	select {
 	case <-p.done:
@@ -122,13 +122,13 @@ func (p *process) terminate() error {
 	case <-p.done:
 	case <-time.After(stopGrace):
 		p.kill()
-		return fmt.Errorf("local: %s did not end %s after SIGTERM", p.cmd.Args[4], stopGrace)
+		return fmt.Errorf("harness: %s did not end %s after SIGTERM", p.cmd.Args[4], stopGrace)
 	}
 	p.kill()
 	return p.err
 }
 
-// poll calls done until it says true or fails, or ctx ends.
+// poll calls done until it returns true or an error, or ctx ends.
 func poll(ctx context.Context, done func() (bool, error)) error {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
@@ -144,7 +144,7 @@ func poll(ctx context.Context, done func() (bool, error)) error {
 	}
 }
 
-// lockedBuffer is a buffer that is written and read at the same time.
+// lockedBuffer is a buffer that is safe for concurrent use.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -162,7 +162,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// tail is the end of a log, for an error message.
+// tail returns the end of a log, for an error message.
 func tail(text string) string {
 	const most = 4000
 	text = strings.TrimSpace(text)

@@ -1,4 +1,4 @@
-package endpoint
+package fakekinesis
 
 import (
 	"crypto/ecdsa"
@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// tlsConfig lets Options.Handshake choose between the server's certificate and
-// a strange one; nil is the server's own choice.
+// tlsConfig makes Options.Handshake choose between the server's certificate and
+// another one.
 func (o Options) tlsConfig() *tls.Config {
 	config := &tls.Config{}
 	if len(o.Hosts) > 0 {
@@ -37,7 +37,7 @@ func (o Options) tlsConfig() *tls.Config {
 func selfSigned(hosts []string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		panic("endpoint: " + err.Error())
+		panic("fakekinesis: " + err.Error())
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()),
@@ -51,7 +51,7 @@ func selfSigned(hosts []string) tls.Certificate {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		panic("endpoint: " + err.Error())
+		panic("fakekinesis: " + err.Error())
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }

@@ -1,4 +1,4 @@
-package endpoint
+package fakekinesis
 
 import (
 	"crypto/tls"
@@ -7,7 +7,7 @@ import (
 	"net/http"
 )
 
-// Fault is how one request is answered. The zero value is OK.
+// Fault is how the server treats one request. The zero value is OK.
 type Fault struct {
 	kind          kind
 	status        int
@@ -25,46 +25,45 @@ const (
 	kindStatus
 	kindResetUnread
 	kindResetRead
-	kindAnswerLost
-	kindAnswerCut
+	kindResponseLost
+	kindResponseTruncated
 	kindNoNumber
-	kindAnswerHeld
+	kindResponseHeld
 	kindHold
 	kindBody
 )
 
 // The faults without parameters; see the package's documentation.
 var (
-	OK          = Fault{}
-	ResetUnread = Fault{kind: kindResetUnread}
-	ResetRead   = Fault{kind: kindResetRead}
-	AnswerLost  = Fault{kind: kindAnswerLost}
-	AnswerCut   = Fault{kind: kindAnswerCut}
-	NoNumber    = Fault{kind: kindNoNumber}
-	AnswerHeld  = Fault{kind: kindAnswerHeld}
+	OK                = Fault{}
+	ResetUnread       = Fault{kind: kindResetUnread}
+	ResetRead         = Fault{kind: kindResetRead}
+	ResponseLost      = Fault{kind: kindResponseLost}
+	ResponseTruncated = Fault{kind: kindResponseTruncated}
+	NoNumber          = Fault{kind: kindNoNumber}
+	ResponseHeld      = Fault{kind: kindResponseHeld}
 )
 
-// Error answers with an AWS error, such as 400 and ResourceNotFoundException.
+// Error responds with an AWS error, such as 400 and ResourceNotFoundException.
 func Error(status int, code, message string) Fault {
 	return Fault{kind: kindError, status: status, code: code, message: message}
 }
 
-// Status answers as a load balancer or a proxy would: an HTTP status and a page.
+// Status responds as a load balancer or a proxy does: an HTTP status and a page.
 func Status(status int) Fault { return Fault{kind: kindStatus, status: status} }
 
-// Hold lets a request wait until the channel closes and then answers it. nil
-// waits for the client to give up, or for Close.
+// Hold delays a request until the channel closes. If until is nil, it waits until
+// the client hangs up or the server closes.
 func Hold(until <-chan struct{}) Fault { return Fault{kind: kindHold, until: until} }
 
-// Body answers with a status, headers and a body that the test writes. Each
-// write is sent at once. write returns early if the client hangs up, because
-// its writes then fail.
+// Body responds with a status, headers and a body that the test writes. Each write
+// is sent at once, and fails once the client has hung up.
 func Body(status int, header map[string]string, write func(io.Writer)) Fault {
 	return Fault{kind: kindBody, status: status, header: header, body: write}
 }
 
-// answerBody sends what Body describes.
-func answerBody(w http.ResponseWriter, f Fault) {
+// writeBody sends what Body describes.
+func writeBody(w http.ResponseWriter, f Fault) {
 	for name, value := range f.header {
 		w.Header().Set(name, value)
 	}
@@ -93,8 +92,11 @@ func reset(w http.ResponseWriter) {
 		panic(http.ErrAbortHandler)
 	}
 	raw := conn
-	if t, ok := conn.(*tls.Conn); ok {
+	if t, ok := raw.(*tls.Conn); ok {
 		raw = t.NetConn()
+	}
+	if c, ok := raw.(countedConn); ok {
+		raw = c.Conn
 	}
 	if t, ok := raw.(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
