@@ -2,7 +2,6 @@ package aggregator
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/test/chunktest"
 )
 
@@ -22,7 +22,7 @@ type built struct {
 }
 
 // buildBatches builds a chunk to its end and checks sizes and counts.
-func buildBatches(t testing.TB, a *Aggregator, c Compression, data []byte, limit Limit) built {
+func buildBatches(t testing.TB, a *Aggregator, c compression.Format, data []byte, limit Limit) built {
 	t.Helper()
 	var all built
 	for from := 0; from < len(data); {
@@ -47,7 +47,7 @@ func buildBatches(t testing.TB, a *Aggregator, c Compression, data []byte, limit
 		records := open(t, r.Aggregate, testKey)
 		for _, record := range records {
 			text := record
-			if c != Uncompressed {
+			if c != compression.None {
 				text = decompress(t, c, record)
 			}
 			all.batches = append(all.batches, text)
@@ -72,16 +72,16 @@ func buildBatches(t testing.TB, a *Aggregator, c Compression, data []byte, limit
 	return all
 }
 
-var allCompressions = []Compression{Uncompressed, Gzip, Zlib, Zstd, Snappy}
+var allCompressions = compression.Formats()
 
 func TestBatch_LinesInOrder(t *testing.T) {
 	for name, c := range corpora(100) {
-		for _, compression := range allCompressions {
+		for _, format := range allCompressions {
 			for _, batchBytes := range []int{1, 700, 5_000, 1 << 30} {
 				for _, recordMax := range []int{4_000, 20_000, 1 << 20} {
-					t.Run(fmt.Sprint(name, compression, batchBytes, recordMax), func(t *testing.T) {
-						a := transformed(t, Transform{BatchBytes: batchBytes, Compression: compression})
-						all := buildBatches(t, a, compression, c.Bytes, Limit{recordMax, 1 << 20})
+					t.Run(fmt.Sprint(name, format, batchBytes, recordMax), func(t *testing.T) {
+						a := transformed(t, Transform{BatchBytes: batchBytes, Compression: format})
+						all := buildBatches(t, a, format, c.Bytes, Limit{recordMax, 1 << 20})
 						same(t, all.lines, c.JSON)
 						for _, b := range all.batches {
 							if len(b) > batchBytes && strings.Count(b, "\n") > 1 {
@@ -99,7 +99,7 @@ func TestBatch_LinesInOrder(t *testing.T) {
 func TestBatch_IsFull(t *testing.T) {
 	c := chunktest.AccessLog(1, 500)
 	const batchBytes = 3_000
-	all := buildBatches(t, transformed(t, Transform{BatchBytes: batchBytes}), Uncompressed, c.Bytes, largest)
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: batchBytes}), compression.None, c.Bytes, largest)
 	next := 0
 	for i, b := range all.batches {
 		next += strings.Count(b, "\n")
@@ -116,8 +116,8 @@ func TestBatch_IsFull(t *testing.T) {
 func TestBatch_UncompressedFillsRecord(t *testing.T) {
 	c := chunktest.AccessLog(1, 1000)
 	limit := Limit{100_000, 100_000}
-	single := buildBatches(t, transformed(t, Transform{AppendNewline: true}), Uncompressed, c.Bytes, limit)
-	batches := buildBatches(t, transformed(t, Transform{BatchBytes: 30_000}), Uncompressed, c.Bytes, limit)
+	single := buildBatches(t, transformed(t, Transform{AppendNewline: true}), compression.None, c.Bytes, limit)
+	batches := buildBatches(t, transformed(t, Transform{BatchBytes: 30_000}), compression.None, c.Bytes, limit)
 	if batches.parts > single.parts {
 		t.Errorf("%d parts with batches, %d without", batches.parts, single.parts)
 	}
@@ -126,15 +126,15 @@ func TestBatch_UncompressedFillsRecord(t *testing.T) {
 func TestBatch_LargeRecordAlone(t *testing.T) {
 	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
 	c := chunktest.NewCorpus(at(1), at(2), at(500), at(3), at(4))
-	all := buildBatches(t, transformed(t, Transform{BatchBytes: 100}), Uncompressed, c.Bytes, largest)
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: 100}), compression.None, c.Bytes, largest)
 	want := []string{c.JSON[0] + "\n" + c.JSON[1] + "\n", c.JSON[2] + "\n", c.JSON[3] + "\n" + c.JSON[4] + "\n"}
 	same(t, all.batches, want)
 }
 
 func TestBatch_TransformsEachRecord(t *testing.T) {
 	c := chunktest.New().Event(testTime, chunktest.M("n", 1)).Event(testTime, chunktest.M("n", 2))
-	a := transformed(t, Transform{TimeKey: "t", TimeFormat: isoMillis, AppendNewline: true, BatchBytes: 1000, Compression: Zstd})
-	all := buildBatches(t, a, Zstd, c.Bytes(), largest)
+	a := transformed(t, Transform{TimeKey: "t", TimeFormat: isoMillis, AppendNewline: true, BatchBytes: 1000, Compression: compression.Zstd})
+	all := buildBatches(t, a, compression.Zstd, c.Bytes(), largest)
 	same(t, all.batches, []string{`{"n":1,"t":"` + testISO + `"}` + "\n" + `{"n":2,"t":"` + testISO + `"}` + "\n"})
 }
 
@@ -150,15 +150,15 @@ func TestBatch_LossesCountOnce(t *testing.T) {
 		want = append(want, chunktest.JSON(body))
 	}
 	data := append(c.Bytes(), 0xc1)
-	for _, compression := range allCompressions {
-		a := transformed(t, Transform{BatchBytes: 2_000, Compression: compression})
-		all := buildBatches(t, a, compression, data, Limit{5_000, 5_000})
+	for _, format := range allCompressions {
+		a := transformed(t, Transform{BatchBytes: 2_000, Compression: format})
+		all := buildBatches(t, a, format, data, Limit{5_000, 5_000})
 		same(t, all.lines, want)
 		if all.sum.NotEvents.Count != 400 || all.sum.TooDeep.Count != 400 || all.sum.Unreadable.Bytes != 1 {
-			t.Errorf("%s: %+v", compression, all.sum)
+			t.Errorf("%s: %+v", format, all.sum)
 		}
 		if all.parts < 2 {
-			t.Errorf("%s: one part", compression)
+			t.Errorf("%s: one part", format)
 		}
 	}
 }
@@ -166,7 +166,7 @@ func TestBatch_LossesCountOnce(t *testing.T) {
 func TestBatch_TooLargeRecord(t *testing.T) {
 	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
 	c := chunktest.NewCorpus(at(10), at(3000), at(20))
-	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), Uncompressed, c.Bytes, Limit{2000, 2000})
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), compression.None, c.Bytes, Limit{2000, 2000})
 	same(t, all.lines, []string{c.JSON[0], c.JSON[2]})
 	if all.sum.TooLarge.Count != 1 {
 		t.Errorf("%+v", all.sum)
@@ -177,7 +177,7 @@ func TestBatch_TooLargeRecord(t *testing.T) {
 func TestBatch_SingleRecordMax(t *testing.T) {
 	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
 	c := chunktest.NewCorpus(at(600), at(600), at(600), at(5000))
-	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), Uncompressed, c.Bytes, Limit{1500, 10_000})
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), compression.None, c.Bytes, Limit{1500, 10_000})
 	same(t, all.lines, c.JSON)
 	if all.parts != 3 {
 		t.Errorf("%d parts, want 3", all.parts)
@@ -197,8 +197,8 @@ func TestBatch_KeepsGroups(t *testing.T) {
 		}
 	}
 	for _, recordMax := range []int{500, 1000, 100_000} {
-		a := transformed(t, Transform{MetadataKey: "m", BatchBytes: 2_000, Compression: Gzip})
-		all := buildBatches(t, a, Gzip, c.Bytes(), Limit{recordMax, recordMax})
+		a := transformed(t, Transform{MetadataKey: "m", BatchBytes: 2_000, Compression: compression.Gzip})
+		all := buildBatches(t, a, compression.Gzip, c.Bytes(), Limit{recordMax, recordMax})
 		same(t, all.lines, want)
 	}
 }
@@ -213,11 +213,11 @@ func TestBatch_FullChunkInOneRecord(t *testing.T) {
 		if end == len(c.Ends) {
 			t.Fatalf("%s: only %d bytes", name, len(c.Bytes))
 		}
-		for _, compression := range []Compression{Zstd, Gzip} {
-			a := transformed(t, Transform{BatchBytes: 256_000, Compression: compression})
+		for _, format := range []compression.Format{compression.Zstd, compression.Gzip} {
+			a := transformed(t, Transform{BatchBytes: 256_000, Compression: format})
 			r := a.Build(c.Bytes[:c.Ends[end]], 0, testKey, Limit{kpl.DefaultMaxRecordBytes, kpl.DefaultMaxRecordBytes})
 			if r.Next != c.Ends[end] {
-				t.Errorf("%s, %s: %d of %d bytes in the first record", name, compression, r.Next, c.Ends[end])
+				t.Errorf("%s, %s: %d of %d bytes in the first record", name, format, r.Next, c.Ends[end])
 			}
 		}
 	}
@@ -225,11 +225,11 @@ func TestBatch_FullChunkInOneRecord(t *testing.T) {
 
 func TestBatch_DoesNotAllocate(t *testing.T) {
 	c := chunktest.AccessLog(1, 1000)
-	for _, compression := range allCompressions {
-		a := transformed(t, Transform{BatchBytes: 100_000, Compression: compression})
+	for _, format := range allCompressions {
+		a := transformed(t, Transform{BatchBytes: 100_000, Compression: format})
 		allocs := testing.AllocsPerRun(5, func() { a.Build(c.Bytes, 0, testKey, largest) })
 		if allocs > 1 { // for each chunk; snappy's pool may be empty
-			t.Errorf("%s: %v allocations for a chunk of %d records", compression, allocs, len(c.JSON))
+			t.Errorf("%s: %v allocations for a chunk of %d records", format, allocs, len(c.JSON))
 		}
 	}
 }
@@ -242,12 +242,12 @@ func FuzzBatch(f *testing.F) {
 		f.Add(append(bytes.Clone(c.Bytes), 7, 0xc1), uint16(50), uint16(900), uint8(3))
 	}
 	f.Add(chunktest.New().GroupOpen(chunktest.M(), chunktest.M("a", 1)).Event(1.5, chunktest.M("a", "b")).Value(3).GroupClose().Legacy(-1, chunktest.M()).Bytes(), uint16(9), uint16(9), uint8(1))
-	f.Fuzz(func(t *testing.T, data []byte, batchBytes, room uint16, format uint8) {
+	f.Fuzz(func(t *testing.T, data []byte, batchBytes, room uint16, formatIndex uint8) {
 		if batchBytes == 0 {
 			return
 		}
-		compression := allCompressions[int(format)%len(allCompressions)]
-		a := transformed(t, Transform{BatchBytes: int(batchBytes), Compression: compression})
+		format := allCompressions[int(formatIndex)%len(allCompressions)]
+		a := transformed(t, Transform{BatchBytes: int(batchBytes), Compression: format})
 		limit := Limit{RecordMax: 200 + int(room)}
 		limit.SingleRecordMax = limit.RecordMax + int(room)/2
 
@@ -256,7 +256,7 @@ func FuzzBatch(f *testing.F) {
 		if whole.Aggregate != nil {
 			want = open(t, whole.Aggregate, testKey)
 		}
-		all := buildBatches(t, a, compression, data, limit)
+		all := buildBatches(t, a, format, data, limit)
 		// Records that are too large in every batch are missing.
 		missing := 0
 		got := all.lines
@@ -288,9 +288,9 @@ func BenchmarkBuildBatch(b *testing.B) {
 		{"Numbers", chunktest.Numbers(1, 9000)},
 	} {
 		c := corpus.c
-		for _, compression := range allCompressions {
-			b.Run(corpus.name+"/"+cmp.Or(string(compression), "none"), func(b *testing.B) {
-				a := transformed(b, Transform{BatchBytes: 256_000, Compression: compression})
+		for _, format := range allCompressions {
+			b.Run(corpus.name+"/"+string(format), func(b *testing.B) {
+				a := transformed(b, Transform{BatchBytes: 256_000, Compression: format})
 				r := a.Build(c.Bytes, 0, testKey, largest)
 				b.SetBytes(int64(len(c.Bytes)))
 				b.ReportAllocs()

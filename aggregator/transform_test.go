@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 
+	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/test/chunktest"
 )
 
@@ -126,9 +127,9 @@ func TestFactory_InvalidTransforms(t *testing.T) {
 		{LogKey: "log", MetadataKey: "t"},
 		{LogKey: "log", DataKeys: []string{"log"}},
 		{Compression: "lzw"},
-		{Compression: Gzip, CompressionLevel: 10},
-		{Compression: Snappy, CompressionLevel: 4},
-		{Compression: Zstd, CompressionLevel: -1},
+		{Compression: compression.Gzip, CompressionLevel: 10},
+		{Compression: compression.Snappy, CompressionLevel: 4},
+		{Compression: compression.Zstd, CompressionLevel: -1},
 	} {
 		if _, err := Factory(s); err == nil {
 			t.Errorf("%+v: no error", s)
@@ -324,30 +325,30 @@ func TestTransform_Corpora(t *testing.T) {
 	}
 }
 
-func decompress(t testing.TB, c Compression, record string) string {
+func decompress(t testing.TB, c compression.Format, record string) string {
 	t.Helper()
 	var out []byte
 	var err error
 	in := strings.NewReader(record)
 	switch c {
-	case Gzip:
+	case compression.Gzip:
 		var r *gzip.Reader
 		if r, err = gzip.NewReader(in); err == nil {
 			r.Multistream(false)
 			out, err = io.ReadAll(r)
 		}
-	case Zlib:
+	case compression.Zlib:
 		var r io.ReadCloser
 		if r, err = zlib.NewReader(in); err == nil {
 			out, err = io.ReadAll(r)
 		}
-	case Zstd:
+	case compression.Zstd:
 		var r *zstd.Decoder
 		if r, err = zstd.NewReader(nil); err == nil {
 			defer r.Close()
 			out, err = r.DecodeAll([]byte(record), nil)
 		}
-	case Snappy:
+	case compression.Snappy:
 		out, err = snappy.Decode(nil, []byte(record))
 	}
 	if err != nil {
@@ -358,8 +359,9 @@ func decompress(t testing.TB, c Compression, record string) string {
 
 func TestTransform_Compression(t *testing.T) {
 	c := chunktest.NewCorpus(append(chunktest.Kubernetes(1, 20).Bodies, append(chunktest.LongText(1, 20).Bodies, chunktest.M())...)...)
-	for _, algorithm := range []Compression{Gzip, Zlib, Zstd, Snappy} {
-		for _, level := range []int{0, 1, algorithm.MaxLevel()} {
+	for _, algorithm := range []compression.Format{compression.Gzip, compression.Zlib, compression.Zstd, compression.Snappy} {
+		_, highest := CompressionLevels(algorithm)
+		for _, level := range []int{0, 1, highest} {
 			t.Run(fmt.Sprint(algorithm, level), func(t *testing.T) {
 				got, _ := buildTransformed(t, Transform{Compression: algorithm, CompressionLevel: level}, c.Bytes)
 				size := 0
@@ -386,7 +388,7 @@ func TestTransform_Compression(t *testing.T) {
 // What is compressed counts, where records are large.
 func TestTransform_LimitAfterCompression(t *testing.T) {
 	c := chunktest.NewCorpus(chunktest.M("log", strings.Repeat("x", 100_000)), chunktest.M("n", 1))
-	p := transformed(t, Transform{Compression: Gzip}).Build(c.Bytes, 0, testKey, Limit{1000, 1000})
+	p := transformed(t, Transform{Compression: compression.Gzip}).Build(c.Bytes, 0, testKey, Limit{1000, 1000})
 	if p.UserRecords != 2 || p.Next != len(c.Bytes) {
 		t.Errorf("%+v", p)
 	}
@@ -430,7 +432,7 @@ func TestTransform_ChunkCutAtEachByte(t *testing.T) {
 	for _, body := range chunktest.Kubernetes(1, 2).Bodies {
 		c.EventMeta(testTime, chunktest.M("x", "y"), body)
 	}
-	for _, s := range []Transform{everything, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: Snappy}} {
+	for _, s := range []Transform{everything, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: compression.Snappy}} {
 		a := transformed(t, s)
 		whole := open(t, a.Build(c.Bytes(), 0, testKey, largest).Aggregate, testKey)
 		for cut := range c.Bytes() {
@@ -463,7 +465,7 @@ func FuzzTransform(f *testing.F) {
 		{DataKeys: []string{"log", "time"}},
 		{LogKey: "log"},
 		{LogKey: "log->a", ReplaceDots: "__"},
-		{TagKey: "a", Compression: Snappy},
+		{TagKey: "a", Compression: compression.Snappy},
 	}
 	f.Fuzz(func(t *testing.T, data []byte, variant uint8, from int) {
 		if from < 0 || from > len(data) {
@@ -477,7 +479,7 @@ func FuzzTransform(f *testing.F) {
 		}
 		records := open(t, bytes.Clone(first.Aggregate), testKey)
 		for _, r := range records {
-			if s.Compression != Uncompressed {
+			if s.Compression != "" {
 				r = decompress(t, s.Compression, r)
 			}
 			if s.LogKey == "" && !json.Valid([]byte(r)) {
@@ -507,9 +509,9 @@ func BenchmarkBuildTransform(b *testing.B) {
 		{"LogKey", Transform{LogKey: "log"}, k},
 		{"ReplaceDots", Transform{ReplaceDots: "_"}, k},
 		{"Metadata", Transform{MetadataKey: "meta"}, c},
-		{"Gzip", Transform{Compression: Gzip}, c},
-		{"Zstd", Transform{Compression: Zstd}, c},
-		{"Snappy", Transform{Compression: Snappy}, c},
+		{"Gzip", Transform{Compression: compression.Gzip}, c},
+		{"Zstd", Transform{Compression: compression.Zstd}, c},
+		{"Snappy", Transform{Compression: compression.Snappy}, c},
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			a := transformed(b, test.s)

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
 	"out_kinesis_agg/test/chunktest"
 	"out_kinesis_agg/test/fakekinesis"
@@ -170,7 +171,7 @@ func outputs(plugin, awsPlugin string) []output {
 	for _, wire := range []string{"json", "cbor"} {
 		all = append(all, output{name: "kinesis_agg " + wire, plugin: plugin, section: with(ours, "wire_format "+wire), count: countUserRecords})
 	}
-	for _, format := range []decompress.Format{decompress.Zstd, decompress.Gzip, decompress.Snappy} {
+	for _, format := range []compression.Format{compression.Zstd, compression.Gzip, compression.Snappy} {
 		for _, wire := range []string{"json", "cbor"} {
 			all = append(all, output{name: fmt.Sprintf("kinesis_agg %s %s", wire, format), plugin: plugin, count: countLines(format),
 				section: with(ours, "wire_format "+wire, "batch_size "+batchBytes, "compression "+string(format))})
@@ -194,7 +195,7 @@ func countUserRecords(_ *decompress.Decoder, data []byte) (int, error) {
 }
 
 // countLines returns a function that counts log records in compressed batches.
-func countLines(format decompress.Format) func(*decompress.Decoder, []byte) (int, error) {
+func countLines(format compression.Format) func(*decompress.Decoder, []byte) (int, error) {
 	return func(d *decompress.Decoder, data []byte) (int, error) {
 		a, err := kpl.Open(data)
 		if err != nil {

@@ -85,8 +85,18 @@ func awaitMetric(t *testing.T, engine *harness.FluentBit, port int, name string,
 // OUT_KINESIS_AGG_ROUNDS repeats it with other requests that fail.
 func TestFluentBit_IdenticalChunks(t *testing.T) {
 	t.Parallel()
+	identicalChunks(t, chunktest.JSON(chunktest.M("message", strings.Repeat("x", 3000))), "max_record_size 100000")
+}
+
+// TestFluentBit_IdenticalBatches is the same with batches. Two lines of each batch
+// are as large as one after compression.
+func TestFluentBit_IdenticalBatches(t *testing.T) {
+	t.Parallel()
+	identicalChunks(t, incompressible(1, "", 3000).JSON[0], "batch_size 8K", "compression zstd", "max_record_size 30000")
+}
+
+func identicalChunks(t *testing.T, text string, options ...string) {
 	const samples, copies = 30, 200
-	text := chunktest.JSON(chunktest.M("message", strings.Repeat("x", 3000)))
 	for round := range number(t, "OUT_KINESIS_AGG_ROUNDS", 1) {
 		t.Run(fmt.Sprint("round ", round+1), func(t *testing.T) {
 			var total atomic.Int64
@@ -95,12 +105,12 @@ func TestFluentBit_IdenticalChunks(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				for i, got := range texts {
+				for i, got := range logRecords(t, texts) {
 					if got != text {
 						t.Errorf("user record %d of request %d: %.100s", i, r.Request, got)
 					}
 				}
-				total.Add(int64(len(texts)))
+				total.Add(int64(len(logRecords(t, texts))))
 			}})
 			defer server.Close()
 			port, service := httpServer(t)
@@ -109,7 +119,7 @@ func TestFluentBit_IdenticalChunks(t *testing.T) {
 				fmt.Sprint("copies ", copies), fmt.Sprint("samples ", samples), "rate 10",
 			}
 			engine := startEngineIn(t, t.TempDir(),
-				strings.Join(input, "\n    ")+"\n\n"+outputTo(server, "Workers 8", "max_record_size 100000"), service...)
+				strings.Join(input, "\n    ")+"\n\n"+outputTo(server, append(options, "Workers 8")...), service...)
 			// The engine counts the records of a chunk when the plugin returns that it
 			// is delivered.
 			awaitMetric(t, engine, port, `fluentbit_output_proc_records_total{name="kinesis_agg.0"}`, samples*copies, 3*time.Minute)

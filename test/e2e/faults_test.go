@@ -406,7 +406,7 @@ func checkLog(t *testing.T, run harness.HostRun) {
 	}
 }
 
-// texts returns the user records of records.
+// texts returns the log records of records.
 func texts(t *testing.T, records []fakekinesis.Record) []string {
 	t.Helper()
 	var all []string
@@ -418,7 +418,7 @@ func texts(t *testing.T, records []fakekinesis.Record) []string {
 		if err != nil {
 			t.Fatalf("record %d: %v", i, err)
 		}
-		all = append(all, got...)
+		all = append(all, logRecords(t, got)...)
 	}
 	return all
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 
+	"out_kinesis_agg/kpl/decompress"
 	"out_kinesis_agg/test/chunktest"
 	"out_kinesis_agg/test/harness"
 )
@@ -28,7 +29,12 @@ const (
 // TestKCL_ReadsPluginOutput: KCL's scheduler, with leases in a
 // local DynamoDB, delivers every line of a log once and in order, before
 // and after a shard is split.
-func TestKCL_ReadsPluginOutput(t *testing.T) {
+func TestKCL_ReadsPluginOutput(t *testing.T) { kclReads(t) }
+
+// TestKCL_ReadsBatches is the same with batches, several in each aggregated record.
+func TestKCL_ReadsBatches(t *testing.T) { kclReads(t, "batch_size=20K", "compression=zstd") }
+
+func kclReads(t *testing.T, options ...string) {
 	tools(t)
 	ctx, cancel := context.WithTimeout(t.Context(), kclDeadline)
 	defer cancel()
@@ -58,6 +64,7 @@ func TestKCL_ReadsPluginOutput(t *testing.T) {
 	ship := func(first int) {
 		args := []string{"--expect-ok", plugin, "--instance", "stream=" + stream, "region=" + harness.Region, "endpoint=" + k.Endpoint,
 			"aws_key_id=" + harness.AccessKeyID, "aws_sec_key=" + harness.SecretAccessKey}
+		args = append(args, options...)
 		for n := first; n < first+chunksPerShip; n++ {
 			from := 0
 			if n > 0 {
@@ -82,6 +89,7 @@ func TestKCL_ReadsPluginOutput(t *testing.T) {
 	}
 	seen := map[int]bool{}
 	last := map[string]int{} // of a Kinesis record
+	var decoder decompress.Decoder
 	read := func(until int) {
 		for len(seen) < until {
 			var line string
@@ -95,16 +103,22 @@ func TestKCL_ReadsPluginOutput(t *testing.T) {
 				t.Fatalf("KCL printed %q and has delivered %d of %d lines", line, len(seen), until)
 			}
 			data, err := base64.StdEncoding.DecodeString(words[3])
-			n, known := number[string(data)]
-			switch sub := strconv.Itoa(last[words[1]]); {
-			case err != nil || !known:
-				t.Fatalf("a line that was not sent: %s", line)
-			case seen[n]:
-				t.Fatalf("line %d arrived twice", n)
-			case words[2] != sub:
-				t.Fatalf("line %d is number %s of its record, want %s", n, words[2], sub)
+			if err == nil {
+				data, err = decoder.Append(nil, data, decompress.Detect(data))
 			}
-			seen[n] = true
+			if sub := strconv.Itoa(last[words[1]]); err != nil || words[2] != sub {
+				t.Fatalf("user record %s of its record, want %s: %v", words[2], sub, err)
+			}
+			for text := range decompress.Lines(data) {
+				n, known := number[string(text)]
+				switch {
+				case !known:
+					t.Fatalf("a line that was not sent: %s", text)
+				case seen[n]:
+					t.Fatalf("line %d arrived twice", n)
+				}
+				seen[n] = true
+			}
 			last[words[1]]++
 		}
 	}

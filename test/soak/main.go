@@ -8,8 +8,8 @@
 // It ends after that many chunks or minutes, prints the counts, and exits with
 // code 1 if a record is lost or duplicated without a reason, or if memory grows
 // (in runs of 20,000 chunks and more). Requests use TLS and a role whose
-// credentials expire within seconds. Two instances receive chunks: one sends each
-// as a single record, the other splits most.
+// credentials expire within seconds. Four instances receive chunks: one sends each
+// as a single record, one splits most, and two do the same with batches.
 package main
 
 import (
@@ -137,7 +137,7 @@ func run(ctx context.Context, s settings, out io.Writer) (good bool, err error) 
 		Path: host, Env: []string{"AWS_CA_BUNDLE=" + ca}, Stdin: chunks,
 		Args: append([]string{
 			s.plugin, "--stream", "/dev/stdin", "--threads", strconv.Itoa(s.threads), "--retry", strconv.Itoa(maxRetries)},
-			append(instance(server.URL()), instance(server.URL(), fmt.Sprint("max_record_size=", splitBytes))...)...),
+			instances(server.URL())...),
 		OnStart: func(pid int) { k.pid = pid },
 		OnEvent: k.event,
 	}.Run(ctx)
@@ -181,6 +181,9 @@ func (k *soak) generate(ctx context.Context, to io.Writer) error {
 		if r.IntN(4) == 0 {
 			instance = 1
 		}
+		if r.IntN(2) == 0 {
+			instance += 2 // with batches
+		}
 		if _, err := fmt.Fprintf(w, "%d app.%d %d\n", instance, n%10, len(c.Bytes())); err != nil {
 			return err
 		}
@@ -201,12 +204,19 @@ func (k *soak) arrived(r fakekinesis.Record) {
 		ids = append(ids, -1)
 	}
 	for _, record := range aggregate.Records {
-		var body struct{ ID *int }
-		if err := json.Unmarshal(record.Data, &body); err != nil || body.ID == nil {
+		texts, err := logRecords(record.Data)
+		if err != nil {
+			log.Printf("soak: %v", err)
 			ids = append(ids, -1)
-			continue
 		}
-		ids = append(ids, *body.ID)
+		for _, text := range texts {
+			var body struct{ ID *int }
+			if err := json.Unmarshal(text, &body); err != nil || body.ID == nil {
+				ids = append(ids, -1)
+				continue
+			}
+			ids = append(ids, *body.ID)
+		}
 	}
 	k.ledger.arrived(ids, k.script.acknowledged(r.Request))
 }
