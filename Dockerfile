@@ -63,7 +63,9 @@ COPY conf conf
 RUN set -eu; \
     sed -i -E 's/^( +http_listen:? +)127\.0\.0\.1$/\10.0.0.0/' conf/fluent-bit.conf conf/fluent-bit.yaml; \
     test "$(grep -lE '^ +http_listen:? +0\.0\.0\.0$' conf/fluent-bit.conf conf/fluent-bit.yaml | wc -l)" = 2; \
-    mkdir -m 0775 storage
+    chmod -R a+rX conf; \
+    mkdir -p image; \
+    mkdir -m 0775 image/storage
 
 # For compose.yaml: an image with kplcat. `docker build` does not build it unless
 # it is called with `--target kplcat`.
@@ -102,7 +104,7 @@ LABEL org.opencontainers.image.title="Fluent Bit with out_kinesis_agg" \
 COPY --from=build /src/build/out_kinesis_agg.so /fluent-bit/lib/out_kinesis_agg.so
 # fluent-bit.conf, fluent-bit.yaml, and plugins.conf, which loads the plugin.
 COPY --from=build /src/conf/ /fluent-bit/etc/
-COPY --from=build --chown=65532:0 /src/storage/ /fluent-bit/storage/
+COPY --from=build --chown=65532:0 /src/image/ /fluent-bit/
 # The root file system can be read-only: nothing but this volume is written.
 VOLUME /fluent-bit/storage
 # As a number, so that Kubernetes can check runAsNonRoot. To read files that only
