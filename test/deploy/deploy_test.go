@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/kinesis"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/harness"
 )
 
 var update = flag.Bool("update", false, "rewrite deploy/kubernetes/manifests.yaml")
@@ -31,7 +31,7 @@ const toolDeadline = 5 * time.Minute
 // root returns the path of a file of the module.
 func root(t *testing.T, path ...string) string {
 	t.Helper()
-	dir, err := local.ModuleRoot()
+	dir, err := harness.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +396,7 @@ func TestCompose_Valid(t *testing.T) {
 // TestCompose_RecordsFlow runs the processes of compose.yaml without containers:
 // kplcat prints what the engine sends.
 func TestCompose_RecordsFlow(t *testing.T) {
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
@@ -407,11 +407,11 @@ func TestCompose_RecordsFlow(t *testing.T) {
 	if !filepath.IsAbs(plugin) {
 		plugin = root(t, plugin)
 	}
-	readers, err := local.ReadersDir(root(t))
+	readers, err := harness.ReadersDir(root(t))
 	if err != nil {
 		t.Skipf("SKIPPED: %v", err)
 	}
-	server, err := local.StartKinesis(t.Context(), readers)
+	server, err := harness.StartKinesis(t.Context(), readers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,7 +419,7 @@ func TestCompose_RecordsFlow(t *testing.T) {
 	if err := server.CreateStream(t.Context(), "logs", 2); err != nil {
 		t.Fatal(err)
 	}
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,10 +432,10 @@ func TestCompose_RecordsFlow(t *testing.T) {
 		"http_port                2020", fmt.Sprintf("http_port %d", port),
 		" flush                    2", " flush 0.2",
 	).Replace(read(t, "deploy/compose/fluent-bit.conf")), dir, "fluent-bit.conf")
-	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": local.Region} {
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": harness.Region} {
 		t.Setenv(name, value)
 	}
-	engine, err := local.StartFluentBitWith(path, dir, file)
+	engine, err := harness.StartFluentBitWith(path, dir, file)
 	if err != nil {
 		t.Fatal(err)
 	}

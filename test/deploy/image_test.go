@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // imageDeadline bounds a run of the image.
@@ -100,7 +100,7 @@ func runImage(t *testing.T, image string, user int, readOnly bool, volume string
 	var mu sync.Mutex
 	got := map[string]int{}
 	all := make(chan struct{})
-	server := endpoint.Start(endpoint.Options{OnRecord: func(r endpoint.Record) {
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: func(r fakekinesis.Record) {
 		aggregate, err := kpl.Open(r.Data)
 		mu.Lock()
 		defer mu.Unlock()
@@ -119,7 +119,7 @@ func runImage(t *testing.T, image string, user int, readOnly bool, volume string
 	t.Cleanup(server.Close)
 
 	// The configuration of the image, for this machine.
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func runImage(t *testing.T, image string, user int, readOnly bool, volume string
 		"process": object{
 			"args": []string{"/fluent-bit/bin/fluent-bit", "-c", "/fluent-bit/etc/fluent-bit.conf"},
 			"cwd":  "/",
-			"env":  []string{"PATH=/usr/bin:/bin", "AWS_ACCESS_KEY_ID=" + local.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + local.SecretAccessKey},
+			"env":  []string{"PATH=/usr/bin:/bin", "AWS_ACCESS_KEY_ID=" + harness.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + harness.SecretAccessKey},
 			"user": object{"uid": user, "gid": user},
 			// No capabilities.
 			"noNewPrivileges": true,
