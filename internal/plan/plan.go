@@ -245,7 +245,8 @@ func New(in Input, prices Prices) (Plan, error) {
 	single := []records{{in.LinesPerSecond, in.LineBytes, in.LinesPerSecond * in.FlushSeconds / float64(in.Hosts)}}
 	p.PutRecord = in.way("one line per PutRecord", single, prices)
 	p.PutRecord.RequestsPerSecond = in.LinesPerSecond
-	p.PutRecords = in.way("one line per record, PutRecords", single, prices)
+	p.PutRecords = p.PutRecord
+	p.PutRecords.Name = "one line per record, PutRecords"
 	perRequest := math.Min(PutRecordsLimit, math.Floor(PutRecordsBytes/in.LineBytes))
 	linesPerChunk := in.LinesPerSecond / t.chunksPerSecond
 	p.PutRecords.RequestsPerSecond = t.chunksPerSecond * math.Ceil(linesPerChunk/perRequest)

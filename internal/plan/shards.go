@@ -14,20 +14,31 @@ const maxShards = 1 << 20
 // the share in.Throttled of the records is throttled at the first attempt, and that
 // share.
 func (in Input) shards(all []records, atLeast int) (int, float64) {
-	throttled := func(shards int) float64 { return in.throttled(all, shards) }
+	enough := func(shards int) bool {
+		for _, loads := range in.bucketLoads(all) {
+			if !acceptable(in.flushesPerSecond(), loads, shards, in.Throttled) {
+				return false
+			}
+		}
+		return true
+	}
 	low, high := max(1, atLeast), max(1, atLeast)
-	for throttled(high) > in.Throttled && high < maxShards {
+	for !enough(high) && high < maxShards {
 		low, high = high+1, high*2
 	}
 	for low < high {
-		if middle := low + (high-low)/2; throttled(middle) > in.Throttled {
-			low = middle + 1
-		} else {
+		if middle := low + (high-low)/2; enough(middle) {
 			high = middle
+		} else {
+			low = middle + 1
 		}
 	}
-	return low, throttled(low)
+	return low, in.throttled(all, low)
 }
+
+// ThrottledShare returns the estimated share of records that a stream with so many
+// shards throttles at the first attempt. in must be valid.
+func (in Input) ThrottledShare(shards int) float64 { return in.throttled(in.traffic().records, shards) }
 
 // throttled estimates the share of records that one of two token buckets of a shard
 // refuses: one bucket of 1 MB that fills with 1 MB/s, one of 1,000 records that
@@ -36,23 +47,39 @@ func (in Input) shards(all []records, atLeast int) (int, float64) {
 // Each host flushes once per interval, at a time of its own, so that flushes arrive
 // at the stream like a Poisson process. A flush sends its records together, and each
 // record goes to a random shard. The tokens that a shard has given out then behave
-// like the waiting time of a queue, whose tail is exponential: it is above x with
-// the probability load * exp(-decay * x), where decay solves
+// like the waiting time of a queue that refuses whoever would wait too long. Without
+// that limit, they would be above x with the probability
+//
+//	tail = load * exp(-decay * x)
+//
+// where decay solves (Cramér and Lundberg)
 //
 //	flushes/s * (E[exp(decay * tokens of a flush for this shard)] - 1) = decay * tokens/s
 //
-// (Cramér and Lundberg). A record is throttled if the bucket has fewer tokens than
-// it needs. The records of its own flush are added: they can meet in one shard
-// however low the load is.
+// and with the limit the share (1-load) * tail / (1 - load*tail) is refused. A record
+// is refused if the bucket has fewer tokens than it needs, x = bucket - record.
+// Refused records return with a new key, so that the load that is offered is the
+// load / (1 - refused share); the share is the fixed point. The records of the same
+// flush are added: they can meet in one shard however low the load is.
 func (in Input) throttled(all []records, shards int) float64 {
-	flushes := float64(in.Hosts) / in.FlushSeconds
-	bytes := make([]bucketLoad, len(all))
-	counts := make([]bucketLoad, len(all))
-	for i, r := range all {
-		bytes[i] = bucketLoad{r.perFlush, r.bytes / ShardBytesPerSecond}
-		counts[i] = bucketLoad{r.perFlush, 1.0 / ShardRecordsPerSecond}
+	share := 0.0
+	for _, loads := range in.bucketLoads(all) {
+		share = math.Max(share, refused(in.flushesPerSecond(), loads, shards))
 	}
-	return math.Min(1, math.Max(refused(flushes, bytes, shards), refused(flushes, counts, shards)))
+	return share
+}
+
+func (in Input) flushesPerSecond() float64 { return float64(in.Hosts) / in.FlushSeconds }
+
+// bucketLoads returns what the records take from the bucket of bytes, and from that of
+// records.
+func (in Input) bucketLoads(all []records) [2][]bucketLoad {
+	var loads [2][]bucketLoad
+	for _, r := range all {
+		loads[0] = append(loads[0], bucketLoad{r.perFlush, r.bytes / ShardBytesPerSecond})
+		loads[1] = append(loads[1], bucketLoad{r.perFlush, 1.0 / ShardRecordsPerSecond})
+	}
+	return loads
 }
 
 // bucketLoad is a number of records of one flush, and the tokens that each needs, as
@@ -61,16 +88,50 @@ type bucketLoad struct{ perFlush, tokens float64 }
 
 // refused returns the share of records that one kind of bucket refuses.
 func refused(flushes float64, loads []bucketLoad, shards int) float64 {
-	p := 1 / float64(shards)
-	load, perFlush := 0.0, 0.0
+	low, high := 0.0, 1.0
+	for range 40 {
+		if middle := (low + high) / 2; acceptable(flushes, loads, shards, middle) {
+			high = middle
+		} else {
+			low = middle
+		}
+	}
+	return high
+}
+
+// acceptable reports whether at most the share is refused.
+func acceptable(flushes float64, loads []bucketLoad, shards int, share float64) bool {
+	p, load := 1/float64(shards), 0.0
+	for _, l := range loads {
+		load += flushes * l.perFlush * l.tokens * p
+	}
+	return load < 1 && refusedAt(flushes/(1-share), loads, p) <= share
+}
+
+// refusedAt returns the share for the offered flushes, refused ones included.
+func refusedAt(flushes float64, loads []bucketLoad, p float64) float64 {
+	load, perFlush, largest := 0.0, 0.0, 0.0
 	for _, l := range loads {
 		load += flushes * l.perFlush * l.tokens * p
 		perFlush += l.perFlush
+		largest = math.Max(largest, l.tokens)
 	}
-	if load >= 1 {
-		return 1
+	if near := 1e-4; math.Abs(load-1) < near { // where decay is 0
+		flushes *= 1 + near
+		load *= 1 + near
 	}
-	// excess is the left side of the equation minus the right side.
+	decay := decay(flushes, loads, p, load)
+	share := 0.0
+	for _, l := range loads {
+		inverse := math.Exp(decay*math.Max(0, 1-l.tokens)) / load // of the tail
+		// The share is one of bytes, so that it is the share of log records too.
+		share += flushes * l.perFlush * l.tokens * p / load * (1 - load) / (inverse - load)
+	}
+	return math.Min(1, share+ownFlush(perFlush, largest, p))
+}
+
+// decay solves the equation above. It is negative if the load is above 1.
+func decay(flushes float64, loads []bucketLoad, p, load float64) float64 {
 	excess := func(decay float64) float64 {
 		exponent := 0.0
 		for _, l := range loads {
@@ -78,26 +139,21 @@ func refused(flushes float64, loads []bucketLoad, shards int) float64 {
 		}
 		return flushes*math.Expm1(exponent) - decay
 	}
-	low, high := 0.0, 1.0
-	for excess(high) < 0 {
-		low, high = high, high*2
+	inside, outside := 0.0, 1.0 // excess is negative from 0 to the solution
+	if load > 1 {
+		outside = -1
+	}
+	for excess(outside) < 0 {
+		inside, outside = outside, outside*2
 	}
 	for range 60 {
-		if middle := (low + high) / 2; excess(middle) < 0 {
-			low = middle
+		if middle := (inside + outside) / 2; excess(middle) < 0 {
+			inside = middle
 		} else {
-			high = middle
+			outside = middle
 		}
 	}
-	decay := low
-	// The share is one of bytes, so that it is the share of log records too.
-	share, largest := 0.0, 0.0
-	for _, l := range loads {
-		tail := load * math.Exp(-decay*math.Max(0, 1-l.tokens))
-		share += flushes * l.perFlush * l.tokens * p / load * tail
-		largest = math.Max(largest, l.tokens)
-	}
-	return math.Min(1, share+ownFlush(perFlush, largest, p))
+	return outside
 }
 
 // ownFlush returns the probability that earlier records of the same flush have used
