@@ -4,6 +4,7 @@
 PLUGIN  := build/out_kinesis_agg.so
 HOST    := build/abihost
 KPLCAT  := build/kplcat
+PLAN    := build/kinesis-agg-plan
 READERS := test/readers/node_modules/.package-lock.json
 INTEROP := build/interop
 
@@ -44,12 +45,12 @@ PACKAGES = $$(go list ./... | grep -v /test/e2e)
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) test demo bench bench-engine check fuzz soak docs proto docker interop clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine check fuzz soak docs proto docker interop clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: $(PLUGIN) $(HOST) $(KPLCAT) ## Build the plugin, kplcat and the ABI host into build/ (STRIP=1: smaller, without symbols)
+build: $(PLUGIN) $(HOST) $(KPLCAT) $(PLAN) ## Build the plugin, kplcat, kinesis-agg-plan and the ABI host into build/ (STRIP=1: smaller, without symbols)
 
 $(PLUGIN): need
 	$(call long,$@,Building the plugin. The first build compiles all dependencies: 1 to 3 minutes.)
@@ -57,6 +58,9 @@ $(PLUGIN): need
 
 $(KPLCAT): need
 	@$(GO_COMMANDS) ./cmd/kplcat
+
+$(PLAN): need
+	@$(GO_COMMANDS) ./cmd/kinesis-agg-plan
 
 $(HOST): test/abihost/abihost.c | need
 	@mkdir -p $(@D)
@@ -119,8 +123,10 @@ soak: build ## Flush chunks for minutes against an endpoint that fails at random
 	@$(GO_COMMANDS) ./test/soak
 	@exec build/soak $(ARGS)
 
-docs: need ## Rewrite the option table in docs/options.md
+docs: need ## Rewrite what is generated in docs/: options, examples of the planner, simulated tables, pictures
 	@go test -count=1 -run '^TestTable_MatchesDocs$$' ./internal/option -update
+	@go test -count=1 -run '^TestDocs_ExamplesAreCurrent$$' ./cmd/kinesis-agg-plan -update
+	@go test -count=1 -run '^TestDocs_Current$$' ./test/fleet -update
 
 proto: need ## Regenerate proto/*.pb.go
 	cd proto && go run $(BUF) generate

@@ -16,8 +16,8 @@ import (
 	"out_kinesis_agg/internal/plan"
 )
 
-const usage = `kinesis-agg-plan calculates chunks, records, shards, cost and delay of a fleet of
-Fluent Bit hosts that send log records with out_kinesis_agg, next to the same
+const usage = `kinesis-agg-plan calculates chunks, records, shards, cost and delay of a fleet
+of Fluent Bit hosts that send log records with out_kinesis_agg, next to the same
 lines without aggregation.
 
 Usage: kinesis-agg-plan --lines N --line-bytes N [flags]

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -84,5 +86,40 @@ func TestUsage_NamesEveryFlag(t *testing.T) {
 				t.Errorf("%s is not a flag", name)
 			}
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "rewrite the examples in docs/planning.md")
+
+// TestDocs_ExamplesAreCurrent runs the commands of docs/planning.md and compares their
+// output with what the document shows. `make docs` rewrites it.
+func TestDocs_ExamplesAreCurrent(t *testing.T) {
+	const page = "../../docs/planning.md"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := regexp.MustCompile("(?s)(build/kinesis-agg-plan (--[^\n]*)\n```\n\n```text\n)(.*?)(```)")
+	examples := 0
+	current := example.ReplaceAllStringFunc(string(text), func(s string) string {
+		examples++
+		m := example.FindStringSubmatch(s)
+		code, out, stderr := command(strings.Fields(m[2])...)
+		if code != 0 {
+			t.Errorf("%s: exit %d: %s", m[2], code, stderr)
+		}
+		return m[1] + out + m[4]
+	})
+	if examples == 0 {
+		t.Error("the page has no example")
+	}
+	if current == string(text) {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s does not show the output of its commands: run `make docs`", page)
+	}
+	if err := os.WriteFile(page, []byte(current), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

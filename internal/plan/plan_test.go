@@ -222,7 +222,7 @@ func randomInput(r *rand.Rand) Input {
 // TestPlan_MoreLinesCostMore: no price falls when there are more lines.
 func TestPlan_MoreLinesCostMore(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for range 1000 {
+	for range 200 {
 		in := randomInput(r)
 		less, err := New(in, USEast1())
 		if err != nil {
@@ -249,7 +249,7 @@ func TestPlan_MoreLinesCostMore(t *testing.T) {
 // TestPlan_BytesAreKept: all lines are in the records, however they are split.
 func TestPlan_BytesAreKept(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
-	for range 1000 {
+	for range 200 {
 		in := randomInput(r)
 		in.BatchBytes, in.Compression = 0, 1
 		p, err := New(in, USEast1())

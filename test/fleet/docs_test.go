@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -15,6 +16,9 @@ var update = flag.Bool("update", false, "rewrite the tables and pictures in docs
 func TestDocs_Current(t *testing.T) {
 	if testing.Short() {
 		t.Skip("simulates for half a minute")
+	}
+	if runtime.GOARCH != "amd64" {
+		t.Skip("other processors round floating-point numbers differently, so that the last digits can differ")
 	}
 	steadyTable, steadyPicture, err := steady()
 	if err != nil {

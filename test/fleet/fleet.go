@@ -41,6 +41,10 @@ type Config struct {
 	MeasureFrom     float64 // delays and throttling count from here
 	MeasureUntil    float64 // until here; 0: everything
 	TimelineSeconds float64 // a Point for each; 0: none
+	// SharedClock: all hosts are processes of one machine. The engine's timers expire
+	// at whole seconds of the machine's monotonic clock (mk_event_epoll.c); hosts of
+	// their own have clocks whose seconds begin at different times.
+	SharedClock bool
 }
 
 // Result is what happened. Lines are exact.
@@ -125,11 +129,18 @@ type chunk struct {
 type host struct {
 	written  int     // lines, in chunks
 	since    float64 // the last flush
+	second   float64 // when the seconds of its clock begin, below 1
 	restarts int32
 	upAt     float64 // down before that
 	busy     int
 	queue    []int32        // chunks that wait for a worker
 	waiting  map[int32]bool // chunks that are not delivered
+}
+
+// wholeSecond returns when the current second of the host's clock began: timers of
+// whole seconds count from there.
+func (h *host) wholeSecond(now float64) float64 {
+	return math.Floor(now-h.second+1e-6) + h.second
 }
 
 type eventKind uint8
@@ -187,7 +198,10 @@ func Simulate(c Config) (Result, error) {
 	}
 	for i := range s.hosts {
 		s.hosts[i].waiting = map[int32]bool{}
-		phase := s.random.Float64() * c.FlushSeconds
+		if !c.SharedClock {
+			s.hosts[i].second = s.random.Float64()
+		}
+		phase := float64(s.random.IntN(int(math.Ceil(c.FlushSeconds)))) + s.hosts[i].second
 		s.hosts[i].since = phase // The host starts here: all hosts write for the same time.
 		s.schedule(phase+c.FlushSeconds, event{tick, int32(i), 0})
 		if c.RestartSeconds > 0 {
@@ -289,7 +303,9 @@ func (s *simulation) begin(id int32) {
 		return
 	}
 	h.busy++
-	s.schedule(s.now, event{send, id, c.serial})
+	// The request reaches the shard at a random part of its time: requests that begin
+	// together arrive in any order.
+	s.schedule(s.now+s.random.Float64()*s.RequestSeconds, event{send, id, c.serial})
 }
 
 // release ends the work on a chunk and starts the next one of the host.
@@ -328,7 +344,7 @@ func (s *simulation) send(e event) {
 	}
 	if !accepted {
 		c.retries++
-		s.schedule(s.now+s.RefusalSeconds+s.wait(int(c.retries)), event{retry, e.id, c.serial})
+		s.schedule(h.wholeSecond(s.now+s.RefusalSeconds)+s.wait(int(c.retries)), event{retry, e.id, c.serial})
 		s.release(h)
 		return
 	}
@@ -382,9 +398,9 @@ func (s *simulation) accepted(c *chunk, lines int32) {
 		for q := range samples {
 			at := from + (to-from)*(float64(q)+0.5)/samples
 			written := c.begin + (c.flushed-c.begin)*at
-			s.Delays.Add(s.now+s.RequestSeconds-written, int(fresh))
+			s.Delays.Add(s.now+s.RequestSeconds/2-written, int(fresh))
 		}
-		s.AddedDelays.Add(s.now+s.RequestSeconds-c.flushed, int(fresh))
+		s.AddedDelays.Add(s.now+s.RequestSeconds/2-c.flushed, int(fresh))
 	}
 	c.delivered = max(c.delivered, c.next)
 }
@@ -413,7 +429,7 @@ func (s *simulation) restart(id int32) {
 	for n := range h.waiting {
 		s.chunks[n].serial++
 	}
-	s.schedule(s.now+s.DownSeconds, event{start, id, h.restarts})
+	s.schedule(h.wholeSecond(s.now)+s.DownSeconds, event{start, id, h.restarts})
 }
 
 // start sends the chunks on disk at the first flush, and the lines that were written

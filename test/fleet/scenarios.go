@@ -172,8 +172,8 @@ func restarts() (string, error) {
 		change func(*Config)
 	}{
 		{"restart of all hosts within 10 minutes", func(*Config) {}},
-		{"the same, records of 25,600 bytes: four for each chunk", func(c *Config) { c.MaxRecordBytes = plan.UnitBytes }},
-		{"the same during an outage of 10 minutes", func(c *Config) {
+		{"the same, with four records of at most 25,600 bytes for each chunk", func(c *Config) { c.MaxRecordBytes = plan.UnitBytes }},
+		{"the same during an outage of 10 minutes, 156 shards", func(c *Config) {
 			c.MaxRecordBytes = plan.UnitBytes
 			c.OutageBegin, c.OutageSeconds = 60, 600
 			c.FlushSeconds = outageFlush

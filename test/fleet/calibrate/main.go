@@ -45,6 +45,7 @@ func main() {
 	flush := flag.Float64("flush", 5, "flush interval in seconds")
 	steady := flag.Duration("steady", 2*time.Minute, "time to measure before the outage")
 	outage := flag.Duration("outage", 40*time.Second, "length of the outage")
+	request := flag.Float64("request-seconds", 0.1, "time of a PutRecord on this machine, for the simulation")
 	plugin := flag.String("plugin", "build/out_kinesis_agg.so", "the built plugin")
 	flag.Parse()
 	engine := os.Getenv("FLUENT_BIT")
@@ -81,12 +82,12 @@ func main() {
 	s.setOutage(end)
 	time.Sleep(*outage)
 	log.Print("waiting for the backlog")
-	settled := s.awaitDrained(end.Add(-time.Duration(*flush*float64(time.Second))), *engines, time.Now().Add(10*time.Minute))
+	settled := s.awaitDrained(end.Add(-time.Duration(*flush*float64(time.Second))), time.Now().Add(10*time.Minute))
 	stop(processes)
 	if !settled {
 		log.Print("the backlog was not drained within 10 minutes")
 	}
-	s.report(*engines, *flush, *steady, *outage)
+	s.report(*engines, *flush, *request, *steady, *outage)
 }
 
 // stream limits the shards and reads what arrives.
@@ -108,7 +109,6 @@ type stream struct {
 	recordSize int
 	records    int
 	old        []arrival // accepted after the outage
-	lastOld    time.Time
 	errors     int
 }
 
@@ -208,7 +208,7 @@ func (s *stream) setOutage(end time.Time) {
 // awaitDrained waits until all lines of the backlog have arrived, or until the
 // deadline. The engine waits for at most 61 s before a retry, so that a backlog
 // from which nothing arrives for longer is drained.
-func (s *stream) awaitDrained(before time.Time, engines int, deadline time.Time) bool {
+func (s *stream) awaitDrained(before time.Time, deadline time.Time) bool {
 	s.mu.Lock()
 	s.oldBefore = before
 	s.mu.Unlock()
@@ -242,7 +242,7 @@ func (s *stream) drained() (most, all float64) {
 	return most, all
 }
 
-func (s *stream) report(engines int, flush float64, steady, outage time.Duration) {
+func (s *stream) report(engines int, flush, request float64, steady, outage time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.records == 0 || s.errors > 0 {
@@ -256,9 +256,9 @@ func (s *stream) report(engines int, flush float64, steady, outage time.Duration
 			Hosts: engines, LinesPerSecond: linesPerSecond, LineBytes: lineBytes, FlushSeconds: flush,
 			MaxRecordBytes: kpl.DefaultMaxRecordBytes, OverheadBytes: 94, Workers: 2,
 			Shards: len(s.tokens), ShardBytes: s.size, ShardRecords: 1000,
-			RequestSeconds: 0.005, RefusalSeconds: 0.005, BackoffBase: 5, BackoffCap: 60,
-			Seconds: 4*flush + steady.Seconds() + outage.Seconds() + 300, OutageBegin: 4*flush + steady.Seconds(),
-			OutageSeconds: outage.Seconds(), MeasureFrom: 4 * flush, MeasureUntil: 4*flush + steady.Seconds(), Seed: seed,
+			RequestSeconds: request, RefusalSeconds: 0.01, BackoffBase: 5, BackoffCap: 60,
+			Seconds: 4*flush + steady.Seconds() + outage.Seconds() + 600, OutageBegin: 4*flush + steady.Seconds(),
+			OutageSeconds: outage.Seconds(), MeasureFrom: 4 * flush, MeasureUntil: 4*flush + steady.Seconds(), Seed: seed, SharedClock: true,
 		})
 		if err != nil {
 			log.Fatal(err)
@@ -330,10 +330,9 @@ func start(engine, library, url, dir string, n int, flush float64) ([]*exec.Cmd,
 		if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 			return all, err
 		}
-		cmd := exec.Command(engine, "-c", file)
+		cmd := exec.Command(engine, "-q", "-c", file)
 		// A child must not outlive this program.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			return all, errors.Join(fmt.Errorf("engine %d", i), err)
 		}
