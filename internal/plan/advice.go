@@ -59,7 +59,7 @@ func quick(in Input, prices Prices) (Way, error) {
 	if err := in.Validate(); err != nil {
 		return Way{}, err
 	}
-	return in.way("", in.traffic().records, prices), nil
+	return in.way("", in.traffic(), prices), nil
 }
 
 // cheapestFlush returns the shortest usual interval with at most 5% more than the

@@ -115,14 +115,20 @@ func (in Input) userRecord() userRecord {
 // included.
 type records struct {
 	perSecond, bytes float64
-	perFlush         float64 // of one host, on average
+	perBurst         float64 // of one host, on average
 }
 
 // traffic is what all hosts send: each chunk becomes full records and one rest.
 type traffic struct {
 	chunksPerSecond float64
 	records         []records
+	burstsPerSecond float64 // of all hosts
 }
+
+// burstRecords is the largest number of records that a host sends within a second
+// after a flush: those of two workers, with the time of a request that the advice
+// assumes. The rest of a large flush follows later.
+const burstRecords = 2 / requestSeconds
 
 // chunkLines returns the lines of a chunk that the engine closes because it is full.
 func (in Input) chunkLines() float64 {
@@ -149,7 +155,6 @@ func (in Input) traffic() traffic {
 		t.chunksPerSecond += perSecond
 		for _, r := range in.split(lines) {
 			r.perSecond *= perSecond
-			r.perFlush = r.perSecond * in.FlushSeconds / float64(in.Hosts)
 			t.records = append(t.records, r)
 		}
 	}
@@ -157,6 +162,15 @@ func (in Input) traffic() traffic {
 	// A chunk has at least one line: a rest of 0.2 lines is a chunk in one of five
 	// flushes.
 	add(flushes*min(1, rest), max(1, rest))
+
+	perSecond := 0.0
+	for _, r := range t.records {
+		perSecond += r.perSecond
+	}
+	t.burstsPerSecond = max(float64(in.Hosts)/in.FlushSeconds, perSecond/burstRecords)
+	for i := range t.records {
+		t.records[i].perBurst = t.records[i].perSecond / t.burstsPerSecond
+	}
 	return t
 }
 
@@ -236,13 +250,14 @@ func New(in Input, prices Prices) (Plan, error) {
 	}
 	t := in.traffic()
 	p := Plan{Input: in, Prices: prices, ChunksPerSecond: t.chunksPerSecond}
-	p.Aggregated = in.way("aggregated", t.records, prices)
+	p.Aggregated = in.way("aggregated", t, prices)
 	p.Aggregated.RequestsPerSecond = p.Aggregated.RecordsPerSecond
 	p.RecordFill = p.Aggregated.RecordBytes / float64(in.MaxRecordBytes)
 
 	// Without aggregation each line is a record, neither batched nor compressed. Its
 	// partition key is not counted, which favors these ways.
-	single := []records{{in.LinesPerSecond, in.LineBytes, in.LinesPerSecond * in.FlushSeconds / float64(in.Hosts)}}
+	flushes := float64(in.Hosts) / in.FlushSeconds
+	single := traffic{records: []records{{in.LinesPerSecond, in.LineBytes, in.LinesPerSecond / flushes}}, burstsPerSecond: flushes}
 	p.PutRecord = in.way("one line per PutRecord", single, prices)
 	p.PutRecord.RequestsPerSecond = in.LinesPerSecond
 	p.PutRecords = p.PutRecord
@@ -273,9 +288,9 @@ func (in Input) delay(throttled float64) Delay {
 }
 
 // way calculates what the records need and cost.
-func (in Input) way(name string, all []records, prices Prices) Way {
+func (in Input) way(name string, t traffic, prices Prices) Way {
 	w := Way{Name: name}
-	for _, r := range all {
+	for _, r := range t.records {
 		w.RecordsPerSecond += r.perSecond
 		w.BytesPerSecond += r.perSecond * r.bytes
 		w.UnitsPerSecond += r.perSecond * units(r.bytes)
@@ -284,7 +299,7 @@ func (in Input) way(name string, all []records, prices Prices) Way {
 	w.RecordBytes = w.BytesPerSecond / w.RecordsPerSecond
 	w.UnitFill = w.BytesPerSecond / (w.UnitsPerSecond * UnitBytes)
 	w.MinShards = minShards(w)
-	w.Shards, w.ThrottledShare = in.shards(all, w.MinShards)
+	w.Shards, w.ThrottledShare = t.shards(in.Throttled, w.MinShards)
 	w.Provisioned = in.provisioned(w, prices)
 	w.Standard = in.standard(w, prices)
 	w.Advantage = in.advantage(w, prices)

@@ -11,12 +11,11 @@ func minShards(w Way) int {
 const maxShards = 1 << 20
 
 // shards returns the smallest number of shards, at least atLeast, with which at most
-// the share in.Throttled of the records is throttled at the first attempt, and that
-// share.
-func (in Input) shards(all []records, atLeast int) (int, float64) {
+// the share most of the records is throttled at the first attempt, and that share.
+func (t traffic) shards(most float64, atLeast int) (int, float64) {
 	enough := func(shards int) bool {
-		for _, loads := range in.bucketLoads(all) {
-			if !acceptable(in.flushesPerSecond(), loads, shards, in.Throttled) {
+		for _, loads := range t.bucketLoads() {
+			if !acceptable(t.burstsPerSecond, loads, shards, most) {
 				return false
 			}
 		}
@@ -33,20 +32,20 @@ func (in Input) shards(all []records, atLeast int) (int, float64) {
 			low = middle + 1
 		}
 	}
-	return low, in.throttled(all, low)
+	return low, t.throttled(low)
 }
 
 // ThrottledShare returns the estimated share of records that a stream with so many
 // shards throttles at the first attempt. in must be valid.
-func (in Input) ThrottledShare(shards int) float64 { return in.throttled(in.traffic().records, shards) }
+func (in Input) ThrottledShare(shards int) float64 { return in.traffic().throttled(shards) }
 
 // throttled estimates the share of records that one of two token buckets of a shard
 // refuses: one bucket of 1 MB that fills with 1 MB/s, one of 1,000 records that
 // fills with 1,000 records/s.
 //
 // Each host flushes once per interval, at a time of its own, so that flushes arrive
-// at the stream like a Poisson process. A flush sends its records together, and each
-// record goes to a random shard. The tokens that a shard has given out then behave
+// at the stream like a Poisson process. A flush sends its records together, in bursts
+// of at most burstRecords, and each record goes to a random shard. The tokens that a shard has given out then behave
 // like the waiting time of a queue that refuses whoever would wait too long. Without
 // that limit, they would be above x with the probability
 //
@@ -54,43 +53,41 @@ func (in Input) ThrottledShare(shards int) float64 { return in.throttled(in.traf
 //
 // where decay solves (Cramér and Lundberg)
 //
-//	flushes/s * (E[exp(decay * tokens of a flush for this shard)] - 1) = decay * tokens/s
+//	bursts/s * (E[exp(decay * tokens of a burst for this shard)] - 1) = decay * tokens/s
 //
 // and with the limit the share (1-load) * tail / (1 - load*tail) is refused. A record
 // is refused if the bucket has fewer tokens than it needs, x = bucket - record.
 // Refused records return with a new key, so that the load that is offered is the
 // load / (1 - refused share); the share is the fixed point. The records of the same
-// flush are added: they can meet in one shard however low the load is.
-func (in Input) throttled(all []records, shards int) float64 {
+// burst are added: they can meet in one shard however low the load is.
+func (t traffic) throttled(shards int) float64 {
 	share := 0.0
-	for _, loads := range in.bucketLoads(all) {
-		share = math.Max(share, refused(in.flushesPerSecond(), loads, shards))
+	for _, loads := range t.bucketLoads() {
+		share = math.Max(share, refused(t.burstsPerSecond, loads, shards))
 	}
 	return share
 }
 
-func (in Input) flushesPerSecond() float64 { return float64(in.Hosts) / in.FlushSeconds }
-
 // bucketLoads returns what the records take from the bucket of bytes, and from that of
 // records.
-func (in Input) bucketLoads(all []records) [2][]bucketLoad {
+func (t traffic) bucketLoads() [2][]bucketLoad {
 	var loads [2][]bucketLoad
-	for _, r := range all {
-		loads[0] = append(loads[0], bucketLoad{r.perFlush, r.bytes / ShardBytesPerSecond})
-		loads[1] = append(loads[1], bucketLoad{r.perFlush, 1.0 / ShardRecordsPerSecond})
+	for _, r := range t.records {
+		loads[0] = append(loads[0], bucketLoad{r.perBurst, r.bytes / ShardBytesPerSecond})
+		loads[1] = append(loads[1], bucketLoad{r.perBurst, 1.0 / ShardRecordsPerSecond})
 	}
 	return loads
 }
 
-// bucketLoad is a number of records of one flush, and the tokens that each needs, as
+// bucketLoad is a number of records of one burst, and the tokens that each needs, as
 // a part of a full bucket. A bucket fills with one bucket per second.
-type bucketLoad struct{ perFlush, tokens float64 }
+type bucketLoad struct{ perBurst, tokens float64 }
 
 // refused returns the share of records that one kind of bucket refuses.
-func refused(flushes float64, loads []bucketLoad, shards int) float64 {
+func refused(bursts float64, loads []bucketLoad, shards int) float64 {
 	low, high := 0.0, 1.0
 	for range 40 {
-		if middle := (low + high) / 2; acceptable(flushes, loads, shards, middle) {
+		if middle := (low + high) / 2; acceptable(bursts, loads, shards, middle) {
 			high = middle
 		} else {
 			low = middle
@@ -100,44 +97,44 @@ func refused(flushes float64, loads []bucketLoad, shards int) float64 {
 }
 
 // acceptable reports whether at most the share is refused.
-func acceptable(flushes float64, loads []bucketLoad, shards int, share float64) bool {
+func acceptable(bursts float64, loads []bucketLoad, shards int, share float64) bool {
 	p, load := 1/float64(shards), 0.0
 	for _, l := range loads {
-		load += flushes * l.perFlush * l.tokens * p
+		load += bursts * l.perBurst * l.tokens * p
 	}
-	return load < 1 && refusedAt(flushes/(1-share), loads, p) <= share
+	return load < 1 && refusedAt(bursts/(1-share), loads, p) <= share
 }
 
-// refusedAt returns the share for the offered flushes, refused ones included.
-func refusedAt(flushes float64, loads []bucketLoad, p float64) float64 {
-	load, perFlush, largest := 0.0, 0.0, 0.0
+// refusedAt returns the share for the offered bursts, refused ones included.
+func refusedAt(bursts float64, loads []bucketLoad, p float64) float64 {
+	load, perBurst, largest := 0.0, 0.0, 0.0
 	for _, l := range loads {
-		load += flushes * l.perFlush * l.tokens * p
-		perFlush += l.perFlush
+		load += bursts * l.perBurst * l.tokens * p
+		perBurst += l.perBurst
 		largest = math.Max(largest, l.tokens)
 	}
 	if near := 1e-4; math.Abs(load-1) < near { // where decay is 0
-		flushes *= 1 + near
+		bursts *= 1 + near
 		load *= 1 + near
 	}
-	decay := decay(flushes, loads, p, load)
+	decay := decay(bursts, loads, p, load)
 	share := 0.0
 	for _, l := range loads {
 		inverse := math.Exp(decay*math.Max(0, 1-l.tokens)) / load // of the tail
 		// The share is one of bytes, so that it is the share of log records too.
-		share += flushes * l.perFlush * l.tokens * p / load * (1 - load) / (inverse - load)
+		share += bursts * l.perBurst * l.tokens * p / load * (1 - load) / (inverse - load)
 	}
-	return math.Min(1, share+ownFlush(perFlush, largest, p))
+	return math.Min(1, share+ownBurst(perBurst, largest, p))
 }
 
 // decay solves the equation above. It is negative if the load is above 1.
-func decay(flushes float64, loads []bucketLoad, p, load float64) float64 {
+func decay(bursts float64, loads []bucketLoad, p, load float64) float64 {
 	excess := func(decay float64) float64 {
 		exponent := 0.0
 		for _, l := range loads {
-			exponent += l.perFlush * math.Log1p(p*math.Expm1(decay*l.tokens))
+			exponent += l.perBurst * math.Log1p(p*math.Expm1(decay*l.tokens))
 		}
-		return flushes*math.Expm1(exponent) - decay
+		return bursts*math.Expm1(exponent) - decay
 	}
 	inside, outside := 0.0, 1.0 // excess is negative from 0 to the solution
 	if load > 1 {
@@ -156,11 +153,11 @@ func decay(flushes float64, loads []bucketLoad, p, load float64) float64 {
 	return outside
 }
 
-// ownFlush returns the probability that earlier records of the same flush have used
-// up the bucket of a shard. On average half of the flush is earlier. All records are
+// ownBurst returns the probability that earlier records of the same burst have used
+// up the bucket of a shard. On average half of the burst is earlier. All records are
 // taken to be as large as the largest.
-func ownFlush(perFlush, tokens, p float64) float64 {
-	earlier := math.Floor(math.Max(0, perFlush-1)/2 + 0.5)
+func ownBurst(perBurst, tokens, p float64) float64 {
+	earlier := math.Floor(math.Max(0, perBurst-1)/2 + 0.5)
 	fit := math.Floor(math.Max(0, 1-tokens) / tokens) // earlier records that fit beside this one
 	switch {
 	case fit >= earlier:
