@@ -14,8 +14,8 @@ var update = flag.Bool("update", false, "rewrite the tables and pictures in docs
 // TestDocs_Current compares the tables and pictures in docs/ with what the code
 // gives. The simulations have fixed seeds. `make docs` rewrites them.
 func TestDocs_Current(t *testing.T) {
-	if testing.Short() {
-		t.Skip("simulates for half a minute")
+	if testing.Short() || raceDetector {
+		t.Skip("simulates for ten seconds, and for minutes with the race detector")
 	}
 	if runtime.GOARCH != "amd64" {
 		t.Skip("other processors round floating-point numbers differently, so that the last digits can differ")

@@ -19,7 +19,7 @@ const (
 	fleetOverhead  = 94  // partition key, head and checksum of a record
 	outageBegin    = 300
 	outageSeconds  = 600
-	outageFlush    = 10
+	outageFlush    = 30 // a third of the events of 10
 	timelineSpacer = 20
 )
 
@@ -176,7 +176,6 @@ func restarts() (string, error) {
 		{"the same during an outage of 10 minutes, 156 shards", func(c *Config) {
 			c.MaxRecordBytes = plan.UnitBytes
 			c.OutageBegin, c.OutageSeconds = 60, 600
-			c.FlushSeconds = outageFlush
 			c.Shards = 156
 		}},
 	}
