@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 
 	"out_kinesis_agg/kpl"
 )
@@ -55,7 +56,8 @@ func (in Input) Validate() error {
 	var errs []error
 	number := func(name string, v, low, high float64) {
 		if !(v >= low && v <= high) { // also false for NaN
-			errs = append(errs, fmt.Errorf("plan: %s: %v is not between %v and %v", name, v, low, high))
+			plain := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+			errs = append(errs, fmt.Errorf("plan: %s: %s is not between %s and %s", name, plain(v), plain(low), plain(high)))
 		}
 	}
 	number("lines", in.LinesPerSecond, 1e-6, 1e9)

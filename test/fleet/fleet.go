@@ -131,7 +131,6 @@ type host struct {
 	since    float64 // the last flush
 	second   float64 // when the seconds of its clock begin, below 1
 	restarts int32
-	upAt     float64 // down before that
 	busy     int
 	queue    []int32        // chunks that wait for a worker
 	waiting  map[int32]bool // chunks that are not delivered
