@@ -9,8 +9,13 @@ READERS := test/readers/node_modules/.package-lock.json
 INTEROP := build/interop
 
 CC      ?= cc
+
+# The version in the plugin and in kplcat: from the git tag, unless it is set.
+VERSION_SH := internal/plugin/version/version.sh
+STAMP = $(or $(shell VERSION='$(VERSION)' $(VERSION_SH)),$(error no version, see above))
+
 # STRIP=1 leaves out symbols and debug information.
-LDFLAGS := $(if $(STRIP),-s -w)
+LDFLAGS = $(if $(STRIP),-s -w )-X out_kinesis_agg/internal/plugin/version.stamped=$(STAMP)
 
 # For `make docker`.
 FLUENT_BIT_IMAGE   ?= fluent/fluent-bit
@@ -19,6 +24,15 @@ IMAGE              ?= out_kinesis_agg:$(FLUENT_BIT_VERSION)
 
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.75.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# For `make dist` and `make release-check`.
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+CYCLONEDX  := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+NFPM       := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+ZIG        ?= .tools/zig/zig
+DIST       := build/dist
+MAINTAINER ?= out_kinesis_agg <noreply@example.com>
+HOMEPAGE   ?= https://example.com/out_kinesis_agg
 
 # Use the Go that ./run has installed for this project, if there is one.
 ifneq ($(wildcard .tools/go/bin/go),)
@@ -45,7 +59,7 @@ PACKAGES = $$(go list ./... | grep -v /test/e2e)
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine check fuzz soak docs proto docker interop deploy-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine check fuzz soak docs proto docker interop deploy-check dist reproduce portable release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -150,8 +164,32 @@ docker: need ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE,
 	DOCKER_BUILDKIT=1 docker build --build-arg FLUENT_BIT_IMAGE=$(FLUENT_BIT_IMAGE) \
 		--build-arg FLUENT_BIT_VERSION=$(FLUENT_BIT_VERSION) -t $(IMAGE) .
 
+# The C compiler of releases, in a virtual environment of its own.
+.tools/zig/zig: packaging/requirements.txt | need
+	@echo "Installing zig with pip: 90 MB, 350 MB on disk."
+	@python3 -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(@D)/bin/python -c 'import os, ziglang; print(os.path.join(os.path.dirname(ziglang.__file__), "zig"))' \
+		| xargs -I{} ln -sf {} $@
+	@touch $@
+
+# GOFLAGS of the user would change the bytes of this command only: it sets the
+# environment of the compilers itself.
+dist: $(ZIG) | need ## Build the files of a release into build/dist, for amd64 and arm64 (VERSION, MAINTAINER, HOMEPAGE)
+	@go run ./packaging/dist -out $(DIST) -zig $(ZIG) -nfpm 'go run $(NFPM)' -cyclonedx 'go run $(CYCLONEDX)' \
+		-maintainer '$(MAINTAINER)' -homepage '$(HOMEPAGE)'
+
+reproduce: $(ZIG) | need ## Build the release again as another user in another folder and compare it with build/dist (needs root)
+	@MAINTAINER='$(MAINTAINER)' HOMEPAGE='$(HOMEPAGE)' packaging/reproduce.sh $(DIST) $(ZIG)
+
+portable: $(READERS) $(ZIG) | need ## Run the library and the package of build/dist in a Debian 11 root (needs root, debootstrap)
+	@test/portable/run.sh $(DIST) $(ZIG) build/bullseye
+
+release-check: need ## Check the workflows with actionlint
+	go run $(ACTIONLINT) .github/workflows/*.yml
+
 clean: ## Remove what the targets above made, but not the Go that ./run has installed
-	@rm -rf build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
+	@rm -rf --one-file-system build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
 
 # Reports all missing tools of the targets in one message.
 need:

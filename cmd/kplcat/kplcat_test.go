@@ -20,6 +20,7 @@ import (
 
 	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/internal/consumer/consumertest"
+	"out_kinesis_agg/internal/plugin/version"
 )
 
 // result is the outcome of a run.
@@ -346,12 +347,19 @@ func TestParse_Flags(t *testing.T) {
 	}
 }
 
+func TestVersion_IsPrinted(t *testing.T) {
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"--version"}, &out, &errs); code != exitOK || out.String() != "kplcat "+version.String()+"\n" {
+		t.Fatalf("exit code %d, output %q %q", code, out.String(), errs.String())
+	}
+}
+
 func TestUsage_NamesEveryFlag(t *testing.T) {
 	var help bytes.Buffer
 	if _, err := parse([]string{"--help"}, time.Now(), &help); !errors.Is(err, flag.ErrHelp) || help.String() != usage {
 		t.Fatalf("%v %q", err, help.String())
 	}
-	for _, name := range []string{"from", "to", "limit", "shard", "follow", "json", "raw", "stats", "decompress", "no-split", "region", "profile", "role-arn", "endpoint"} {
+	for _, name := range []string{"from", "to", "limit", "shard", "follow", "json", "raw", "stats", "decompress", "no-split", "region", "profile", "role-arn", "endpoint", "version"} {
 		if !strings.Contains(usage, "\n  --"+name+" ") {
 			t.Errorf("--%s is missing", name)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/consumer"
+	"out_kinesis_agg/internal/plugin/version"
 	"out_kinesis_agg/kpl/compression"
 )
 
@@ -57,6 +58,9 @@ AWS:
   --endpoint URL     for VPC endpoints and local servers, such as
                      http://localhost:4567
 
+Other:
+  --version          print the version
+
 Permissions: kinesis:ListShards, kinesis:GetShardIterator, kinesis:GetRecords.
 
 Exit codes:
@@ -86,8 +90,8 @@ type options struct {
 	region, profile, roleARN, endpoint string
 }
 
-// parse reads the command line. If it contains --help, parse prints the usage to
-// help and returns flag.ErrHelp.
+// parse reads the command line. If it contains --help or --version, parse prints
+// the usage or the version to help and returns flag.ErrHelp.
 func parse(args []string, now time.Time, help io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("kplcat", flag.ContinueOnError)
@@ -106,6 +110,7 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 	flags.StringVar(&o.profile, "profile", "", "")
 	flags.StringVar(&o.roleARN, "role-arn", "", "")
 	flags.StringVar(&o.endpoint, "endpoint", "", "")
+	showVersion := flags.Bool("version", false, "")
 
 	// Package flag stops at the first word that is not a flag. Flags after the
 	// stream are accepted too.
@@ -123,6 +128,9 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 		words, rest = append(words, flags.Arg(0)), flags.Args()[1:]
 	}
 	switch {
+	case *showVersion:
+		fmt.Fprintln(help, "kplcat", version.String())
+		return o, flag.ErrHelp
 	case len(words) != 1:
 		return o, fmt.Errorf("want one stream, not %d: %q", len(words), words)
 	case words[0] == "":

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/internal/plugin/version"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunktest"
 	"out_kinesis_agg/test/fakekinesis"
@@ -103,7 +104,7 @@ func TestCheckStream_Refusals(t *testing.T) {
 				return
 			}
 			info := lines[len(lines)-1]
-			if !strings.Contains(info, "info: version "+Version+": stream logs, region eu-central-1, ") ||
+			if !strings.Contains(info, "info: version "+version.String()+": stream logs, region eu-central-1, ") ||
 				!strings.Contains(info, "aws_sec_key set") || !strings.Contains(info, "fixed_partition_key key") {
 				t.Errorf("log %q", info)
 			}

@@ -4,6 +4,7 @@ import (
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
+	"out_kinesis_agg/internal/plugin/version"
 )
 
 // settings returns what the sender needs of a configuration.
@@ -25,7 +26,7 @@ func settings(c option.Config) kinesis.Settings {
 		ConnectTimeout:  c.ConnectTimeout,
 		AutoRetry:       c.AutoRetryRequests,
 		WireFormat:      kinesis.WireFormat(c.WireFormat),
-		Version:         Version,
+		Version:         version.String(),
 	}
 }
 

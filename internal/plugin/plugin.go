@@ -16,10 +16,8 @@ import (
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
+	"out_kinesis_agg/internal/plugin/version"
 )
-
-// Version is the plugin's version.
-const Version = "0.1.0"
 
 // Outcome is the result of a flush.
 type Outcome int
@@ -106,7 +104,7 @@ func Start(get func(name string) string, log Log, meter engine.Meter) (*Instance
 		log(engine.Warn, warning)
 	}
 	c.Region = k.Region()
-	log(engine.Info, fmt.Sprintf("version %s: %s", Version, c.Summary()))
+	log(engine.Info, fmt.Sprintf("version %s: %s", version.String(), c.Summary()))
 	in := newInstance(c, newAggregator, k, log, meter)
 	if !c.CheckStream && !c.Stream.UsesTag() {
 		in.checkInBackground(c.Stream.String(), k.DryRun)
