@@ -4,6 +4,7 @@
 PLUGIN  := build/out_kinesis_agg.so
 HOST    := build/abihost
 KPLCAT  := build/kplcat
+PLAN    := build/kinesis-agg-plan
 READERS := test/readers/node_modules/.package-lock.json
 INTEROP := build/interop
 
@@ -58,12 +59,12 @@ PACKAGES = $$(go list ./... | grep -v /test/e2e)
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) test demo bench bench-engine check fuzz soak docs proto docker interop dist reproduce portable release-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine check fuzz soak docs proto docker interop deploy-check dist reproduce portable release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: $(PLUGIN) $(HOST) $(KPLCAT) ## Build the plugin, kplcat and the ABI host into build/ (STRIP=1: smaller, without symbols)
+build: $(PLUGIN) $(HOST) $(KPLCAT) $(PLAN) ## Build the plugin, kplcat, kinesis-agg-plan and the ABI host into build/ (STRIP=1: smaller, without symbols)
 
 $(PLUGIN): need
 	$(call long,$@,Building the plugin. The first build compiles all dependencies: 1 to 3 minutes.)
@@ -71,6 +72,9 @@ $(PLUGIN): need
 
 $(KPLCAT): need
 	@$(GO_COMMANDS) ./cmd/kplcat
+
+$(PLAN): need
+	@$(GO_COMMANDS) ./cmd/kinesis-agg-plan
 
 $(HOST): test/abihost/abihost.c | need
 	@mkdir -p $(@D)
@@ -101,6 +105,21 @@ interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for N
 	@cd test/consumers/node && npm ci --ignore-scripts --no-audit --no-fund
 	@cd test/consumers/java && mvn --quiet --batch-mode compile
 	@OUT_KINESIS_AGG_INTEROP="$(CURDIR)/$(INTEROP)" go test -count=1 -v ./test/interop
+
+# The tools that package registries have. promtool is in Debian's package
+# prometheus; systemd-analyze, crun and Terraform come from their distributors.
+DEPLOY       := $(CURDIR)/build/deploy
+HELM         := helm.sh/helm/v3/cmd/helm@v3.18.6
+COMPOSE_GO   := github.com/compose-spec/compose-go/v2/cmd@v2.9.0
+
+deploy-check: $(PLUGIN) $(READERS) ## Check deploy/ and compose.yaml with the tools that users have (needs Python 3)
+	$(call long,$(DEPLOY)/bin/pip,Installing Helm$(comma) cfn-lint and others into $(DEPLOY). The first time: 3 to 5 minutes.)
+	@test -x $(DEPLOY)/bin/pip || python3 -m venv $(DEPLOY)
+	@$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check -r test/deploy/requirements.txt
+	@test -x $(DEPLOY)/bin/helm || GOBIN=$(DEPLOY)/bin go install $(HELM)
+	@test -x $(DEPLOY)/bin/compose-go || { GOBIN=$(DEPLOY)/bin go install $(COMPOSE_GO) && \
+		mv $(DEPLOY)/bin/cmd $(DEPLOY)/bin/compose-go; }
+	@PATH="$(DEPLOY)/bin:$$PATH" OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 -v ./test/deploy
 
 bench: need ## Run the benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem $(PACKAGES)
@@ -133,8 +152,10 @@ soak: build ## Flush chunks for minutes against an endpoint that fails at random
 	@$(GO_COMMANDS) ./test/soak
 	@exec build/soak $(ARGS)
 
-docs: need ## Rewrite the option table in docs/options.md
+docs: need ## Rewrite what is generated in docs/: options, examples of the planner, simulated tables, pictures
 	@go test -count=1 -run '^TestTable_MatchesDocs$$' ./internal/option -update
+	@go test -count=1 -run '^TestDocs_ExamplesAreCurrent$$' ./cmd/kinesis-agg-plan -update
+	@go test -count=1 -run '^TestDocs_Current$$' ./test/fleet -update
 
 proto: need ## Regenerate proto/*.pb.go
 	cd proto && go run $(BUF) generate

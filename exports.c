@@ -4,10 +4,11 @@
  * on the first call. `daemon on` makes the engine fork after it has loaded the
  * library, so that everything from FLBPluginInit on runs in such a child.
  *
- * A child that forks in order to exec another program never comes here. */
+ * A child that forks in order to exec another program never gets here. */
 
 #include "internal/engine/fork.h"
 #include "internal/engine/signals.h"
+#include "internal/engine/workers.h"
 #include "_cgo_export.h"
 
 int FLBPluginRegister(void *def)
@@ -25,12 +26,17 @@ int FLBPluginRegister(void *def)
 
 int FLBPluginInit(void *plugin)
 {
+    int ret;
+
     if (kinesis_agg_forked()) {
         kinesis_agg_refuse(plugin);
         return KINESIS_AGG_ERROR;
     }
     kinesis_agg_keep_signals();
-    return goPluginInit(plugin);
+    ret = goPluginInit(plugin);
+    /* In C and not below goPluginInit, since the Go runtime changes the signal mask
+     * of the thread, which the workers would inherit. */
+    return ret == KINESIS_AGG_OK ? kinesis_agg_start_workers(plugin) : ret;
 }
 
 int FLBPluginFlushCtx(uintptr_t handle, void *data, size_t length, char *tag)

@@ -2,6 +2,8 @@ module out_kinesis_agg
 
 go 1.26
 
+toolchain go1.26.8
+
 require (
 	github.com/DataDog/zstd v1.5.7
 	github.com/aws/aws-sdk-go-v2 v1.48.0

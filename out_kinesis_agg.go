@@ -1,7 +1,7 @@
 // Command out_kinesis_agg is a Fluent Bit output plugin, built as a C shared
 // library. The engine calls the functions of exports.c, which enter Go here. This
 // file holds these functions and nothing else: each converts its arguments, calls
-// package plugin, maps the outcome, and survives a panic below it.
+// package plugin, maps the outcome, and recovers from panics.
 package main
 
 // #include <stddef.h>
@@ -25,8 +25,8 @@ import (
 // memory: a reload finds it again.
 var instances plugin.Registry
 
-// ordinal numbers the instances of a configuration from 0, as the engine does,
-// for engines that do not tell their names.
+// ordinal numbers the instances of a configuration from 0, as the engine does. It is
+// part of their names on engines that do not provide names.
 var ordinal atomic.Int64
 
 //export goPluginRegister
@@ -62,7 +62,7 @@ func goPluginFlushCtx(handle C.uintptr_t, data unsafe.Pointer, length C.size_t, 
 	return flush(func() *plugin.Instance { return instances.Find(uintptr(handle)) }, data, length, tag)
 }
 
-// goPluginFlush is for engines that know no contexts, and so only one instance.
+// goPluginFlush is for engines without contexts, which have only one instance.
 //
 //export goPluginFlush
 func goPluginFlush(data unsafe.Pointer, length C.size_t, tag *C.char) C.int {
@@ -103,7 +103,7 @@ func goPluginExitCtx(handle C.uintptr_t) (ret C.int) {
 	return output.FLB_OK
 }
 
-// goPluginExit is for engines that know no contexts.
+// goPluginExit is for engines without contexts.
 //
 //export goPluginExit
 func goPluginExit() (ret C.int) {
@@ -122,9 +122,9 @@ func goPluginUnregister(def unsafe.Pointer) {
 	output.FLBPluginUnregister(def)
 }
 
-// recovered, deferred, turns a panic into a line in the log and a return code.
-// A panic that went on would end the engine. log is what the function logs to by
-// the time of the panic; nil is stderr.
+// recovered is deferred. It turns a panic, which would end the engine, into log lines
+// and a return code. log points to the log that is in use at the time of the panic;
+// nil is stderr.
 func recovered(log *plugin.Log, ret *C.int, code C.int) {
 	p := recover()
 	if p == nil {
@@ -136,14 +136,14 @@ func recovered(log *plugin.Log, ret *C.int, code C.int) {
 		write = *log
 	}
 	write(engine.Error, fmt.Sprintf("panic: %v", p))
-	// The stack is of names and numbers only. A line of the log for each of its
-	// own, with spaces for tabs, stays readable.
+	// The stack contains names and numbers only. Each of its lines is a line of the
+	// log, with spaces instead of tabs.
 	for frame := range strings.Lines(string(debug.Stack())) {
 		write(engine.Error, "  "+strings.ReplaceAll(strings.TrimSuffix(frame, "\n"), "\t", "    "))
 	}
 }
 
-// stderr logs where there is no instance to log for.
+// stderr logs if there is no instance.
 func stderr(level engine.Level, line string) {
 	engine.Stderr(level, "kinesis_agg", line)
 }

@@ -14,7 +14,7 @@ import (
 
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 const testKey = "5a2f8c1e-0b4d-4f6a-9c3e-7d1b2a3c4d5e"
@@ -82,12 +82,12 @@ func same(t testing.TB, got, want []string) {
 }
 
 // corpora are the four kinds of logs, small enough for a test of each byte.
-func corpora(n int) map[string]chunk.Corpus {
-	return map[string]chunk.Corpus{
-		"access log": chunk.AccessLog(1, n),
-		"kubernetes": chunk.Kubernetes(1, n),
-		"long text":  chunk.LongText(1, n),
-		"numbers":    chunk.Numbers(1, n),
+func corpora(n int) map[string]chunktest.Corpus {
+	return map[string]chunktest.Corpus{
+		"access log": chunktest.AccessLog(1, n),
+		"kubernetes": chunktest.Kubernetes(1, n),
+		"long text":  chunktest.LongText(1, n),
+		"numbers":    chunktest.Numbers(1, n),
 	}
 }
 
@@ -103,26 +103,26 @@ func TestBuild_KeepsRecordsInOrder(t *testing.T) {
 }
 
 func TestBuild_EventFormats(t *testing.T) {
-	body := chunk.M("a", 1)
-	ts := chunk.EventTime{Sec: 1700000000, Nsec: 5}
+	body := chunktest.M("a", 1)
+	ts := chunktest.EventTime{Sec: 1700000000, Nsec: 5}
 	var tests = []struct {
 		name string
-		c    *chunk.Chunk
+		c    *chunktest.Chunk
 	}{
-		{"event", chunk.New().Event(ts, body)},
-		{"metadata", chunk.New().EventMeta(ts, chunk.M("x", chunk.M("y", []any{1, "z"})), body)},
-		{"legacy", chunk.New().Legacy(ts, body)},
-		{"ext8 timestamp", chunk.New().Event(chunk.Wide{Value: ts, Bytes: 1}, body)},
-		{"ext32 timestamp", chunk.New().Legacy(chunk.Wide{Value: ts, Bytes: 4}, body)},
-		{"unsigned timestamp", chunk.New().Legacy(uint64(1700000000), body)},
-		{"signed timestamp", chunk.New().Legacy(chunk.Raw{0xd2, 0x65, 0, 0, 0}, body)},
-		{"small timestamp", chunk.New().Legacy(7, body)},
-		{"float timestamp", chunk.New().Event(1700000000.25, body)},
-		{"single timestamp", chunk.New().Legacy(float32(1.5), body)},
-		{"year 2106 is not a group", chunk.New().Event(chunk.EventTime{Sec: 0xffffffff, Nsec: 1}, body)},
-		{"wide arrays and map", chunk.New().Value(chunk.Wide{Value: []any{
-			chunk.Wide{Value: []any{ts, chunk.Wide{Value: chunk.M(), Bytes: 4}}, Bytes: 4},
-			chunk.Wide{Value: body, Bytes: 2}}, Bytes: 2})},
+		{"event", chunktest.New().Event(ts, body)},
+		{"metadata", chunktest.New().EventMeta(ts, chunktest.M("x", chunktest.M("y", []any{1, "z"})), body)},
+		{"legacy", chunktest.New().Legacy(ts, body)},
+		{"ext8 timestamp", chunktest.New().Event(chunktest.Wide{Value: ts, Bytes: 1}, body)},
+		{"ext32 timestamp", chunktest.New().Legacy(chunktest.Wide{Value: ts, Bytes: 4}, body)},
+		{"unsigned timestamp", chunktest.New().Legacy(uint64(1700000000), body)},
+		{"signed timestamp", chunktest.New().Legacy(chunktest.Raw{0xd2, 0x65, 0, 0, 0}, body)},
+		{"small timestamp", chunktest.New().Legacy(7, body)},
+		{"float timestamp", chunktest.New().Event(1700000000.25, body)},
+		{"single timestamp", chunktest.New().Legacy(float32(1.5), body)},
+		{"year 2106 is not a group", chunktest.New().Event(chunktest.EventTime{Sec: 0xffffffff, Nsec: 1}, body)},
+		{"wide arrays and map", chunktest.New().Value(chunktest.Wide{Value: []any{
+			chunktest.Wide{Value: []any{ts, chunktest.Wide{Value: chunktest.M(), Bytes: 4}}, Bytes: 4},
+			chunktest.Wide{Value: body, Bytes: 2}}, Bytes: 2})},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -136,18 +136,18 @@ func TestBuild_EventFormats(t *testing.T) {
 }
 
 func TestBuild_SkipsGroupMarkers(t *testing.T) {
-	c := chunk.New().
-		GroupOpen(chunk.M("schema", "otlp"), chunk.M("resource", chunk.M("service.name", "a"))).
-		Event(chunk.EventTime{Sec: 1}, chunk.M("n", 1)).
+	c := chunktest.New().
+		GroupOpen(chunktest.M("schema", "otlp"), chunktest.M("resource", chunktest.M("service.name", "a"))).
+		Event(chunktest.EventTime{Sec: 1}, chunktest.M("n", 1)).
 		GroupClose().
-		Event(chunk.EventTime{Sec: 2}, chunk.M("n", 2))
+		Event(chunktest.EventTime{Sec: 2}, chunktest.M("n", 2))
 	got, p := buildAll(t, c.Bytes())
 	same(t, got, []string{`{"n":1}`, `{"n":2}`})
 	if p.NotEvents.Count != 0 {
 		t.Errorf("%+v", p)
 	}
 
-	got, p = buildAll(t, chunk.New().GroupOpen(nil, nil).GroupClose().Bytes())
+	got, p = buildAll(t, chunktest.New().GroupOpen(nil, nil).GroupClose().Bytes())
 	if got != nil || p.Aggregate != nil || p.NotEvents.Count != 0 || p.Unreadable.Count != 0 {
 		t.Errorf("a chunk of markers: %+v", p)
 	}
@@ -160,7 +160,7 @@ func TestBuild_EmptyChunk(t *testing.T) {
 }
 
 func TestBuild_SkipsNonEvents(t *testing.T) {
-	ts, body := chunk.EventTime{Sec: 1}, chunk.M("n", 1)
+	ts, body := chunktest.EventTime{Sec: 1}, chunktest.M("n", 1)
 	for name, stray := range map[string]any{
 		"integer":              7,
 		"string":               "[1,{}]",
@@ -170,17 +170,17 @@ func TestBuild_SkipsNonEvents(t *testing.T) {
 		"metadata is a string": []any{[]any{ts, "m"}, body},
 		"header of three":      []any{[]any{ts, body, 1}, body},
 		"negative timestamp":   []any{-3, body},
-		"ext of other type":    []any{chunk.Ext{Type: 1, Data: make([]byte, 8)}, body},
-		"ext of other size":    []any{chunk.Ext{Type: 0, Data: make([]byte, 4)}, body},
+		"ext of other type":    []any{chunktest.Ext{Type: 1, Data: make([]byte, 8)}, body},
+		"ext of other size":    []any{chunktest.Ext{Type: 0, Data: make([]byte, 4)}, body},
 		"no timestamp":         []any{nil, body},
 		"map":                  body,
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := chunk.New().Event(ts, body)
+			c := chunktest.New().Event(ts, body)
 			from := len(c.Bytes())
 			c.Value(stray)
 			size := len(c.Bytes()) - from
-			c.Event(ts, chunk.M("n", 2))
+			c.Event(ts, chunktest.M("n", 2))
 			got, p := buildAll(t, c.Bytes())
 			same(t, got, []string{`{"n":1}`, `{"n":2}`})
 			if want := (Loss{Count: 1, Offset: from, Bytes: size}); p.NotEvents != want {
@@ -191,7 +191,7 @@ func TestBuild_SkipsNonEvents(t *testing.T) {
 }
 
 // wholeRecords is how many records of a corpus end at or before an offset.
-func wholeRecords(c chunk.Corpus, offset int) int {
+func wholeRecords(c chunktest.Corpus, offset int) int {
 	n := 0
 	for n < len(c.Ends) && c.Ends[n] <= offset {
 		n++
@@ -255,7 +255,7 @@ func TestBuild_LengthsBeyondTheChunk(t *testing.T) {
 		"map32":   {0xdf, 0xff, 0xff, 0xff, 0xff},
 	} {
 		t.Run(name, func(t *testing.T) {
-			good := chunk.New().Event(chunk.EventTime{Sec: 1}, chunk.M("n", 1))
+			good := chunktest.New().Event(chunktest.EventTime{Sec: 1}, chunktest.M("n", 1))
 			from := len(good.Bytes())
 			bad := append(bytes.Clone(good.Bytes()), 0x92, 0x92, 0xd7, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x80, 0x81, 0xa1, 'k')
 			bad = append(append(bad, head...), "only a little"...)
@@ -293,9 +293,9 @@ func nest(levels int, wrap func(any) any) any {
 }
 
 func TestBuild_NestingIsBounded(t *testing.T) {
-	inMap := func(v any) any { return chunk.M("k", v) }
+	inMap := func(v any) any { return chunktest.M("k", v) }
 	inArray := func(v any) any { return []any{v} }
-	inKey := func(v any) any { return chunk.Map{{Key: v, Value: 1}} }
+	inKey := func(v any) any { return chunktest.Map{{Key: v, Value: 1}} }
 	for _, test := range []struct {
 		name string
 		body any
@@ -312,7 +312,7 @@ func TestBuild_NestingIsBounded(t *testing.T) {
 		{"90 maps in keys", nest(90, inKey), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := chunk.New().Event(1, chunk.M("n", 1)).Event(1, test.body).Event(1, chunk.M("n", 2))
+			c := chunktest.New().Event(1, chunktest.M("n", 1)).Event(1, test.body).Event(1, chunktest.M("n", 2))
 			got, p := buildAll(t, c.Bytes())
 			wantSent, wantDeep := 3, 0
 			if !test.sent {
@@ -329,48 +329,48 @@ func TestBuild_NestingIsBounded(t *testing.T) {
 }
 
 func TestBuild_LargeValues(t *testing.T) {
-	var many chunk.Map
+	var many chunktest.Map
 	for i := range 100_000 {
-		many = append(many, chunk.Pair{Key: fmt.Sprintf("key-%d", i), Value: i})
+		many = append(many, chunktest.Pair{Key: fmt.Sprintf("key-%d", i), Value: i})
 	}
 	long := strings.Repeat("0123456789abcde\n", 900*1024/16)
-	c := chunk.NewCorpus(many, chunk.M("log", long), chunk.M("n", 1))
+	c := chunktest.NewCorpus(many, chunktest.M("log", long), chunktest.M("n", 1))
 	got, _ := buildAll(t, c.Bytes)
 	same(t, got, c.JSON)
 }
 
 func TestBuild_RepeatedKeys(t *testing.T) {
-	many := func(n int) (m chunk.Map) {
+	many := func(n int) (m chunktest.Map) {
 		for i := range 3 * n {
-			m = append(m, chunk.Pair{Key: fmt.Sprint("k", i%n), Value: i})
+			m = append(m, chunktest.Pair{Key: fmt.Sprint("k", i%n), Value: i})
 		}
 		return m
 	}
 	// Keys that share their ends and their length, so that a fingerprint of
 	// those does not tell them apart.
-	alike := func(n int) (m chunk.Map) {
+	alike := func(n int) (m chunktest.Map) {
 		for i := range n {
-			m = append(m, chunk.Pair{Key: fmt.Sprintf("beginning-%06d-the-end-", i), Value: i})
+			m = append(m, chunktest.Pair{Key: fmt.Sprintf("beginning-%06d-the-end-", i), Value: i})
 		}
 		return m
 	}
-	bodies := []chunk.Map{
-		chunk.M("a", 1, "a", 2),
-		chunk.M("a", 1, "b", 2, "a", 3),
-		chunk.M("a", 1, "b", 2, "b", 3, "c", 4, "a", 5, "d", 6),
-		chunk.M("a", chunk.M("x", 1, "x", 2), "b", []any{chunk.M("y", 1, "y", chunk.M("z", 1, "z", 2))}, "a", chunk.M("x", 3)),
+	bodies := []chunktest.Map{
+		chunktest.M("a", 1, "a", 2),
+		chunktest.M("a", 1, "b", 2, "a", 3),
+		chunktest.M("a", 1, "b", 2, "b", 3, "c", 4, "a", 5, "d", 6),
+		chunktest.M("a", chunktest.M("x", 1, "x", 2), "b", []any{chunktest.M("y", 1, "y", chunktest.M("z", 1, "z", 2))}, "a", chunktest.M("x", 3)),
 		many(3), many(maxCachedKeys / 3), many(maxCachedKeys/3 + 1), many(maxCachedKeys), many(5000),
-		chunk.M("outer", many(200), "x", 1, "outer", many(300), "x", many(70)),
+		chunktest.M("outer", many(200), "x", 1, "outer", many(300), "x", many(70)),
 		alike(50), alike(20_000), append(alike(500), alike(500)...),
 	}
-	c := chunk.NewCorpus(bodies...)
+	c := chunktest.NewCorpus(bodies...)
 	got, _ := buildAll(t, c.Bytes)
 	same(t, got, c.JSON)
 	same(t, got[:3], []string{`{"a":2}`, `{"b":2,"a":3}`, `{"b":3,"c":4,"a":5,"d":6}`})
 }
 
 func TestBuild_SizeIsExact(t *testing.T) {
-	c := chunk.AccessLog(3, 20)
+	c := chunktest.AccessLog(3, 20)
 	whole := New().Build(c.Bytes, 0, testKey, largest)
 	exact := len(whole.Aggregate) + len(testKey)
 
@@ -407,13 +407,13 @@ func TestBuild_PartsJoinToTheChunk(t *testing.T) {
 
 func TestBuild_SkipsTooLargeRecord(t *testing.T) {
 	const limit = 2000
-	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
+	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
 	// The longest text for which {"log":"..."} fits into an aggregate of its own.
 	longest := limit
 	for kpl.HeadBytes(testKey)+kpl.RecordBytes(longest+len(`{"log":""}`))+kpl.DigestBytes+len(testKey) > limit {
 		longest--
 	}
-	c := chunk.NewCorpus(chunk.M("n", 1), at(longest+1), chunk.M("n", 2), at(longest), chunk.M("n", 3))
+	c := chunktest.NewCorpus(chunktest.M("n", 1), at(longest+1), chunktest.M("n", 2), at(longest), chunktest.M("n", 3))
 	a := New()
 	first := a.Build(c.Bytes, 0, testKey, Limit{limit, limit})
 	same(t, open(t, first.Aggregate, testKey), []string{c.JSON[0], c.JSON[2]})
@@ -430,8 +430,8 @@ func TestBuild_SkipsTooLargeRecord(t *testing.T) {
 }
 
 func TestBuild_SingleRecordAboveRecordMax(t *testing.T) {
-	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
-	c := chunk.NewCorpus(at(100), at(100), at(1500), at(100), at(5000), at(100))
+	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	c := chunktest.NewCorpus(at(100), at(100), at(1500), at(100), at(5000), at(100))
 	limit := Limit{RecordMax: 1000, SingleRecordMax: 2000}
 	a := New()
 	for from, want := 0, [][]string{c.JSON[0:2], c.JSON[2:3], {c.JSON[3], c.JSON[5]}}; from < len(c.Bytes); want = want[1:] {
@@ -461,12 +461,12 @@ func TestBuild_DoesNotAllocate(t *testing.T) {
 func BenchmarkBuild(b *testing.B) {
 	for _, test := range []struct {
 		name string
-		c    chunk.Corpus
+		c    chunktest.Corpus
 	}{
-		{"AccessLog", chunk.AccessLog(1, 6000)},
-		{"Kubernetes", chunk.Kubernetes(1, 2500)},
-		{"LongText", chunk.LongText(1, 900)},
-		{"Numbers", chunk.Numbers(1, 9000)},
+		{"AccessLog", chunktest.AccessLog(1, 6000)},
+		{"Kubernetes", chunktest.Kubernetes(1, 2500)},
+		{"LongText", chunktest.LongText(1, 900)},
+		{"Numbers", chunktest.Numbers(1, 9000)},
 	} {
 		c := test.c
 		b.Run(test.name, func(b *testing.B) {

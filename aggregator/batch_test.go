@@ -2,7 +2,6 @@ package aggregator
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,7 +9,8 @@ import (
 	"testing"
 
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/kpl/compression"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // built is all that Build makes of a chunk.
@@ -22,7 +22,7 @@ type built struct {
 }
 
 // buildBatches builds a chunk to its end and checks sizes and counts.
-func buildBatches(t testing.TB, a *Aggregator, c Compression, data []byte, limit Limit) built {
+func buildBatches(t testing.TB, a *Aggregator, c compression.Format, data []byte, limit Limit) built {
 	t.Helper()
 	var all built
 	for from := 0; from < len(data); {
@@ -47,7 +47,7 @@ func buildBatches(t testing.TB, a *Aggregator, c Compression, data []byte, limit
 		records := open(t, r.Aggregate, testKey)
 		for _, record := range records {
 			text := record
-			if c != Uncompressed {
+			if c != compression.None {
 				text = decompress(t, c, record)
 			}
 			all.batches = append(all.batches, text)
@@ -72,16 +72,16 @@ func buildBatches(t testing.TB, a *Aggregator, c Compression, data []byte, limit
 	return all
 }
 
-var allCompressions = []Compression{Uncompressed, Gzip, Zlib, Zstd, Snappy}
+var allCompressions = compression.Formats()
 
 func TestBatch_LinesInOrder(t *testing.T) {
 	for name, c := range corpora(100) {
-		for _, compression := range allCompressions {
+		for _, format := range allCompressions {
 			for _, batchBytes := range []int{1, 700, 5_000, 1 << 30} {
 				for _, recordMax := range []int{4_000, 20_000, 1 << 20} {
-					t.Run(fmt.Sprint(name, compression, batchBytes, recordMax), func(t *testing.T) {
-						a := transformed(t, Transform{BatchBytes: batchBytes, Compression: compression})
-						all := buildBatches(t, a, compression, c.Bytes, Limit{recordMax, 1 << 20})
+					t.Run(fmt.Sprint(name, format, batchBytes, recordMax), func(t *testing.T) {
+						a := transformed(t, Transform{BatchBytes: batchBytes, Compression: format})
+						all := buildBatches(t, a, format, c.Bytes, Limit{recordMax, 1 << 20})
 						same(t, all.lines, c.JSON)
 						for _, b := range all.batches {
 							if len(b) > batchBytes && strings.Count(b, "\n") > 1 {
@@ -97,9 +97,9 @@ func TestBatch_LinesInOrder(t *testing.T) {
 
 // Without a limit in the way, a batch is closed only by the record that exceeds it.
 func TestBatch_IsFull(t *testing.T) {
-	c := chunk.AccessLog(1, 500)
+	c := chunktest.AccessLog(1, 500)
 	const batchBytes = 3_000
-	all := buildBatches(t, transformed(t, Transform{BatchBytes: batchBytes}), Uncompressed, c.Bytes, largest)
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: batchBytes}), compression.None, c.Bytes, largest)
 	next := 0
 	for i, b := range all.batches {
 		next += strings.Count(b, "\n")
@@ -114,59 +114,59 @@ func TestBatch_IsFull(t *testing.T) {
 
 // Without compression, batches fill a record to its limit as single records do.
 func TestBatch_UncompressedFillsRecord(t *testing.T) {
-	c := chunk.AccessLog(1, 1000)
+	c := chunktest.AccessLog(1, 1000)
 	limit := Limit{100_000, 100_000}
-	single := buildBatches(t, transformed(t, Transform{AppendNewline: true}), Uncompressed, c.Bytes, limit)
-	batches := buildBatches(t, transformed(t, Transform{BatchBytes: 30_000}), Uncompressed, c.Bytes, limit)
+	single := buildBatches(t, transformed(t, Transform{AppendNewline: true}), compression.None, c.Bytes, limit)
+	batches := buildBatches(t, transformed(t, Transform{BatchBytes: 30_000}), compression.None, c.Bytes, limit)
 	if batches.parts > single.parts {
 		t.Errorf("%d parts with batches, %d without", batches.parts, single.parts)
 	}
 }
 
 func TestBatch_LargeRecordAlone(t *testing.T) {
-	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
-	c := chunk.NewCorpus(at(1), at(2), at(500), at(3), at(4))
-	all := buildBatches(t, transformed(t, Transform{BatchBytes: 100}), Uncompressed, c.Bytes, largest)
+	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	c := chunktest.NewCorpus(at(1), at(2), at(500), at(3), at(4))
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: 100}), compression.None, c.Bytes, largest)
 	want := []string{c.JSON[0] + "\n" + c.JSON[1] + "\n", c.JSON[2] + "\n", c.JSON[3] + "\n" + c.JSON[4] + "\n"}
 	same(t, all.batches, want)
 }
 
 func TestBatch_TransformsEachRecord(t *testing.T) {
-	c := chunk.New().Event(testTime, chunk.M("n", 1)).Event(testTime, chunk.M("n", 2))
-	a := transformed(t, Transform{TimeKey: "t", TimeFormat: isoMillis, AppendNewline: true, BatchBytes: 1000, Compression: Zstd})
-	all := buildBatches(t, a, Zstd, c.Bytes(), largest)
+	c := chunktest.New().Event(testTime, chunktest.M("n", 1)).Event(testTime, chunktest.M("n", 2))
+	a := transformed(t, Transform{TimeKey: "t", TimeFormat: isoMillis, AppendNewline: true, BatchBytes: 1000, Compression: compression.Zstd})
+	all := buildBatches(t, a, compression.Zstd, c.Bytes(), largest)
 	same(t, all.batches, []string{`{"n":1,"t":"` + testISO + `"}` + "\n" + `{"n":2,"t":"` + testISO + `"}` + "\n"})
 }
 
 // A batch that does not fit is read again by the next Build, and the losses among
 // its events are counted once.
 func TestBatch_LossesCountOnce(t *testing.T) {
-	c := chunk.New()
+	c := chunktest.New()
 	var want []string
 	random := rand.New(rand.NewPCG(1, 1))
 	for i := range 400 {
-		body := chunk.M("n", i, "log", fmt.Sprintf("%x%x%x", random.Uint64(), random.Uint64(), random.Uint64()))
-		c.Event(1, body).Value(i).Event(1, nest(200, func(v any) any { return chunk.M("k", v) }))
-		want = append(want, chunk.JSON(body))
+		body := chunktest.M("n", i, "log", fmt.Sprintf("%x%x%x", random.Uint64(), random.Uint64(), random.Uint64()))
+		c.Event(1, body).Value(i).Event(1, nest(200, func(v any) any { return chunktest.M("k", v) }))
+		want = append(want, chunktest.JSON(body))
 	}
 	data := append(c.Bytes(), 0xc1)
-	for _, compression := range allCompressions {
-		a := transformed(t, Transform{BatchBytes: 2_000, Compression: compression})
-		all := buildBatches(t, a, compression, data, Limit{5_000, 5_000})
+	for _, format := range allCompressions {
+		a := transformed(t, Transform{BatchBytes: 2_000, Compression: format})
+		all := buildBatches(t, a, format, data, Limit{5_000, 5_000})
 		same(t, all.lines, want)
 		if all.sum.NotEvents.Count != 400 || all.sum.TooDeep.Count != 400 || all.sum.Unreadable.Bytes != 1 {
-			t.Errorf("%s: %+v", compression, all.sum)
+			t.Errorf("%s: %+v", format, all.sum)
 		}
 		if all.parts < 2 {
-			t.Errorf("%s: one part", compression)
+			t.Errorf("%s: one part", format)
 		}
 	}
 }
 
 func TestBatch_TooLargeRecord(t *testing.T) {
-	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
-	c := chunk.NewCorpus(at(10), at(3000), at(20))
-	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), Uncompressed, c.Bytes, Limit{2000, 2000})
+	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	c := chunktest.NewCorpus(at(10), at(3000), at(20))
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), compression.None, c.Bytes, Limit{2000, 2000})
 	same(t, all.lines, []string{c.JSON[0], c.JSON[2]})
 	if all.sum.TooLarge.Count != 1 {
 		t.Errorf("%+v", all.sum)
@@ -175,9 +175,9 @@ func TestBatch_TooLargeRecord(t *testing.T) {
 
 // Only a single log record may use the room above RecordMax.
 func TestBatch_SingleRecordMax(t *testing.T) {
-	at := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
-	c := chunk.NewCorpus(at(600), at(600), at(600), at(5000))
-	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), Uncompressed, c.Bytes, Limit{1500, 10_000})
+	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	c := chunktest.NewCorpus(at(600), at(600), at(600), at(5000))
+	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), compression.None, c.Bytes, Limit{1500, 10_000})
 	same(t, all.lines, c.JSON)
 	if all.parts != 3 {
 		t.Errorf("%d parts, want 3", all.parts)
@@ -187,18 +187,18 @@ func TestBatch_SingleRecordMax(t *testing.T) {
 // A group's attributes belong to the events after its marker, also if a batch is
 // read again.
 func TestBatch_KeepsGroups(t *testing.T) {
-	c := chunk.New()
+	c := chunktest.New()
 	var want []string
 	for g := range 40 {
-		c.GroupOpen(chunk.M("g", g), chunk.M())
+		c.GroupOpen(chunktest.M("g", g), chunktest.M())
 		for n := range 3 {
-			c.Event(1, chunk.M("n", n, "x", strings.Repeat("y", 50)))
+			c.Event(1, chunktest.M("n", n, "x", strings.Repeat("y", 50)))
 			want = append(want, fmt.Sprintf(`{"n":%d,"x":"%s","m":{"g":%d}}`, n, strings.Repeat("y", 50), g))
 		}
 	}
 	for _, recordMax := range []int{500, 1000, 100_000} {
-		a := transformed(t, Transform{MetadataKey: "m", BatchBytes: 2_000, Compression: Gzip})
-		all := buildBatches(t, a, Gzip, c.Bytes(), Limit{recordMax, recordMax})
+		a := transformed(t, Transform{MetadataKey: "m", BatchBytes: 2_000, Compression: compression.Gzip})
+		all := buildBatches(t, a, compression.Gzip, c.Bytes(), Limit{recordMax, recordMax})
 		same(t, all.lines, want)
 	}
 }
@@ -206,30 +206,30 @@ func TestBatch_KeepsGroups(t *testing.T) {
 // A full chunk of the tail input is one record of a stream with the default limit.
 func TestBatch_FullChunkInOneRecord(t *testing.T) {
 	const chunkBytes = 2_057_301 // the largest chunk of tail with 32 KB buffers
-	for name, c := range map[string]chunk.Corpus{
-		"access log": chunk.AccessLog(1, 7200), "kubernetes": chunk.Kubernetes(1, 4200),
+	for name, c := range map[string]chunktest.Corpus{
+		"access log": chunktest.AccessLog(1, 7200), "kubernetes": chunktest.Kubernetes(1, 4200),
 	} {
 		end, _ := slices.BinarySearch(c.Ends, chunkBytes)
 		if end == len(c.Ends) {
 			t.Fatalf("%s: only %d bytes", name, len(c.Bytes))
 		}
-		for _, compression := range []Compression{Zstd, Gzip} {
-			a := transformed(t, Transform{BatchBytes: 256_000, Compression: compression})
+		for _, format := range []compression.Format{compression.Zstd, compression.Gzip} {
+			a := transformed(t, Transform{BatchBytes: 256_000, Compression: format})
 			r := a.Build(c.Bytes[:c.Ends[end]], 0, testKey, Limit{kpl.DefaultMaxRecordBytes, kpl.DefaultMaxRecordBytes})
 			if r.Next != c.Ends[end] {
-				t.Errorf("%s, %s: %d of %d bytes in the first record", name, compression, r.Next, c.Ends[end])
+				t.Errorf("%s, %s: %d of %d bytes in the first record", name, format, r.Next, c.Ends[end])
 			}
 		}
 	}
 }
 
 func TestBatch_DoesNotAllocate(t *testing.T) {
-	c := chunk.AccessLog(1, 1000)
-	for _, compression := range allCompressions {
-		a := transformed(t, Transform{BatchBytes: 100_000, Compression: compression})
+	c := chunktest.AccessLog(1, 1000)
+	for _, format := range allCompressions {
+		a := transformed(t, Transform{BatchBytes: 100_000, Compression: format})
 		allocs := testing.AllocsPerRun(5, func() { a.Build(c.Bytes, 0, testKey, largest) })
 		if allocs > 1 { // for each chunk; snappy's pool may be empty
-			t.Errorf("%s: %v allocations for a chunk of %d records", compression, allocs, len(c.JSON))
+			t.Errorf("%s: %v allocations for a chunk of %d records", format, allocs, len(c.JSON))
 		}
 	}
 }
@@ -241,13 +241,13 @@ func FuzzBatch(f *testing.F) {
 		f.Add(c.Bytes, uint16(300), uint16(400), uint8(0))
 		f.Add(append(bytes.Clone(c.Bytes), 7, 0xc1), uint16(50), uint16(900), uint8(3))
 	}
-	f.Add(chunk.New().GroupOpen(chunk.M(), chunk.M("a", 1)).Event(1.5, chunk.M("a", "b")).Value(3).GroupClose().Legacy(-1, chunk.M()).Bytes(), uint16(9), uint16(9), uint8(1))
-	f.Fuzz(func(t *testing.T, data []byte, batchBytes, room uint16, format uint8) {
+	f.Add(chunktest.New().GroupOpen(chunktest.M(), chunktest.M("a", 1)).Event(1.5, chunktest.M("a", "b")).Value(3).GroupClose().Legacy(-1, chunktest.M()).Bytes(), uint16(9), uint16(9), uint8(1))
+	f.Fuzz(func(t *testing.T, data []byte, batchBytes, room uint16, formatIndex uint8) {
 		if batchBytes == 0 {
 			return
 		}
-		compression := allCompressions[int(format)%len(allCompressions)]
-		a := transformed(t, Transform{BatchBytes: int(batchBytes), Compression: compression})
+		format := allCompressions[int(formatIndex)%len(allCompressions)]
+		a := transformed(t, Transform{BatchBytes: int(batchBytes), Compression: format})
 		limit := Limit{RecordMax: 200 + int(room)}
 		limit.SingleRecordMax = limit.RecordMax + int(room)/2
 
@@ -256,7 +256,7 @@ func FuzzBatch(f *testing.F) {
 		if whole.Aggregate != nil {
 			want = open(t, whole.Aggregate, testKey)
 		}
-		all := buildBatches(t, a, compression, data, limit)
+		all := buildBatches(t, a, format, data, limit)
 		// Records that are too large in every batch are missing.
 		missing := 0
 		got := all.lines
@@ -280,17 +280,17 @@ func FuzzBatch(f *testing.F) {
 func BenchmarkBuildBatch(b *testing.B) {
 	for _, corpus := range []struct {
 		name string
-		c    chunk.Corpus
+		c    chunktest.Corpus
 	}{
-		{"AccessLog", chunk.AccessLog(1, 6000)},
-		{"Kubernetes", chunk.Kubernetes(1, 2500)},
-		{"LongText", chunk.LongText(1, 900)},
-		{"Numbers", chunk.Numbers(1, 9000)},
+		{"AccessLog", chunktest.AccessLog(1, 6000)},
+		{"Kubernetes", chunktest.Kubernetes(1, 2500)},
+		{"LongText", chunktest.LongText(1, 900)},
+		{"Numbers", chunktest.Numbers(1, 9000)},
 	} {
 		c := corpus.c
-		for _, compression := range allCompressions {
-			b.Run(corpus.name+"/"+cmp.Or(string(compression), "none"), func(b *testing.B) {
-				a := transformed(b, Transform{BatchBytes: 256_000, Compression: compression})
+		for _, format := range allCompressions {
+			b.Run(corpus.name+"/"+string(format), func(b *testing.B) {
+				a := transformed(b, Transform{BatchBytes: 256_000, Compression: format})
 				r := a.Build(c.Bytes, 0, testKey, largest)
 				b.SetBytes(int64(len(c.Bytes)))
 				b.ReportAllocs()

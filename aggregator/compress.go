@@ -10,33 +10,34 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zlib"
+
+	"out_kinesis_agg/kpl/compression"
 )
 
-// Compression is the format that user records are compressed in.
-type Compression string
-
-// The values of Compression.
-const (
-	Uncompressed Compression = ""
-	Gzip         Compression = "gzip"   // RFC 1952
-	Zlib         Compression = "zlib"   // RFC 1950
-	Zstd         Compression = "zstd"   // RFC 8878, a frame without checksum
-	Snappy       Compression = "snappy" // the block format, without framing
-)
-
-// MaxLevel is the highest compression level; the lowest is 1. It is 0 for
-// Uncompressed.
-func (c Compression) MaxLevel() int {
-	switch c {
-	case Gzip, Zlib:
-		return flate.BestCompression
-	case Zstd:
-		return 22 // ZSTD_maxCLevel()
-	case Snappy:
-		return 3
+// CompressionLevels returns the default and the highest level of a format. The
+// lowest level is 1. Both are 0 for a format without levels.
+func CompressionLevels(f compression.Format) (normal, highest int) {
+	switch f {
+	case compression.Gzip, compression.Zlib:
+		return deflateLevel, flate.BestCompression
+	case compression.Zstd:
+		return zstdLevel, 22 // ZSTD_maxCLevel()
+	case compression.Snappy:
+		return 1, 3
 	}
-	return 0
+	return 0, 0
 }
+
+const (
+	// deflateLevel is the fastest level at which batches are not larger than the
+	// gzip of the engine's own plugins. The library's default is 5.
+	deflateLevel = 6
+
+	// zstdLevel is the level that the engine's own plugins use. On batches of log
+	// lines it is the fastest of the levels from 1, and levels 2 and 3 save bytes
+	// only if the lines are long texts.
+	zstdLevel = 1
+)
 
 // compressor compresses user records one after another. It is not safe for
 // concurrent use.
@@ -45,40 +46,33 @@ type compressor interface {
 	compress(dst, record []byte) []byte
 }
 
-// newCompressor returns nil for Uncompressed, which has no levels. Level 0 is the
-// default of the format.
-func newCompressor(c Compression, level int) (compressor, error) {
-	if c == Uncompressed {
+// newCompressor returns nil for None, which has no levels. Level 0 is the default
+// of the format.
+func newCompressor(f compression.Format, level int) (compressor, error) {
+	if f == "" || f == compression.None {
 		return nil, nil
 	}
-	if level < 0 || level > c.MaxLevel() {
-		return nil, fmt.Errorf("level %d of %q is not within 1 to %d", level, c, c.MaxLevel())
+	normal, highest := CompressionLevels(f)
+	if level < 0 || level > highest {
+		return nil, fmt.Errorf("level %d of %q is not within 1 to %d", level, f, highest)
 	}
-	deflate := level
 	if level == 0 {
-		deflate = deflateDefaultLevel
+		level = normal
 	}
-	switch c {
-	case Gzip:
-		w, err := gzip.NewWriterLevel(io.Discard, deflate)
+	switch f {
+	case compression.Gzip:
+		w, err := gzip.NewWriterLevel(io.Discard, level)
 		return &streamed{writer: w}, err
-	case Zlib:
-		w, err := zlib.NewWriterLevel(io.Discard, deflate)
+	case compression.Zlib:
+		w, err := zlib.NewWriterLevel(io.Discard, level)
 		return &streamed{writer: w}, err
-	case Snappy:
-		return blocks(level), nil
-	case Zstd:
-		if level == 0 {
-			level = zstdDefaultLevel
-		}
+	case compression.Zstd:
 		return &frames{ctx: zstd.NewCtx(), level: level}, nil
+	case compression.Snappy:
+		return blocks(level), nil
 	}
-	return nil, fmt.Errorf("unknown format %q", c)
+	return nil, fmt.Errorf("unknown format %q", f)
 }
-
-// deflateDefaultLevel is the fastest level at which batches are not larger than the
-// gzip of the engine's own plugins. The library's default is 5.
-const deflateDefaultLevel = 6
 
 // streamed is for gzip and zlib.
 type streamed struct {
@@ -103,11 +97,6 @@ func (s *streamed) Write(b []byte) (int, error) {
 	s.out = append(s.out, b...)
 	return len(b), nil
 }
-
-// zstdDefaultLevel is the level that the engine's own plugins use. On batches of log
-// lines it is the fastest of the levels from 1, and levels 2 and 3 save bytes only if
-// the lines are long texts.
-const zstdDefaultLevel = 1
 
 // frames is for zstd. It calls libzstd, which takes half the processor time of the
 // encoder in Go. In a flush the call runs on the engine's coroutine stack, which is

@@ -11,15 +11,16 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/kpl/compression"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // Each worker has its own encoder, which is dropped with its Aggregator when the
 // plugin is idle. libzstd's memory is outside of Go's heap, where a leak is not
 // visible to the garbage collector.
 func TestCompress_MemoryIsReturned(t *testing.T) {
-	c := chunk.AccessLog(1, 4000)
-	create, err := Factory(Transform{BatchBytes: 1 << 20, Compression: Zstd, CompressionLevel: 3})
+	c := chunktest.AccessLog(1, 4000)
+	create, err := Factory(Transform{BatchBytes: 1 << 20, Compression: compression.Zstd, CompressionLevel: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,8 +60,9 @@ func residentBytes(t *testing.T) int {
 // A frame states its size and needs no larger window than that, so that a reader
 // allocates once.
 func TestCompress_ZstdFrame(t *testing.T) {
-	for level := range Zstd.MaxLevel() + 1 {
-		c, err := newCompressor(Zstd, level)
+	_, highest := CompressionLevels(compression.Zstd)
+	for level := range highest + 1 {
+		c, err := newCompressor(compression.Zstd, level)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +79,7 @@ func TestCompress_ZstdFrame(t *testing.T) {
 			if !h.HasFCS || h.FrameContentSize != uint64(len(record)) || !h.SingleSegment && h.WindowSize > uint64(len(record)) || h.HasCheckSum {
 				t.Errorf("level %d, %d bytes: %+v", level, len(record), h)
 			}
-			if got := decompress(t, Zstd, string(frame)); got != record {
+			if got := decompress(t, compression.Zstd, string(frame)); got != record {
 				t.Errorf("level %d: %d bytes read back, want %d", level, len(got), len(record))
 			}
 		}
@@ -86,17 +88,26 @@ func TestCompress_ZstdFrame(t *testing.T) {
 
 // The default levels are part of the documentation.
 func TestCompress_DefaultLevels(t *testing.T) {
-	c := chunk.AccessLog(1, 1000)
-	for compression, level := range map[Compression]int{Gzip: 6, Zlib: 6, Zstd: 1, Snappy: 1} {
+	c := chunktest.AccessLog(1, 1000)
+	for format, level := range map[compression.Format]int{compression.Gzip: 6, compression.Zlib: 6, compression.Zstd: 1, compression.Snappy: 1} {
 		build := func(level int) []byte {
-			a := transformed(t, Transform{BatchBytes: 100_000, Compression: compression, CompressionLevel: level})
+			a := transformed(t, Transform{BatchBytes: 100_000, Compression: format, CompressionLevel: level})
 			return a.Build(c.Bytes, 0, testKey, largest).Aggregate
 		}
-		if !bytes.Equal(build(0), build(level)) {
-			t.Errorf("%s: the default is not level %d", compression, level)
+		if normal, _ := CompressionLevels(format); normal != level || !bytes.Equal(build(0), build(level)) {
+			t.Errorf("%s: the default is not level %d", format, level)
 		}
 		if bytes.Equal(build(0), build(level+1)) {
-			t.Errorf("%s: the levels %d and %d give the same bytes", compression, level, level+1)
+			t.Errorf("%s: the levels %d and %d give the same bytes", format, level, level+1)
 		}
+	}
+}
+
+// The zero value of a format means the same as None.
+func TestCompress_NoFormatIsNone(t *testing.T) {
+	c := chunktest.AccessLog(1, 100)
+	for _, format := range []compression.Format{"", compression.None} {
+		got, _ := buildTransformed(t, Transform{Compression: format}, c.Bytes)
+		same(t, got, c.JSON)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -14,100 +13,23 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"github.com/vmihailenco/msgpack/v5"
-	"github.com/vmihailenco/msgpack/v5/msgpcode"
 	"google.golang.org/protobuf/proto"
 
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
-
-// decode reads the value at b[i] with a library that shares nothing with this
-// package, into the types of package chunk, and returns the position behind it.
-func decode(b []byte, i int) (any, int, error) {
-	r := bytes.NewReader(b[i:])
-	v, err := decodeNext(msgpack.NewDecoder(r))
-	return v, len(b) - r.Len(), err
-}
-
-func decodeNext(d *msgpack.Decoder) (any, error) {
-	code, err := d.PeekCode()
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case msgpcode.IsFixedMap(code), code == msgpcode.Map16, code == msgpcode.Map32:
-		n, err := d.DecodeMapLen()
-		m := chunk.Map{}
-		for ; err == nil && n > 0; n-- {
-			var p chunk.Pair
-			if p.Key, err = decodeNext(d); err == nil {
-				p.Value, err = decodeNext(d)
-			}
-			m = append(m, p)
-		}
-		return m, err
-	case msgpcode.IsFixedArray(code), code == msgpcode.Array16, code == msgpcode.Array32:
-		n, err := d.DecodeArrayLen()
-		a := []any{}
-		for ; err == nil && n > 0; n-- {
-			var v any
-			v, err = decodeNext(d)
-			a = append(a, v)
-		}
-		return a, err
-	case msgpcode.IsExt(code):
-		kind, n, err := d.DecodeExtHeader()
-		if err != nil {
-			return nil, err
-		}
-		data, err := payload(d, n)
-		if err != nil {
-			return nil, err
-		}
-		if kind == 0 && n == 8 {
-			return chunk.EventTime{Sec: binary.BigEndian.Uint32(data), Nsec: binary.BigEndian.Uint32(data[4:])}, nil
-		}
-		return chunk.Ext{Type: kind, Data: data}, nil
-	case msgpcode.IsFixedNum(code), code >= msgpcode.Int8 && code <= msgpcode.Int64:
-		return d.DecodeInt64()
-	case code >= msgpcode.Uint8 && code <= msgpcode.Uint64:
-		return d.DecodeUint64()
-	case msgpcode.IsBin(code), msgpcode.IsString(code):
-		n, err := d.DecodeBytesLen()
-		if err != nil {
-			return nil, err
-		}
-		data, err := payload(d, n)
-		if msgpcode.IsString(code) {
-			return string(data), err
-		}
-		return data, err
-	}
-	return d.DecodeInterface()
-}
-
-// payload reads n bytes. For those that are not there it takes no memory, as
-// the library would.
-func payload(d *msgpack.Decoder, n int) ([]byte, error) {
-	if r := d.Buffered().(*bytes.Reader); n > r.Len() {
-		return nil, io.ErrUnexpectedEOF
-	}
-	data := make([]byte, n)
-	return data, d.ReadFull(data)
-}
 
 // tooNested says whether a value is nested deeper than the writer follows.
 func tooNested(v any, depth, keyDepth int) bool {
 	switch v := v.(type) {
 	case []any:
 		return depth+1 > maxDepth || slices.ContainsFunc(v, func(e any) bool { return tooNested(e, depth+1, keyDepth) })
-	case chunk.Map:
-		return depth+1 > maxDepth || slices.ContainsFunc(v, func(p chunk.Pair) bool {
+	case chunktest.Map:
+		return depth+1 > maxDepth || slices.ContainsFunc(v, func(p chunktest.Pair) bool {
 			inKey := keyDepth
 			switch p.Key.(type) {
-			case []any, chunk.Map:
+			case []any, chunktest.Map:
 				inKey++
 			}
 			return inKey > maxKeyDepth || tooNested(p.Key, depth+1, inKey) || tooNested(p.Value, depth+1, keyDepth)
@@ -116,8 +38,8 @@ func tooNested(v any, depth, keyDepth int) bool {
 	return false
 }
 
-// eventBody classifies an event as package chunk sees it.
-func eventBody(v any) (class eventClass, body chunk.Map) {
+// eventBody classifies an event as package chunktest sees it.
+func eventBody(v any) (class eventClass, body chunktest.Map) {
 	event, ok := v.([]any)
 	if !ok || len(event) != 2 {
 		return notEvent, nil
@@ -127,17 +49,17 @@ func eventBody(v any) (class eventClass, body chunk.Map) {
 		if len(head) != 2 {
 			return notEvent, nil
 		}
-		if _, ok := head[1].(chunk.Map); !ok {
+		if _, ok := head[1].(chunktest.Map); !ok {
 			return notEvent, nil
 		}
 		stamp = head[0]
 	}
-	body, ok = event[1].(chunk.Map)
+	body, ok = event[1].(chunktest.Map)
 	if !ok {
 		return notEvent, nil
 	}
 	switch stamp := stamp.(type) {
-	case chunk.EventTime:
+	case chunktest.EventTime:
 		if stamp.Nsec == 0 && (stamp.Sec == groupOpens || stamp.Sec == groupCloses) {
 			return markerEvent, nil
 		}
@@ -175,15 +97,15 @@ func means(read any, v any) bool {
 			return read == string(v)
 		}
 		return read == base64.StdEncoding.EncodeToString(v)
-	case chunk.Ext:
+	case chunktest.Ext:
 		return read == base64.StdEncoding.EncodeToString(v.Data)
-	case chunk.EventTime:
+	case chunktest.EventTime:
 		b := binary.BigEndian.AppendUint32(nil, v.Sec)
 		return read == base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(b, v.Nsec))
 	case []any:
 		list, ok := read.([]any)
 		return ok && len(list) == len(v) && allMean(list, v)
-	case chunk.Map:
+	case chunktest.Map:
 		object, ok := read.(map[string]any)
 		if !ok {
 			return false
@@ -232,7 +154,7 @@ func eachInvalid(s string) string { return string([]rune(s)) }
 
 // keyText is the key that a map's key becomes.
 func keyText(v any) string {
-	text := chunk.JSON(chunk.Map{{Key: v, Value: nil}})
+	text := chunktest.JSON(chunktest.Map{{Key: v, Value: nil}})
 	var object map[string]any
 	if err := json.Unmarshal([]byte(text), &object); err != nil || len(object) != 1 {
 		panic(fmt.Sprintf("%s: %v", text, err))
@@ -246,13 +168,13 @@ func keyText(v any) string {
 // values are what the JSON writer's tests write.
 func values() []any {
 	return []any{
-		nil, true, 7, -7, 1.5, "text", []byte{0xff}, chunk.Ext{Type: 5, Data: []byte("ABC")}, chunk.EventTime{Sec: 1, Nsec: 2},
-		[]any{1, "a", nil}, chunk.M("a", 1, "b", chunk.M("c", "d")), chunk.M("a", 1, "a", 2), chunk.M("\n", 1, "\n", 2, "b", 3),
-		chunk.M(7, 1, "7", 2, nil, 3, chunk.Map{{Key: chunk.M("x", "\n"), Value: 1}}, 2, []any{1}, 4),
-		chunk.Raw{0xdd, 0xff, 0xff, 0xff, 0xff, 1}, chunk.Raw{0xc1}, chunk.Raw{0xc9, 0xff, 0xff, 0xff, 0xff, 0, 1},
-		chunk.Wide{Value: chunk.M(chunk.Wide{Value: "a", Bytes: 4}, math.NaN()), Bytes: 4}, "a\xff\xfe€😀\xf0\x9f",
-		nest(maxDepth, func(v any) any { return []any{v} }), nest(maxDepth+1, func(v any) any { return chunk.M("k", v) }),
-		nest(maxKeyDepth+1, func(v any) any { return chunk.Map{{Key: []any{v}, Value: 1}} }),
+		nil, true, 7, -7, 1.5, "text", []byte{0xff}, chunktest.Ext{Type: 5, Data: []byte("ABC")}, chunktest.EventTime{Sec: 1, Nsec: 2},
+		[]any{1, "a", nil}, chunktest.M("a", 1, "b", chunktest.M("c", "d")), chunktest.M("a", 1, "a", 2), chunktest.M("\n", 1, "\n", 2, "b", 3),
+		chunktest.M(7, 1, "7", 2, nil, 3, chunktest.Map{{Key: chunktest.M("x", "\n"), Value: 1}}, 2, []any{1}, 4),
+		chunktest.Raw{0xdd, 0xff, 0xff, 0xff, 0xff, 1}, chunktest.Raw{0xc1}, chunktest.Raw{0xc9, 0xff, 0xff, 0xff, 0xff, 0, 1},
+		chunktest.Wide{Value: chunktest.M(chunktest.Wide{Value: "a", Bytes: 4}, math.NaN()), Bytes: 4}, "a\xff\xfe€😀\xf0\x9f",
+		nest(maxDepth, func(v any) any { return []any{v} }), nest(maxDepth+1, func(v any) any { return chunktest.M("k", v) }),
+		nest(maxKeyDepth+1, func(v any) any { return chunktest.Map{{Key: []any{v}, Value: 1}} }),
 	}
 }
 
@@ -260,17 +182,17 @@ func values() []any {
 // what another decoder of msgpack reads.
 func FuzzJSON(f *testing.F) {
 	for _, v := range values() {
-		f.Add(chunk.AppendValue(nil, v))
+		f.Add(chunktest.AppendValue(nil, v))
 	}
 	for _, c := range corpora(2) {
 		for _, body := range c.Bodies {
-			f.Add(chunk.AppendValue(nil, body))
+			f.Add(chunktest.AppendValue(nil, body))
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var w jsonWriter
 		text, next, st := w.value([]byte("before"), b, 0, 0)
-		v, end, err := decode(b, 0)
+		v, end, err := chunktest.Decode(b, 0)
 		switch {
 		case st == statusTooDeep:
 			if err == nil && !tooNested(v, 0, 0) {
@@ -293,14 +215,14 @@ func FuzzJSON(f *testing.F) {
 		if !ok {
 			t.Fatal("what stood before is gone")
 		}
-		if want := chunk.JSON(v); string(text) != want {
+		if want := chunktest.JSON(v); string(text) != want {
 			t.Fatalf("got %s, want %s", text, want)
 		}
 		var read any
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.UseNumber()
 		if err := d.Decode(&read); err != nil || !json.Valid(text) {
-			t.Fatalf("%s is no JSON: %v", text, err)
+			t.Fatalf("%s is not JSON: %v", text, err)
 		}
 		if !means(read, v) {
 			t.Fatalf("%s reads as %v, want %v", text, read, v)
@@ -323,15 +245,15 @@ func FuzzBuild(f *testing.F) {
 		f.Add(c.Bytes[:len(c.Bytes)-1], uint16(600))
 	}
 	for _, v := range values() {
-		f.Add(chunk.New().Event(uint32(1), chunk.M("v", v)).Value(v).Event(uint32(1), chunk.M("w", v)).Bytes(), uint16(0))
+		f.Add(chunktest.New().Event(uint32(1), chunktest.M("v", v)).Value(v).Event(uint32(1), chunktest.M("w", v)).Bytes(), uint16(0))
 	}
-	f.Add(chunk.New().GroupOpen(chunk.M(), chunk.M("a", 1)).Event(1.5, chunk.M("a", "b")).GroupClose().Legacy(-1, chunk.M()).Raw(0xc1, 0).Bytes(), uint16(9))
+	f.Add(chunktest.New().GroupOpen(chunktest.M(), chunktest.M("a", 1)).Event(1.5, chunktest.M("a", "b")).GroupClose().Legacy(-1, chunktest.M()).Raw(0xc1, 0).Bytes(), uint16(9))
 	f.Fuzz(func(t *testing.T, data []byte, room uint16) {
 		// What a plain reading finds in the chunk.
 		var want []string
 		var others, deep, readable int
 		for readable < len(data) {
-			v, next, err := decode(data, readable)
+			v, next, err := chunktest.Decode(data, readable)
 			if err != nil {
 				break
 			}
@@ -343,7 +265,7 @@ func FuzzBuild(f *testing.F) {
 			case tooNested(body, 0, 0):
 				deep++
 			default:
-				want = append(want, chunk.JSON(body))
+				want = append(want, chunktest.JSON(body))
 			}
 		}
 
@@ -408,7 +330,7 @@ func FuzzBuild(f *testing.F) {
 }
 
 // FuzzSizes: no part is larger than the limit, and none could have held the
-// record behind it, both measured with the generated code.
+// record after it, both measured with the generated code.
 func FuzzSizes(f *testing.F) {
 	f.Add([]byte{0, 1, 0, 127, 0, 128, 0, 129, 0, 1}, uint16(300), uint16(0), uint8(1))
 	f.Add([]byte{0x3f, 0xfb, 0x40, 0x00, 0x40, 0x10, 0, 0}, uint16(16500), uint16(100), uint8(36))
@@ -420,12 +342,12 @@ func FuzzSizes(f *testing.F) {
 		key := strings.Repeat("k", 1+int(keyBytes))
 		limit := Limit{RecordMax: int(room)}
 		limit.SingleRecordMax = limit.RecordMax + int(alone)
-		c := chunk.New()
+		c := chunktest.New()
 		var texts []string
 		for i := 0; i+1 < len(sizes); i += 2 {
-			body := chunk.M("k", strings.Repeat("x", int(binary.BigEndian.Uint16(sizes[i:]))))
+			body := chunktest.M("k", strings.Repeat("x", int(binary.BigEndian.Uint16(sizes[i:]))))
 			c.Event(uint32(1), body)
-			texts = append(texts, chunk.JSON(body))
+			texts = append(texts, chunktest.JSON(body))
 		}
 		ends := append([]int{0}, c.Ends()...)
 		a := New()

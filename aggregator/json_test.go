@@ -6,13 +6,13 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // The texts come from Fluent Bit's own kinesis_streams output with
-// json.escape_unicode off, except where that is no JSON or loses information.
+// json.escape_unicode off, except where that is not JSON or loses information.
 func TestJSON_Text(t *testing.T) {
-	raw := func(b ...byte) chunk.Raw { return b }
+	raw := func(b ...byte) chunktest.Raw { return b }
 	for _, test := range []struct {
 		name string
 		v    any
@@ -63,29 +63,29 @@ func TestJSON_Text(t *testing.T) {
 		{"half a character at the end", "x\xe2\x82", "\"x\uFFFD\uFFFD\""},
 		{"surrogate", "\xed\xa0\x80", "\"\uFFFD\uFFFD\uFFFD\""},
 		{"U+FFFD itself", "\uFFFD", "\"\uFFFD\""},
-		{"str32", chunk.Wide{Value: "wide", Bytes: 4}, `"wide"`},
+		{"str32", chunktest.Wide{Value: "wide", Bytes: 4}, `"wide"`},
 
 		{"bin that is text", []byte("text\n"), `"text\n"`},
 		{"bin that is none", []byte{0xff, 0, 1}, `"/wAB"`},
-		{"ext", chunk.Ext{Type: 5, Data: []byte("ABC")}, `"QUJD"`},
-		{"event time", chunk.EventTime{Sec: 1, Nsec: 2}, `"AAAAAQAAAAI="`},
-		{"empty ext", chunk.Ext{Type: -1}, `""`},
+		{"ext", chunktest.Ext{Type: 5, Data: []byte("ABC")}, `"QUJD"`},
+		{"event time", chunktest.EventTime{Sec: 1, Nsec: 2}, `"AAAAAQAAAAI="`},
+		{"empty ext", chunktest.Ext{Type: -1}, `""`},
 
 		{"empty array", []any{}, `[]`},
 		{"array", []any{1, "a", nil, []any{true}}, `[1,"a",null,[true]]`},
-		{"empty map", chunk.M(), `{}`},
-		{"map", chunk.M("a", 1, "b", chunk.M("c", "d")), `{"a":1,"b":{"c":"d"}}`},
+		{"empty map", chunktest.M(), `{}`},
+		{"map", chunktest.M("a", 1, "b", chunktest.M("c", "d")), `{"a":1,"b":{"c":"d"}}`},
 		{"keys that are no strings",
-			chunk.M(7, 1, nil, 2, true, 3, 1.5, 4, chunk.M("x", 1), 5, []any{"y"}, 6, math.NaN(), 7),
+			chunktest.M(7, 1, nil, 2, true, 3, 1.5, 4, chunktest.M("x", 1), 5, []any{"y"}, 6, math.NaN(), 7),
 			`{"7":1,"true":3,"1.5":4,"{\"x\":1}":5,"[\"y\"]":6,"null":7}`},
-		{"bin and ext keys", chunk.M([]byte("b"), 1, chunk.Ext{Type: 1, Data: []byte("ABC")}, 2), `{"b":1,"QUJD":2}`},
-		{"keys that become the same", chunk.M("7", 1, 7, 2), `{"7":2}`},
-		{"map in a key in a key", chunk.Map{{Key: chunk.Map{{Key: chunk.M("x", "\n"), Value: 1}}, Value: 2}},
+		{"bin and ext keys", chunktest.M([]byte("b"), 1, chunktest.Ext{Type: 1, Data: []byte("ABC")}, 2), `{"b":1,"QUJD":2}`},
+		{"keys that become the same", chunktest.M("7", 1, 7, 2), `{"7":2}`},
+		{"map in a key in a key", chunktest.Map{{Key: chunktest.Map{{Key: chunktest.M("x", "\n"), Value: 1}}, Value: 2}},
 			`{"{\"{\\\"x\\\":\\\"\\\\n\\\"}\":1}":2}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var w jsonWriter
-			b := chunk.AppendValue(nil, test.v)
+			b := chunktest.AppendValue(nil, test.v)
 			got, next, st := w.value([]byte("before"), b, 0, 0)
 			if want := "before" + test.want; string(got) != want || next != len(b) || st != statusOK {
 				t.Errorf("got %s and position %d, want %s and %d", got, next, want, len(b))
@@ -102,7 +102,7 @@ func TestJSON_StringsOfEachByteAndLength(t *testing.T) {
 				s := []byte(strings.Repeat("z", length))
 				s[at] = byte(c)
 				got := string(appendString(nil, s, 0, len(s)))
-				want := chunk.JSON(string(s))
+				want := chunktest.JSON(string(s))
 				if got != want {
 					t.Fatalf("%q: got %s, want %s", s, got, want)
 				}
@@ -121,7 +121,7 @@ func TestJSON_Decimals(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, v := range []float64{v, -v, math.Nextafter(v, 1e9), math.Nextafter(v, -1)} {
-				if got, want := string(appendFloat(nil, v)), chunk.JSON(v); got != want {
+				if got, want := string(appendFloat(nil, v)), chunktest.JSON(v); got != want {
 					t.Fatalf("got %s, want %s", got, want)
 				}
 			}
@@ -146,7 +146,7 @@ func FuzzFloat(f *testing.F) {
 		if err != nil || math.Float64bits(back) != bits {
 			t.Fatalf("%v: %s reads back as %v (%v)", v, got, back, err)
 		}
-		if want := chunk.JSON(v); got != want {
+		if want := chunktest.JSON(v); got != want {
 			t.Fatalf("%v: got %s, want %s", v, got, want)
 		}
 	})

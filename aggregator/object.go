@@ -28,18 +28,24 @@ func closeObject(dst []byte, start int) []byte {
 // an earlier map of its kind. If a key repeats, or if there are too many or too
 // long ones to cache, it is written again and each member is tracked.
 func (w *jsonWriter) members(dst, b []byte, i int, n uint64, depth int, t *transform) (_ []byte, next int, st status) {
-	if n <= maxCachedKeys && !w.tracking {
-		start := len(dst)
-		dst, next, st = w.writeMembers(dst, b, i, n, depth, t, nil)
-		if st != statusRepeatedKey {
-			return dst, next, st
-		}
-		// The maps inside of this one are tracked at once: each would be written
-		// twice otherwise, and so its own maps four times, and so on.
-		dst = dst[:start]
-		w.tracking = true
-		defer func() { w.tracking = false }()
+	if n > maxCachedKeys || w.tracking {
+		return w.trackedMembers(dst, b, i, n, depth, t)
 	}
+	start := len(dst)
+	dst, next, st = w.writeMembers(dst, b, i, n, depth, t, nil)
+	if st != statusRepeatedKey {
+		return dst, next, st
+	}
+	// The maps inside of this one are tracked from the start: each would be written
+	// twice otherwise, and so its own maps four times, and so on.
+	w.tracking = true
+	dst, next, st = w.trackedMembers(dst[:start], b, i, n, depth, t)
+	w.tracking = false
+	return dst, next, st
+}
+
+// trackedMembers is members without the key cache.
+func (w *jsonWriter) trackedMembers(dst, b []byte, i int, n uint64, depth int, t *transform) (_ []byte, next int, st status) {
 	scope := w.repeats.enter()
 	if dst, next, st = w.writeMembers(dst, b, i, n, depth, t, &scope); st == statusOK {
 		dst = w.repeats.compact(scope, dst)

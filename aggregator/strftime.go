@@ -12,7 +12,7 @@ import (
 )
 
 // The seconds that strftime can show with a year of four digits: 1 to 9999. A
-// timestamp outside of that range is shown as its nearest end.
+// timestamp outside of that range is shown as the nearer end of it.
 const (
 	firstSecond = -62135596800
 	lastSecond  = 253402300799

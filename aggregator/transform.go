@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"out_kinesis_agg/kpl/compression"
 )
 
 // Transform says how user records differ from the bodies of their events. The zero
@@ -43,9 +45,9 @@ type Transform struct {
 	BatchBytes int
 
 	// Compression compresses each user record as a whole.
-	Compression Compression
-	// CompressionLevel is 1 to Compression.MaxLevel, or 0 for the default: 6 for
-	// Gzip and Zlib, 1 for Zstd and Snappy.
+	Compression compression.Format
+	// CompressionLevel is 1 to the format's highest level, or 0 for its default:
+	// see CompressionLevels.
 	CompressionLevel int
 }
 

@@ -15,7 +15,8 @@ import (
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/kpl/compression"
+	"out_kinesis_agg/test/chunktest"
 )
 
 const testTag = `app."web".é`
@@ -49,17 +50,17 @@ func buildTransformed(t testing.TB, s Transform, data []byte) ([]string, Result)
 const isoMillis = "%Y-%m-%dT%H:%M:%S.%LZ"
 
 // 2026-03-01 12:00:00.123456789 UTC
-var testTime = chunk.EventTime{Sec: 1772366400, Nsec: 123456789}
+var testTime = chunktest.EventTime{Sec: 1772366400, Nsec: 123456789}
 
 const testISO = "2026-03-01T12:00:00.123Z"
 
 func TestTransform_Options(t *testing.T) {
-	m := chunk.M
+	m := chunktest.M
 	dots := m("a.b", 1, "c", m("d.e", m("f.", 2), "g", []any{m(".h", 3)}), 1.5, 4)
 	for _, test := range []struct {
 		name      string
 		transform Transform
-		body      chunk.Map
+		body      chunktest.Map
 		want      string
 	}{
 		{"time", Transform{TimeKey: "time", TimeFormat: isoMillis}, m("a", 1), `{"a":1,"time":"` + testISO + `"}`},
@@ -70,7 +71,7 @@ func TestTransform_Options(t *testing.T) {
 		{"tag under a key to escape", Transform{TagKey: "the\ttag"}, m("the\ttag", 1), `{"the\ttag":"app.\"web\".é"}`},
 		{"time and tag", Transform{TimeKey: "t", TimeFormat: "%s", TagKey: "tag"}, m("tag", 1, "t", 2), `{"t":"1772366400","tag":"app.\"web\".é"}`},
 		{"metadata", Transform{MetadataKey: "meta"}, m("a", 1), `{"a":1,"meta":{"m":{"n":1}}}`},
-		{"keys in another type of string", Transform{TagKey: "k"}, m([]byte("k"), 1, chunk.Wide{Value: "k", Bytes: 4}, 2), `{"k":"app.\"web\".é"}`},
+		{"keys in another type of string", Transform{TagKey: "k"}, m([]byte("k"), 1, chunktest.Wide{Value: "k", Bytes: 4}, 2), `{"k":"app.\"web\".é"}`},
 
 		{"data keys", Transform{DataKeys: []string{"c", "a", "none"}}, m("a", 1, "b", 2, "c", m("b", 3)), `{"a":1,"c":{"b":3}}`},
 		{"no data key", Transform{DataKeys: []string{"x"}}, m("a", 1, "b", 2), `{}`},
@@ -99,9 +100,9 @@ func TestTransform_Options(t *testing.T) {
 		{"log and dots", Transform{LogKey: "a.b", ReplaceDots: "_"}, m("a.b", m("c.d", 1)), `{"c_d":1}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := chunk.New()
+			c := chunktest.New()
 			for range 3 { // the second comes from what is remembered of the first
-				c.EventMeta(testTime, chunk.M("m", chunk.M("n", 1)), test.body)
+				c.EventMeta(testTime, chunktest.M("m", chunktest.M("n", 1)), test.body)
 			}
 			got, _ := buildTransformed(t, test.transform, c.Bytes())
 			same(t, got, slices.Repeat([]string{test.want}, 3))
@@ -126,9 +127,9 @@ func TestFactory_InvalidTransforms(t *testing.T) {
 		{LogKey: "log", MetadataKey: "t"},
 		{LogKey: "log", DataKeys: []string{"log"}},
 		{Compression: "lzw"},
-		{Compression: Gzip, CompressionLevel: 10},
-		{Compression: Snappy, CompressionLevel: 4},
-		{Compression: Zstd, CompressionLevel: -1},
+		{Compression: compression.Gzip, CompressionLevel: 10},
+		{Compression: compression.Snappy, CompressionLevel: 4},
+		{Compression: compression.Zstd, CompressionLevel: -1},
 	} {
 		if _, err := Factory(s); err == nil {
 			t.Errorf("%+v: no error", s)
@@ -137,11 +138,11 @@ func TestFactory_InvalidTransforms(t *testing.T) {
 }
 
 func TestTransform_CountsMissingLogKey(t *testing.T) {
-	c := chunk.New().Event(1, chunk.M("a", chunk.M("b", "1")))
+	c := chunktest.New().Event(1, chunktest.M("a", chunktest.M("b", "1")))
 	from := len(c.Bytes())
-	c.Event(1, chunk.M("a", 1)).Event(1, chunk.M("b", "x")).Event(1, chunk.M())
+	c.Event(1, chunktest.M("a", 1)).Event(1, chunktest.M("b", "x")).Event(1, chunktest.M())
 	lost := len(c.Bytes()) - from
-	c.Event(1, chunk.M("a", chunk.M("b", "2")))
+	c.Event(1, chunktest.M("a", chunktest.M("b", "2")))
 	got, p := buildTransformed(t, Transform{LogKey: "a->b"}, c.Bytes())
 	same(t, got, []string{"1", "2"})
 	if want := (Loss{3, from, lost}); p.NoLogKey != want {
@@ -163,7 +164,7 @@ func TestTransform_Times(t *testing.T) {
 		{testTime, "_%e.%y,%y Jan 2006 %F", "_ 1.26,26 Jan 2006 2026-03-01"},
 		{testTime, "\"é\"%n", `\"é\"\n`},
 		{testTime, "", ""},
-		{chunk.EventTime{Sec: 1772366399, Nsec: 4_000_000_000}, isoMillis, "2026-03-01T12:00:03.000Z"},
+		{chunktest.EventTime{Sec: 1772366399, Nsec: 4_000_000_000}, isoMillis, "2026-03-01T12:00:03.000Z"},
 		{uint32(1772366400), isoMillis, "2026-03-01T12:00:00.000Z"},
 		{7, "%s.%L", "7.000"},
 		{1772366400.25, isoMillis, "2026-03-01T12:00:00.250Z"},
@@ -177,7 +178,7 @@ func TestTransform_Times(t *testing.T) {
 		{uint64(math.MaxUint64), "%F", "9999-12-31"},
 	} {
 		t.Run(fmt.Sprintf("%v %s", test.stamp, test.format), func(t *testing.T) {
-			c := chunk.New().Event(test.stamp, chunk.M()).Legacy(test.stamp, chunk.M()).Event(test.stamp, chunk.M())
+			c := chunktest.New().Event(test.stamp, chunktest.M()).Legacy(test.stamp, chunktest.M()).Event(test.stamp, chunktest.M())
 			got, _ := buildTransformed(t, Transform{TimeKey: "t", TimeFormat: test.format}, c.Bytes())
 			same(t, got, slices.Repeat([]string{`{"t":"` + test.want + `"}`}, 3))
 		})
@@ -186,11 +187,11 @@ func TestTransform_Times(t *testing.T) {
 
 // Each record has its own time, whatever second the one before it had.
 func TestTransform_TimesOfManySeconds(t *testing.T) {
-	c := chunk.New()
+	c := chunktest.New()
 	var want []string
 	for i := range uint32(200) {
-		at := chunk.EventTime{Sec: 1772366400 + i*7%5, Nsec: i * 4_999_999}
-		c.Event(at, chunk.M())
+		at := chunktest.EventTime{Sec: 1772366400 + i*7%5, Nsec: i * 4_999_999}
+		c.Event(at, chunktest.M())
 		want = append(want, fmt.Sprintf(`{"t":"2026-03-01T12:00:%02d.%06d"}`, i*7%5, at.Nsec/1000))
 	}
 	got, _ := buildTransformed(t, Transform{TimeKey: "t", TimeFormat: "%Y-%m-%dT%H:%M:%S.%f"}, c.Bytes())
@@ -198,8 +199,8 @@ func TestTransform_TimesOfManySeconds(t *testing.T) {
 }
 
 func TestTransform_Metadata(t *testing.T) {
-	m := chunk.M
-	c := chunk.New().
+	m := chunktest.M
+	c := chunktest.New().
 		Event(1, m("n", 0)).
 		GroupOpen(m("schema", "otlp", "scope_id", 0), m("resource", m("attributes", m("service.name", "a")), "scope", m())).
 		EventMeta(1, m("otlp", m("severity_number", 9)), m("n", 1)).
@@ -211,7 +212,7 @@ func TestTransform_Metadata(t *testing.T) {
 		GroupOpen(m(), m("a", 1)).
 		GroupOpen(m("b", 2), m()).
 		Event(1, m("n", 5)).
-		Value([]any{chunk.EventTime{Sec: groupOpens}, m("legacy", true)}).
+		Value([]any{chunktest.EventTime{Sec: groupOpens}, m("legacy", true)}).
 		Event(1, m("n", 6))
 	const group = `"schema":"otlp","scope_id":0,"resource":{"attributes":{"service.name":"a"}},"scope":{}`
 	want := []string{
@@ -246,18 +247,18 @@ func TestTransform_Metadata(t *testing.T) {
 }
 
 // transformedJSON is what the independent writer makes of a body.
-func transformedJSON(s Transform, body chunk.Map) string {
+func transformedJSON(s Transform, body chunktest.Map) string {
 	var rename func(v any) any
 	rename = func(v any) any {
 		switch v := v.(type) {
-		case chunk.Map:
-			var out chunk.Map
+		case chunktest.Map:
+			var out chunktest.Map
 			for _, p := range v {
 				key := p.Key
 				if text, ok := key.(string); ok && s.ReplaceDots != "" {
 					key = strings.ReplaceAll(text, ".", s.ReplaceDots)
 				}
-				out = append(out, chunk.Pair{Key: key, Value: rename(p.Value)})
+				out = append(out, chunktest.Pair{Key: key, Value: rename(p.Value)})
 			}
 			return out
 		case []any:
@@ -269,18 +270,18 @@ func transformedJSON(s Transform, body chunk.Map) string {
 		}
 		return v
 	}
-	var out chunk.Map
+	var out chunktest.Map
 	for _, p := range body {
 		if len(s.DataKeys) == 0 || slices.Contains(s.DataKeys, fmt.Sprint(p.Key)) {
 			out = append(out, p)
 		}
 	}
-	out = rename(out).(chunk.Map)
-	out = slices.DeleteFunc(out, func(p chunk.Pair) bool { return s.TagKey != "" && p.Key == s.TagKey })
+	out = rename(out).(chunktest.Map)
+	out = slices.DeleteFunc(out, func(p chunktest.Pair) bool { return s.TagKey != "" && p.Key == s.TagKey })
 	if s.TagKey != "" {
-		out = append(out, chunk.Pair{Key: s.TagKey, Value: testTag})
+		out = append(out, chunktest.Pair{Key: s.TagKey, Value: testTag})
 	}
-	text := chunk.JSON(out)
+	text := chunktest.JSON(out)
 	if s.AppendNewline {
 		text += "\n"
 	}
@@ -299,15 +300,15 @@ var shapings = []Transform{
 
 func TestTransform_Corpora(t *testing.T) {
 	all := corpora(200)
-	var many []chunk.Map
+	var many []chunktest.Map
 	for i := range 5 {
-		var wide chunk.Map
+		var wide chunktest.Map
 		for k := range maxCachedKeys - 2 + i {
-			wide = append(wide, chunk.Pair{Key: fmt.Sprint("k.", k%(maxCachedKeys-1)), Value: i})
+			wide = append(wide, chunktest.Pair{Key: fmt.Sprint("k.", k%(maxCachedKeys-1)), Value: i})
 		}
-		many = append(many, append(wide, chunk.M("tag", 1, "seq", 2, strings.Repeat("long.", 30), 3)...))
+		many = append(many, append(wide, chunktest.M("tag", 1, "seq", 2, strings.Repeat("long.", 30), 3)...))
 	}
-	all["many keys"] = chunk.NewCorpus(many...)
+	all["many keys"] = chunktest.NewCorpus(many...)
 	for name, c := range all {
 		for _, s := range shapings {
 			t.Run(fmt.Sprintf("%s %+v", name, s), func(t *testing.T) {
@@ -324,30 +325,30 @@ func TestTransform_Corpora(t *testing.T) {
 	}
 }
 
-func decompress(t testing.TB, c Compression, record string) string {
+func decompress(t testing.TB, c compression.Format, record string) string {
 	t.Helper()
 	var out []byte
 	var err error
 	in := strings.NewReader(record)
 	switch c {
-	case Gzip:
+	case compression.Gzip:
 		var r *gzip.Reader
 		if r, err = gzip.NewReader(in); err == nil {
 			r.Multistream(false)
 			out, err = io.ReadAll(r)
 		}
-	case Zlib:
+	case compression.Zlib:
 		var r io.ReadCloser
 		if r, err = zlib.NewReader(in); err == nil {
 			out, err = io.ReadAll(r)
 		}
-	case Zstd:
+	case compression.Zstd:
 		var r *zstd.Decoder
 		if r, err = zstd.NewReader(nil); err == nil {
 			defer r.Close()
 			out, err = r.DecodeAll([]byte(record), nil)
 		}
-	case Snappy:
+	case compression.Snappy:
 		out, err = snappy.Decode(nil, []byte(record))
 	}
 	if err != nil {
@@ -357,9 +358,10 @@ func decompress(t testing.TB, c Compression, record string) string {
 }
 
 func TestTransform_Compression(t *testing.T) {
-	c := chunk.NewCorpus(append(chunk.Kubernetes(1, 20).Bodies, append(chunk.LongText(1, 20).Bodies, chunk.M())...)...)
-	for _, algorithm := range []Compression{Gzip, Zlib, Zstd, Snappy} {
-		for _, level := range []int{0, 1, algorithm.MaxLevel()} {
+	c := chunktest.NewCorpus(append(chunktest.Kubernetes(1, 20).Bodies, append(chunktest.LongText(1, 20).Bodies, chunktest.M())...)...)
+	for _, algorithm := range []compression.Format{compression.Gzip, compression.Zlib, compression.Zstd, compression.Snappy} {
+		_, highest := CompressionLevels(algorithm)
+		for _, level := range []int{0, 1, highest} {
 			t.Run(fmt.Sprint(algorithm, level), func(t *testing.T) {
 				got, _ := buildTransformed(t, Transform{Compression: algorithm, CompressionLevel: level}, c.Bytes)
 				size := 0
@@ -374,7 +376,7 @@ func TestTransform_Compression(t *testing.T) {
 			})
 		}
 		t.Run(string(algorithm)+" with more", func(t *testing.T) {
-			c := chunk.New().Event(1, chunk.M("log", "")).Event(1, chunk.M()).Event(1, chunk.M("log", "x"))
+			c := chunktest.New().Event(1, chunktest.M("log", "")).Event(1, chunktest.M()).Event(1, chunktest.M("log", "x"))
 			got, p := buildTransformed(t, Transform{Compression: algorithm, LogKey: "log"}, c.Bytes())
 			if len(got) != 2 || decompress(t, algorithm, got[0]) != "" || decompress(t, algorithm, got[1]) != "x" || p.NoLogKey.Count != 1 {
 				t.Errorf("%q, %+v", got, p)
@@ -385,8 +387,8 @@ func TestTransform_Compression(t *testing.T) {
 
 // What is compressed counts, where records are large.
 func TestTransform_LimitAfterCompression(t *testing.T) {
-	c := chunk.NewCorpus(chunk.M("log", strings.Repeat("x", 100_000)), chunk.M("n", 1))
-	p := transformed(t, Transform{Compression: Gzip}).Build(c.Bytes, 0, testKey, Limit{1000, 1000})
+	c := chunktest.NewCorpus(chunktest.M("log", strings.Repeat("x", 100_000)), chunktest.M("n", 1))
+	p := transformed(t, Transform{Compression: compression.Gzip}).Build(c.Bytes, 0, testKey, Limit{1000, 1000})
 	if p.UserRecords != 2 || p.Next != len(c.Bytes) {
 		t.Errorf("%+v", p)
 	}
@@ -401,12 +403,12 @@ func TestTransform_DoesNotAllocate(t *testing.T) {
 		{TimeKey: "time", TimeFormat: "%c %N", TagKey: "tag", MetadataKey: "meta", ReplaceDots: "__", AppendNewline: true},
 	}, shapings...)
 	for name, c := range corpora(200) {
-		withGroups := chunk.New()
+		withGroups := chunktest.New()
 		for i, body := range c.Bodies {
 			if i%50 == 0 {
-				withGroups.GroupOpen(chunk.M("schema", "otlp"), chunk.M("resource", chunk.M("attributes", chunk.M("service.name", i))))
+				withGroups.GroupOpen(chunktest.M("schema", "otlp"), chunktest.M("resource", chunktest.M("attributes", chunktest.M("service.name", i))))
 			}
-			withGroups.EventMeta(c.Times[i], chunk.M("otlp", chunk.M("severity_number", 9)), body)
+			withGroups.EventMeta(c.Times[i], chunktest.M("otlp", chunktest.M("severity_number", 9)), body)
 		}
 		for _, s := range every {
 			t.Run(fmt.Sprintf("%s %+v", name, s), func(t *testing.T) {
@@ -426,11 +428,11 @@ func TestTransform_DoesNotAllocate(t *testing.T) {
 func TestTransform_ChunkCutAtEachByte(t *testing.T) {
 	everything := Transform{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag", MetadataKey: "meta", ReplaceDots: "_",
 		DataKeys: []string{"log", "time", "tag", "meta", "kubernetes"}}
-	c := chunk.New().GroupOpen(chunk.M("a", 1), chunk.M("b", chunk.M("c", 2)))
-	for _, body := range chunk.Kubernetes(1, 2).Bodies {
-		c.EventMeta(testTime, chunk.M("x", "y"), body)
+	c := chunktest.New().GroupOpen(chunktest.M("a", 1), chunktest.M("b", chunktest.M("c", 2)))
+	for _, body := range chunktest.Kubernetes(1, 2).Bodies {
+		c.EventMeta(testTime, chunktest.M("x", "y"), body)
 	}
-	for _, s := range []Transform{everything, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: Snappy}} {
+	for _, s := range []Transform{everything, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: compression.Snappy}} {
 		a := transformed(t, s)
 		whole := open(t, a.Build(c.Bytes(), 0, testKey, largest).Aggregate, testKey)
 		for cut := range c.Bytes() {
@@ -454,8 +456,8 @@ func FuzzTransform(f *testing.F) {
 		f.Add(c.Bytes, uint8(3), 0)
 		f.Add(c.LegacyBytes(), uint8(0), 7)
 	}
-	f.Add(chunk.New().GroupOpen(chunk.M("a", 1), chunk.M("b", 2)).
-		EventMeta(math.Inf(1), chunk.M("c", 3), chunk.M("log", chunk.M("a.b", 4, "a.b", 5))).Bytes(), uint8(2), 0)
+	f.Add(chunktest.New().GroupOpen(chunktest.M("a", 1), chunktest.M("b", 2)).
+		EventMeta(math.Inf(1), chunktest.M("c", 3), chunktest.M("log", chunktest.M("a.b", 4, "a.b", 5))).Bytes(), uint8(2), 0)
 	variants := []Transform{
 		{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag"},
 		{MetadataKey: "meta", TagKey: "log"},
@@ -463,7 +465,7 @@ func FuzzTransform(f *testing.F) {
 		{DataKeys: []string{"log", "time"}},
 		{LogKey: "log"},
 		{LogKey: "log->a", ReplaceDots: "__"},
-		{TagKey: "a", Compression: Snappy},
+		{TagKey: "a", Compression: compression.Snappy},
 	}
 	f.Fuzz(func(t *testing.T, data []byte, variant uint8, from int) {
 		if from < 0 || from > len(data) {
@@ -477,7 +479,7 @@ func FuzzTransform(f *testing.F) {
 		}
 		records := open(t, bytes.Clone(first.Aggregate), testKey)
 		for _, r := range records {
-			if s.Compression != Uncompressed {
+			if s.Compression != "" {
 				r = decompress(t, s.Compression, r)
 			}
 			if s.LogKey == "" && !json.Valid([]byte(r)) {
@@ -494,12 +496,12 @@ func FuzzTransform(f *testing.F) {
 }
 
 func BenchmarkBuildTransform(b *testing.B) {
-	c := chunk.AccessLog(1, 6000)
-	k := chunk.Kubernetes(1, 2500)
+	c := chunktest.AccessLog(1, 6000)
+	k := chunktest.Kubernetes(1, 2500)
 	for _, test := range []struct {
 		name string
 		s    Transform
-		c    chunk.Corpus
+		c    chunktest.Corpus
 	}{
 		{"Time", Transform{TimeKey: "time", TimeFormat: isoMillis}, c},
 		{"TimeTagNewline", Transform{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag", AppendNewline: true}, c},
@@ -507,9 +509,9 @@ func BenchmarkBuildTransform(b *testing.B) {
 		{"LogKey", Transform{LogKey: "log"}, k},
 		{"ReplaceDots", Transform{ReplaceDots: "_"}, k},
 		{"Metadata", Transform{MetadataKey: "meta"}, c},
-		{"Gzip", Transform{Compression: Gzip}, c},
-		{"Zstd", Transform{Compression: Zstd}, c},
-		{"Snappy", Transform{Compression: Snappy}, c},
+		{"Gzip", Transform{Compression: compression.Gzip}, c},
+		{"Zstd", Transform{Compression: compression.Zstd}, c},
+		{"Snappy", Transform{Compression: compression.Snappy}, c},
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			a := transformed(b, test.s)

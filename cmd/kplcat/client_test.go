@@ -11,12 +11,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/smithy-go/logging"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // The client uses the region, profile, role and endpoint of the command line.
 func TestConnect_UsesFlags(t *testing.T) {
-	sts := endpoint.Start(endpoint.Options{})
+	sts := fakekinesis.Start(fakekinesis.Options{})
 	defer sts.Close()
 	for _, e := range os.Environ() {
 		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "AWS_") {
@@ -44,7 +44,7 @@ func TestConnect_UsesFlags(t *testing.T) {
 		}
 		return client.(*kinesis.Client).Options(), nil
 	}
-	for role, want := range map[string]string{"": "AKIAREADER", "arn:aws:iam::123456789012:role/reader": endpoint.RoleKeyID(1)} {
+	for role, want := range map[string]string{"": "AKIAREADER", "arn:aws:iam::123456789012:role/reader": fakekinesis.RoleKeyID(1)} {
 		o, err := connected("s", "--profile", "reader", "--region", "eu-central-1", "--endpoint", "http://127.0.0.1:1", "--role-arn", role)
 		if err != nil {
 			t.Fatal(err)

@@ -158,11 +158,11 @@ func TestStats_Table(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond)
 		r := kplcat(t, f, nil, "--stats")
 		want := `
-                                 user             per  fill of
-shard   aggr.   plain  damaged  records   bytes   aggr.    1 MiB  oldest  newest
-    0       2       1        0        4      80     1.5     0.0%   1m33s   1m33s
-    1       1       0        0        1  524321     1.0    50.0%    2.5s    2.5s
-  all       3       1        0        5  524401     1.3    16.7%   1m33s    2.5s
+                     dam-   user    log            un-   per    of
+shard  aggr.  plain   aged  recs.  recs.  bytes packed aggr. 1 MiB oldest newest
+    0      2      1      0      4      4     80     16   1.5  0.0%  1m33s  1m33s
+    1      1      0      0      1      1 524321 524288   1.0 50.0%   2.5s   2.5s
+  all      3      1      0      5      5 524401 524304   1.3 16.7%  1m33s   2.5s
 `
 		fields := func(s string) string { return strings.Join(strings.Fields(s), " ") }
 		if r.err != nil || fields(r.out) != fields(want) {
@@ -179,7 +179,7 @@ func TestStats_PrintedOnInterrupt(t *testing.T) {
 		f := &consumertest.Stream{}
 		f.Put(f.Add("shardId-000000000000"), "1", "2")
 		r := kplcat(t, f, func(*consumertest.Stream) { time.Sleep(time.Second) }, "--stats", "--follow")
-		if r.err != nil || !strings.Contains(r.out, "\n    0       0       2 ") {
+		if r.err != nil || !strings.Contains(r.out, "\n    0      0      2 ") {
 			t.Errorf("%v %q", r.err, r.out)
 		}
 	})
@@ -214,7 +214,7 @@ func TestStats_Fits80Columns(t *testing.T) {
 	for _, n := range []int{0, 999_999, 1_000_000, 123_456_789, 999_960_000, 1 << 50} {
 		for _, age := range []time.Duration{0, 59960 * time.Millisecond, time.Hour - 1, 24*time.Hour - 1, 99*24*time.Hour + 23*time.Hour, 365 * 24 * time.Hour} {
 			var out bytes.Buffer
-			c := shardCount{aggregated: n, plain: n, damaged: n, users: n, bytes: n, aggregateUsers: 7 * n, aggregateBytes: n, oldest: now.Add(-age), newest: now.Add(-age)}
+			c := shardCount{aggregated: n, plain: n, damaged: n, users: n, logs: n, bytes: n, logBytes: n, aggregateLogs: 7 * n, aggregateBytes: min(n, 1<<30) * 10 << 20, oldest: now.Add(-age), newest: now.Add(-age)}
 			s := statistics{w: bufio.NewWriter(&out), warn: func(string, ...any) {}, now: func() time.Time { return now },
 				shards: map[string]*shardCount{"shardId-000000012345": &c, "shardId-000000000002": &c}}
 			_ = s.end()
@@ -280,7 +280,7 @@ func TestProgress_OneLine(t *testing.T) {
 		p.Throttled()
 		time.Sleep(showInterval)
 		stop()
-		const text = "3 records, 30 user records, 0.0 MB, 1 of 2 shards, 1m30s behind"
+		const text = "3 records, 30 log records, 0.0 MB, 1 of 2 shards, 1m30s behind"
 		want := text + "\r\x1b[Kkplcat: careful\n" + text + ", throttled 1 time\r\x1b[K"
 		if b.String() != want {
 			t.Errorf("got %q\nwant %q", b.String(), want)
@@ -359,7 +359,7 @@ func TestUsage_NamesEveryFlag(t *testing.T) {
 	if _, err := parse([]string{"--help"}, time.Now(), &help); !errors.Is(err, flag.ErrHelp) || help.String() != usage {
 		t.Fatalf("%v %q", err, help.String())
 	}
-	for _, name := range []string{"from", "to", "limit", "shard", "follow", "json", "raw", "stats", "decompress", "region", "profile", "role-arn", "endpoint", "version"} {
+	for _, name := range []string{"from", "to", "limit", "shard", "follow", "json", "raw", "stats", "decompress", "no-split", "region", "profile", "role-arn", "endpoint", "version"} {
 		if !strings.Contains(usage, "\n  --"+name+" ") {
 			t.Errorf("--%s is missing", name)
 		}

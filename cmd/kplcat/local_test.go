@@ -23,7 +23,7 @@ import (
 
 	"out_kinesis_agg/internal/consumer/consumertest"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/harness"
 )
 
 // recordsVariable sets how many user records TestLocal_EachRecordOnce
@@ -38,17 +38,17 @@ const (
 
 // started is shared by the tests.
 type started struct {
-	kinesis *local.Kinesis
+	kinesis *harness.Kinesis
 	binary  string
 }
 
 // startLocal starts kinesis-local and builds the command, once.
 var startLocal = sync.OnceValues(func() (started, error) {
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		return started{}, err
 	}
-	readers, err := local.ReadersDir(root)
+	readers, err := harness.ReadersDir(root)
 	if err != nil {
 		return started{}, errors.Join(errNotInstalled, err)
 	}
@@ -56,7 +56,7 @@ var startLocal = sync.OnceValues(func() (started, error) {
 	if out, err := exec.Command("go", "build", "-o", s.binary, ".").CombinedOutput(); err != nil {
 		return started{}, fmt.Errorf("%w\n%s", err, out)
 	}
-	s.kinesis, err = local.StartKinesis(context.Background(), readers)
+	s.kinesis, err = harness.StartKinesis(context.Background(), readers)
 	return s, err
 })
 
@@ -78,7 +78,7 @@ func TestMain(m *testing.M) {
 
 // setUp returns a local Kinesis and a function that creates a kplcat command for it.
 // It skips the test if kinesis-local is not installed.
-func setUp(t *testing.T) (*local.Kinesis, func(ctx context.Context, args ...string) *exec.Cmd) {
+func setUp(t *testing.T) (*harness.Kinesis, func(ctx context.Context, args ...string) *exec.Cmd) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("this test starts a server: run it without -short")
@@ -91,8 +91,8 @@ func setUp(t *testing.T) (*local.Kinesis, func(ctx context.Context, args ...stri
 		t.Fatal(err)
 	}
 	return s.kinesis, func(ctx context.Context, args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, s.binary, append(args, "--endpoint", s.kinesis.Endpoint, "--region", local.Region)...)
-		cmd.Env = append(local.Environ(), "AWS_ACCESS_KEY_ID="+local.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+local.SecretAccessKey)
+		cmd := exec.CommandContext(ctx, s.binary, append(args, "--endpoint", s.kinesis.Endpoint, "--region", harness.Region)...)
+		cmd.Env = append(harness.Environ(), "AWS_ACCESS_KEY_ID="+harness.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+harness.SecretAccessKey)
 		return cmd
 	}
 }
@@ -122,7 +122,7 @@ func (c *checker) check(line string) error {
 }
 
 // put sends one aggregated record for each key, with the user records from to to-1.
-func put(ctx context.Context, k *local.Kinesis, stream string, from, to int) error {
+func put(ctx context.Context, k *harness.Kinesis, stream string, from, to int) error {
 	for key := range keys {
 		name := fmt.Sprint("key-", key)
 		var texts []string
@@ -141,7 +141,7 @@ func put(ctx context.Context, k *local.Kinesis, stream string, from, to int) err
 
 // reshard splits the first open shard, or merges the first two,
 // and returns when the stream can be written again.
-func reshard(ctx context.Context, k *local.Kinesis, stream string, split bool) error {
+func reshard(ctx context.Context, k *harness.Kinesis, stream string, split bool) error {
 	out, err := k.Client.ListShards(ctx, &kinesis.ListShardsInput{StreamName: &stream})
 	if err != nil {
 		return err

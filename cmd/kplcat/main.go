@@ -1,5 +1,5 @@
-// Command kplcat prints the user records of a Kinesis data stream as lines. The
-// records of the stream may be aggregated.
+// Command kplcat prints the log records of a Kinesis data stream as lines. The
+// records of the stream may be aggregated, compressed, and batches of log records.
 //
 //	kplcat STREAM | jq .
 //	kplcat STREAM --from 15m --json
@@ -72,20 +72,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// cat reads the stream and prints its user records or statistics.
+// cat reads the stream and prints its log records or statistics.
 func cat(ctx context.Context, o options, client consumer.API, stdout, stderr io.Writer) error {
 	w := bufio.NewWriterSize(stdout, outBytes)
 	p := &progress{w: stderr}
-	var out output = &printer{w: w, options: o, warn: p.Warn}
+	unpack := unpacker{format: o.decompress, noSplit: o.noSplit, warn: p.Warn}
+	var out output = &printer{w: w, options: o, warn: p.Warn, unpack: unpack}
 	if o.stats {
-		out = &statistics{w: w, warn: p.Warn, now: time.Now}
+		out = &statistics{w: w, warn: p.Warn, now: time.Now, unpack: unpack}
 	}
 	r := &consumer.Reader{
 		API: client, Stream: o.stream, From: o.from, To: o.to, Shards: o.shards, Follow: o.follow,
 		Monitor: p,
 		Handle: func(s *consumer.Shard, records []consumer.Record) error {
-			users, err := out.print(s, records)
-			p.read(records, users)
+			logs, err := out.print(s, records)
+			p.read(records, logs)
 			return err
 		},
 	}

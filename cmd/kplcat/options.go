@@ -13,36 +13,43 @@ import (
 
 	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/internal/plugin/version"
-	"out_kinesis_agg/kpl/decompress"
+	"out_kinesis_agg/kpl/compression"
 )
 
-const usage = `kplcat prints the user records of a Kinesis data stream as lines.
+const usage = `kplcat prints the log records of a Kinesis data stream as lines.
 
 Usage: kplcat [flags] STREAM
 
-STREAM is a name or an ARN. Aggregated records are de-aggregated, plain records
-are printed as they are. Without --follow the command ends at the end of the
-stream. Records are in order within a shard, and from a shard to the shards that
-it is split or merged into. Records of different shards are interleaved.
+STREAM is a name or an ARN. Aggregated records are de-aggregated, user records
+are decompressed, and batches are split into log records. A user record is a
+batch if it is UTF-8 and ends with a newline, unless it is one JSON value in
+several lines. Without --follow the command ends at the end of the stream.
+Records are in order within a shard, and from a shard to the shards that it is
+split or merged into. Records of different shards are interleaved.
 
 What to read:
   --from WHEN        start (default), now (implies --follow), a time such as
                      2026-01-31T12:00:00Z, or a duration before now, such as 15m
   --to WHEN          only records that arrived before this time: now, a time or
                      a duration, as above
-  --limit N          only the first N user records
+  --limit N          only the first N log records
   --shard ID,...     only these shards: shardId-000000000002, or 2
   --follow           wait for more records, until --to, --limit or Ctrl-C
 
 What to print:
-  --json             one JSON object per line: shard, sequence, sub_sequence,
-                     arrival, key, and data, or base64 if the data are not UTF-8
-  --raw              neither de-aggregate nor decompress; --limit then counts
-                     Kinesis records
-  --stats            a table of the shards instead of the records (aggr. means
-                     aggregated records)
+  --json             one JSON object per line: shard, sequence, sub_sequence (of
+                     the user record), line (in a batch, from 0), arrival, key,
+                     and data, or base64 if the data are not UTF-8
+  --raw              neither de-aggregate nor decompress nor split; --limit then
+                     counts Kinesis records
+  --stats            a table of the shards instead of the records: aggregated
+                     and plain Kinesis records, user records, log records,
+                     their bytes in the stream and decompressed (unpacked), and
+                     the log records and the size of an aggregated record
   --decompress HOW   auto (default) detects gzip, zlib and zstd; none, gzip,
                      zlib, zstd or snappy
+  --no-split         do not split batches: for streams with strings of the
+                     option log_key, which may contain newlines
 
 AWS:
   --region NAME      default: the region of the ARN, AWS_REGION, or the profile
@@ -58,25 +65,27 @@ Permissions: kinesis:ListShards, kinesis:GetShardIterator, kinesis:GetRecords.
 
 Exit codes:
   0    success, or the reader of standard output has ended
-  1    an error, or damaged aggregated records, which are skipped
+  1    an error, or damaged records: an aggregated record or a compressed user
+       record that is damaged is skipped
   2    invalid flags
   130  interrupted by Ctrl-C or SIGTERM
 `
 
 // auto is the --decompress that detects the format of each record.
-const auto decompress.Format = "auto"
+const auto compression.Format = "auto"
 
 type options struct {
 	stream     string // name or ARN
 	from       consumer.Position
 	to         time.Time // zero: no end
-	limit      int       // user records, or Kinesis records with raw; 0: no limit
+	limit      int       // log records, or Kinesis records with raw; 0: no limit
 	shards     []string  // IDs; empty: all shards
 	follow     bool
 	json       bool
 	raw        bool
 	stats      bool
-	decompress decompress.Format
+	decompress compression.Format // or auto
+	noSplit    bool
 
 	region, profile, roleARN, endpoint string
 }
@@ -96,6 +105,7 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 	flags.BoolVar(&o.raw, "raw", false, "")
 	flags.BoolVar(&o.stats, "stats", false, "")
 	flags.StringVar((*string)(&o.decompress), "decompress", string(auto), "")
+	flags.BoolVar(&o.noSplit, "no-split", false, "")
 	flags.StringVar(&o.region, "region", "", "")
 	flags.StringVar(&o.profile, "profile", "", "")
 	flags.StringVar(&o.roleARN, "role-arn", "", "")
@@ -127,8 +137,8 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 		return o, errors.New("the name of the stream is empty")
 	case o.stats && (o.json || o.raw || *limit != ""):
 		return o, errors.New("--stats prints no records: leave out --json, --raw and --limit")
-	case o.decompress != auto && !slices.Contains(decompress.Formats(), o.decompress):
-		return o, fmt.Errorf("--decompress %q: want auto or one of %v", o.decompress, decompress.Formats())
+	case o.decompress != auto && !slices.Contains(compression.Formats(), o.decompress):
+		return o, fmt.Errorf("--decompress %q: want auto or one of %v", o.decompress, compression.Formats())
 	}
 	o.stream = words[0]
 	if err := checkEndpoint(o.endpoint); err != nil {

@@ -3,42 +3,39 @@ package main
 import (
 	"bufio"
 	"encoding/json"
-	"fmt"
 	"unicode/utf8"
 
 	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/kpl/decompress"
 )
 
-// output processes the records of all shards, in batches of one shard.
+// output processes the records of all shards, a few of one shard at a time.
 type output interface {
-	// print returns the number of user records in records. It returns
+	// print returns the number of log records in records. It returns
 	// consumer.ErrStop when no more records are wanted.
-	print(s *consumer.Shard, records []consumer.Record) (users int, err error)
-	// end is called once, after the last batch.
+	print(s *consumer.Shard, records []consumer.Record) (logs int, err error)
+	// end is called once, after the last print.
 	end() error
 }
 
-// printer prints records.
+// printer prints log records.
 type printer struct {
 	w *bufio.Writer
 	options
-	warn func(format string, args ...any)
+	warn   func(format string, args ...any)
+	unpack unpacker
 
-	decoder     decompress.Decoder
-	plain       []byte // output of the decoder, reused
-	encoder     *json.Encoder
-	printed     int
-	damaged     int
-	undecodable int // records that could not be decompressed
+	encoder *json.Encoder
+	printed int
+	damaged int // aggregated records
 }
 
-// line is a record with --json.
+// line is a log record with --json.
 type line struct {
 	Shard           string `json:"shard"`
 	Sequence        string `json:"sequence"`
-	SubSequence     *int   `json:"sub_sequence,omitempty"` // of a record in an aggregated record
+	SubSequence     *int   `json:"sub_sequence,omitempty"` // of a user record in an aggregated record
+	Line            *int   `json:"line,omitempty"`         // of a log record in a batch
 	Arrival         string `json:"arrival,omitempty"`
 	Key             string `json:"key"`
 	ExplicitHashKey string `json:"explicit_hash_key,omitempty"`
@@ -46,20 +43,20 @@ type line struct {
 	Base64          []byte `json:"base64,omitempty"`
 }
 
-func (p *printer) print(s *consumer.Shard, records []consumer.Record) (users int, err error) {
-	for _, r := range records {
-		n, err := p.printRecord(s, r)
-		if users += n; err != nil {
-			return users, err
+func (p *printer) print(s *consumer.Shard, records []consumer.Record) (logs int, err error) {
+	for i := range records {
+		n, err := p.printRecord(s, &records[i])
+		if logs += n; err != nil {
+			return logs, err
 		}
 	}
-	return users, p.w.Flush()
+	return logs, p.w.Flush()
 }
 
-// printRecord prints one Kinesis record and returns the number of lines.
-func (p *printer) printRecord(s *consumer.Shard, r consumer.Record) (users int, err error) {
+// printRecord prints one Kinesis record and returns the number of log records.
+func (p *printer) printRecord(s *consumer.Shard, r *consumer.Record) (logs int, err error) {
 	if p.raw {
-		r.Aggregate, r.Damage = nil, nil
+		return 1, p.printOne(s, r, position{-1, -1}, kpl.UserRecord{PartitionKey: r.PartitionKey, Data: r.Data})
 	}
 	if r.Damage != nil {
 		p.damaged++
@@ -67,67 +64,71 @@ func (p *printer) printRecord(s *consumer.Shard, r consumer.Record) (users int, 
 		return 0, nil
 	}
 	for n, user := range r.UserRecords() {
-		if err := p.printUser(s, r, n, user); err != nil {
-			return users, err
+		text, ok := p.unpack.unpack(s, r, n, user.Data)
+		if !ok {
+			continue
 		}
-		users++
-		if p.printed++; p.printed == p.limit {
-			return users, consumer.ErrStop
+		for number, data := range p.unpack.records(text) {
+			user.Data = data
+			err := p.printOne(s, r, position{n, number}, user)
+			if logs++; err != nil {
+				return logs, err
+			}
 		}
 	}
-	return users, nil
+	return logs, nil
 }
 
-// printUser prints one user record. n is -1 for a plain record.
-func (p *printer) printUser(s *consumer.Shard, r consumer.Record, n int, user kpl.UserRecord) error {
-	data := p.unpack(user.Data)
+// position is the place of a log record in a Kinesis record. Each number is -1 if
+// there is none.
+type position struct {
+	sub  int // sub-sequence number
+	line int // in a batch
+}
+
+// printOne prints one log record, which is the data of user. It returns
+// consumer.ErrStop after the last record of --limit.
+func (p *printer) printOne(s *consumer.Shard, r *consumer.Record, at position, user kpl.UserRecord) error {
+	write := p.writeText
 	if p.json {
-		return p.printJSON(s, r, n, user, data)
+		write = p.writeJSON
 	}
-	if _, err := p.w.Write(data); err != nil {
+	if err := write(s, r, at, user); err != nil {
 		return err
 	}
-	// The writer of the record may have ended it with a newline already.
-	if len(data) > 0 && data[len(data)-1] == '\n' {
+	if p.printed++; p.printed == p.limit {
+		return consumer.ErrStop
+	}
+	return nil
+}
+
+func (p *printer) writeText(_ *consumer.Shard, _ *consumer.Record, at position, user kpl.UserRecord) error {
+	if _, err := p.w.Write(user.Data); err != nil {
+		return err
+	}
+	// A record that is not split may end with a newline.
+	if n := len(user.Data); at.line < 0 && n > 0 && user.Data[n-1] == '\n' {
 		return nil
 	}
 	return p.w.WriteByte('\n')
 }
 
-// unpack decompresses a user record. It returns data that it cannot decompress
-// unchanged.
-func (p *printer) unpack(data []byte) []byte {
-	format := p.decompress
-	if format == auto {
-		format = decompress.Detect(data)
-	}
-	if p.raw || format == decompress.None {
-		return data
-	}
-	plain, err := p.decoder.Append(p.plain[:0], data, format)
-	if err != nil {
-		if p.undecodable++; p.undecodable == 1 && p.decompress != auto {
-			p.warn("a record is printed without decompression: %v", err)
-		}
-		return data
-	}
-	p.plain = plain
-	return plain
-}
-
-func (p *printer) printJSON(s *consumer.Shard, r consumer.Record, n int, user kpl.UserRecord, data []byte) error {
+func (p *printer) writeJSON(s *consumer.Shard, r *consumer.Record, at position, user kpl.UserRecord) error {
 	if p.encoder == nil {
 		p.encoder = json.NewEncoder(p.w)
 		p.encoder.SetEscapeHTML(false)
 	}
 	l := line{Shard: s.ID, Sequence: r.SequenceNumber, Key: user.PartitionKey, ExplicitHashKey: user.ExplicitHashKey}
-	if n >= 0 {
-		l.SubSequence = &n
+	if at.sub >= 0 {
+		l.SubSequence = &at.sub
+	}
+	if at.line >= 0 {
+		l.Line = &at.line
 	}
 	if !r.Arrival.IsZero() {
 		l.Arrival = r.Arrival.UTC().Format("2006-01-02T15:04:05.000Z")
 	}
-	switch {
+	switch data := user.Data; {
 	case !utf8.Valid(data):
 		l.Base64 = data
 	case len(data) > 0 && (data[0] == '{' || data[0] == '[') && json.Valid(data):
@@ -142,26 +143,6 @@ func (p *printer) end() error {
 	if err := p.w.Flush(); err != nil {
 		return err
 	}
-	if p.undecodable > 0 && p.decompress != auto {
-		p.warn("%s not in the format %s: printed without decompression", isOrAre(p.undecodable, "record"), p.decompress)
-	}
-	return damage(p.damaged)
-}
-
-// damage returns the error of a run that has read n damaged records.
-func damage(n int) error {
-	if n == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s skipped", wasOrWere(n, "damaged aggregated record"))
-}
-
-func isOrAre(n int, noun string) string   { return verb(n, noun, "is", "are") }
-func wasOrWere(n int, noun string) string { return verb(n, noun, "was", "were") }
-
-func verb(n int, noun, one, many string) string {
-	if n == 1 {
-		return count(n, noun) + " " + one
-	}
-	return count(n, noun) + " " + many
+	p.unpack.end()
+	return damage(p.damaged, p.unpack.damaged)
 }

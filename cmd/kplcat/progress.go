@@ -20,18 +20,18 @@ type progress struct {
 	mu              sync.Mutex
 	shown           bool // the progress line is on the terminal
 	reading, unread int
-	records, users  int
+	records, logs   int
 	bytes           int
 	throttles       int
 	lags            map[string]time.Duration // by shard
 }
 
 // read counts records that were read.
-func (p *progress) read(records []consumer.Record, users int) {
+func (p *progress) read(records []consumer.Record, logs int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.records += len(records)
-	p.users += users
+	p.logs += logs
 	for _, r := range records {
 		p.bytes += len(r.Data)
 	}
@@ -117,7 +117,7 @@ func (p *progress) line() string {
 	for _, d := range p.lags {
 		longest = max(longest, d)
 	}
-	text := fmt.Sprintf("%s, %s, %.1f MB, %d of %s", count(p.records, "record"), count(p.users, "user record"),
+	text := fmt.Sprintf("%s, %s, %.1f MB, %d of %s", count(p.records, "record"), count(p.logs, "log record"),
 		float64(p.bytes)/1e6, p.reading, count(p.unread, "shard"))
 	if longest > 0 {
 		text += fmt.Sprintf(", %s behind", longest.Round(time.Second))

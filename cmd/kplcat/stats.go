@@ -15,9 +15,10 @@ import (
 
 // statistics counts records instead of printing them.
 type statistics struct {
-	w    *bufio.Writer
-	warn func(format string, args ...any)
-	now  func() time.Time
+	w      *bufio.Writer
+	warn   func(format string, args ...any)
+	now    func() time.Time
+	unpack unpacker
 
 	shards map[string]*shardCount
 }
@@ -28,10 +29,12 @@ type shardCount struct {
 	plain      int
 	damaged    int
 	outside    int // valid aggregated records that KCL drops
-	users      int
+	users      int // user records, plain records included
+	logs       int // log records
 	bytes      int // data of all Kinesis records
+	logBytes   int // user records after decompression
 
-	aggregateUsers int // user records of valid aggregated records
+	aggregateLogs  int // log records of valid aggregated records
 	aggregateBytes int // data and partition keys of valid aggregated records
 
 	oldest, newest time.Time
@@ -43,8 +46,10 @@ func (c *shardCount) add(other *shardCount) {
 	c.damaged += other.damaged
 	c.outside += other.outside
 	c.users += other.users
+	c.logs += other.logs
 	c.bytes += other.bytes
-	c.aggregateUsers += other.aggregateUsers
+	c.logBytes += other.logBytes
+	c.aggregateLogs += other.aggregateLogs
 	c.aggregateBytes += other.aggregateBytes
 	c.span(other.oldest)
 	c.span(other.newest)
@@ -63,7 +68,7 @@ func (c *shardCount) span(at time.Time) {
 	}
 }
 
-func (t *statistics) print(s *consumer.Shard, records []consumer.Record) (users int, err error) {
+func (t *statistics) print(s *consumer.Shard, records []consumer.Record) (logs int, err error) {
 	c := t.shards[s.ID]
 	if c == nil {
 		c = new(shardCount)
@@ -72,10 +77,13 @@ func (t *statistics) print(s *consumer.Shard, records []consumer.Record) (users 
 		}
 		t.shards[s.ID] = c
 	}
-	for _, r := range records {
+	for i := range records {
+		r := &records[i]
 		c.bytes += len(r.Data)
 		c.span(r.Arrival)
-		users += r.Len()
+		c.users += r.Len()
+		n := t.count(s, r, c)
+		logs += n
 		switch {
 		case r.Damage != nil:
 			c.damaged++
@@ -84,24 +92,36 @@ func (t *statistics) print(s *consumer.Shard, records []consumer.Record) (users 
 			c.plain++
 		default:
 			c.aggregated++
-			c.aggregateUsers += r.Len()
+			c.aggregateLogs += n
 			c.aggregateBytes += len(r.Data) + len(r.PartitionKey)
 			if r.Aggregate.CheckHashKeys(s.HashKeys) != nil {
 				c.outside++
 			}
 		}
 	}
-	c.users += users
-	return users, nil
+	c.logs += logs
+	return logs, nil
+}
+
+// count returns the number of log records of a Kinesis record, and adds their bytes
+// to c.
+func (t *statistics) count(s *consumer.Shard, r *consumer.Record, c *shardCount) (logs int) {
+	for n, user := range r.UserRecords() {
+		if text, ok := t.unpack.unpack(s, r, n, user.Data); ok {
+			logs += t.unpack.count(text)
+			c.logBytes += len(text)
+		}
+	}
+	return logs
 }
 
 // The widths add up to 80 columns. Counts are abbreviated to fit.
-const rowFormat = "%5s  %6s  %6s  %7s  %7s  %6s  %6s  %7s  %6s  %6s\n"
+const rowFormat = "%5s %6s %6s %6s %6s %6s %6s %6s %5s %5s %6s %6s\n"
 
 // end prints the table.
 func (t *statistics) end() error {
-	fmt.Fprintf(t.w, rowFormat, "", "", "", "", "user", "", "per", "fill of", "", "")
-	fmt.Fprintf(t.w, rowFormat, "shard", "aggr.", "plain", "damaged", "records", "bytes", "aggr.", "1 MiB", "oldest", "newest")
+	fmt.Fprintf(t.w, rowFormat, "", "", "", "dam-", "user", "log", "", "un-", "per", "of", "", "")
+	fmt.Fprintf(t.w, rowFormat, "shard", "aggr.", "plain", "aged", "recs.", "recs.", "bytes", "packed", "aggr.", "1 MiB", "oldest", "newest")
 	var total shardCount
 	for _, id := range slices.Sorted(maps.Keys(t.shards)) {
 		t.row(shardNumber(id), t.shards[id])
@@ -114,21 +134,26 @@ func (t *statistics) end() error {
 	if total.outside > 0 {
 		t.warn("%s with a user record of another shard: KCL drops all their user records", count(total.outside, "aggregated record"))
 	}
-	return errors.Join(err, damage(total.damaged))
+	t.unpack.end()
+	return errors.Join(err, damage(total.damaged, t.unpack.damaged))
 }
 
 func (t *statistics) row(name string, c *shardCount) {
 	per, fill := "-", "-"
 	if c.aggregated > 0 {
-		mean := float64(c.aggregateUsers) / float64(c.aggregated)
-		if per = fmt.Sprintf("%.1f", mean); len(per) > 6 {
-			per = abbreviate(int(mean), 6)
+		mean := float64(c.aggregateLogs) / float64(c.aggregated)
+		if per = fmt.Sprintf("%.1f", mean); len(per) > 5 {
+			per = abbreviate(int(mean), 5)
 		}
-		fill = fmt.Sprintf("%.1f%%", 100*float64(c.aggregateBytes)/float64(c.aggregated)/kpl.DefaultMaxRecordBytes)
+		percent := 100 * float64(c.aggregateBytes) / float64(c.aggregated) / kpl.DefaultMaxRecordBytes
+		if fill = fmt.Sprintf("%.1f%%", percent); len(fill) > 5 {
+			fill = fmt.Sprintf("%.0f%%", percent)
+		}
 	}
 	now := t.now()
-	fmt.Fprintf(t.w, rowFormat, name, abbreviate(c.aggregated, 6), abbreviate(c.plain, 6), abbreviate(c.damaged, 7),
-		abbreviate(c.users, 7), abbreviate(c.bytes, 6), per, fill, age(now, c.oldest), age(now, c.newest))
+	fmt.Fprintf(t.w, rowFormat, name, abbreviate(c.aggregated, 6), abbreviate(c.plain, 6), abbreviate(c.damaged, 6),
+		abbreviate(c.users, 6), abbreviate(c.logs, 6), abbreviate(c.bytes, 6), abbreviate(c.logBytes, 6), per, fill,
+		age(now, c.oldest), age(now, c.newest))
 }
 
 // shardNumber shortens a shard ID to the number that --shard accepts.
@@ -140,7 +165,7 @@ func shardNumber(id string) string {
 	return id
 }
 
-// abbreviate formats n in at most width characters, which are at least 6: in
+// abbreviate formats n in at most width characters, which are at least 5: in
 // full, or as 12.3M, with the decimal units k, M, G, T, P and E.
 func abbreviate(n, width int) string {
 	text := strconv.Itoa(n)
@@ -150,7 +175,10 @@ func abbreviate(n, width int) string {
 	scaled := float64(n)
 	for _, unit := range "kMGTPE" {
 		if scaled /= 1000; scaled < 999.95 {
-			return fmt.Sprintf("%.1f%c", scaled, unit)
+			if text = fmt.Sprintf("%.1f%c", scaled, unit); len(text) > width {
+				text = fmt.Sprintf("%.0f%c", scaled, unit)
+			}
+			return text
 		}
 	}
 	return text

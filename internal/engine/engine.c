@@ -39,8 +39,8 @@ int kinesis_agg_on_own_thread(void)
     return prctl(PR_GET_NAME, name) == 0 && strcmp(name, "flb-pipeline") == 0;
 }
 
-/* The api table does not tell its length. It has the slots for logging exactly
- * where the engine has the function behind one of them. */
+/* The api table does not contain its length. It has the slots for logging if the
+ * engine has the function of one of them. */
 static int has_log(void)
 {
     return dlsym(RTLD_DEFAULT, "flb_output_log_check") != NULL;

@@ -1,5 +1,5 @@
-// Package engine is Fluent Bit as the plugin sees it: options, names and the
-// log of an [OUTPUT] section, through the engine's table of functions.
+// Package engine connects the plugin to Fluent Bit: the options, the name, the log
+// and the metrics of an [OUTPUT] section, through the engine's functions.
 package engine
 
 /*
@@ -32,16 +32,16 @@ func (l Level) String() string {
 	return [...]string{"", "error", " warn", " info", "debug"}[l]
 }
 
-// Enter marks the calling thread as one that the engine is calling us on, until
-// the function that it returns is called on the same thread. Only on such a
-// thread does the engine's log go where it is configured to go.
+// Enter marks the calling thread as one on which the engine calls the plugin, until
+// the returned function is called on the same thread. Lines that are logged on other
+// threads do not reach the engine's log file.
 func Enter() (leave func()) {
 	C.kinesis_agg_enter()
 	return func() { C.kinesis_agg_leave() }
 }
 
-// OnOwnThread reports whether the calling thread is the engine's own, on which
-// everything waits for a flush, and not one of an output's workers.
+// OnOwnThread reports whether the calling thread is the engine thread, where a flush
+// blocks all inputs, and not a worker of an output.
 func OnOwnThread() bool { return C.kinesis_agg_on_own_thread() != 0 }
 
 // Output is one [OUTPUT] section. Its log is safe for concurrent use.
@@ -49,13 +49,13 @@ type Output struct {
 	api    *C.struct_kinesis_agg_api
 	output unsafe.Pointer
 	name   string
-	level  Level // of the engine's log, for the lines that do not go there
+	level  Level // of the engine's log, for lines that are written to stderr
 
 	strings []unsafe.Pointer // in C memory, of the metrics
 }
 
-// Attach returns the [OUTPUT] section that FLBPluginInit was called for; plugin
-// is what it was called with. Fallback names it on engines that do not tell.
+// Attach returns the [OUTPUT] section of a call of FLBPluginInit; plugin is the
+// argument of that call. fallback is its name on engines that do not provide one.
 func Attach(plugin unsafe.Pointer, fallback string) *Output {
 	p := (*C.struct_kinesis_agg_plugin)(plugin)
 	o := &Output{api: p.api, output: p.output, name: fallback, level: Level(C.kinesis_agg_level(p.api, p.output))}
@@ -65,11 +65,8 @@ func Attach(plugin unsafe.Pointer, fallback string) *Output {
 	return o
 }
 
-// Name is the instance's name in the engine's log.
-func (o *Output) Name() string { return o.name }
-
-// Property returns the option of that name, or an empty text if it is not set.
-// It reads through plugin, which is right only during the instance's Init.
+// Property returns the option of that name, or an empty string if it is not set.
+// plugin is only valid during the instance's Init.
 func Property(plugin unsafe.Pointer, name string) string {
 	c := C.CString(name)
 	defer C.free(unsafe.Pointer(c))

@@ -1,7 +1,7 @@
-/* What the plugin needs of the engine's ABI for Go output plugins. The layouts
- * are the same in every Fluent Bit from 1.x to 5.1; sources are named beside
- * them. Everything here is static and shallow: below a flush, C runs on the
- * engine's coroutine stack, which can be as small as 24 KiB. */
+/* The part of the engine's ABI for Go output plugins that the plugin uses. The
+ * layouts are the same in every Fluent Bit from 1.x to 5.1; each names its source.
+ * The functions need little stack: during a flush, C runs on the engine's coroutine
+ * stack, which can be as small as 24 KiB. */
 
 #ifndef KINESIS_AGG_ENGINE_H
 #define KINESIS_AGG_ENGINE_H
@@ -19,8 +19,8 @@ struct kinesis_agg_api {
     int (*output_log_check)(void *output, int level);
 };
 
-/* src/proxy/go/go.h: what FLBPluginInit gets. One for all instances; api,
- * output and context are an instance's own only while its Init runs. */
+/* src/proxy/go/go.h: the argument of FLBPluginInit. All instances share one; api,
+ * output and context belong to an instance only while its Init runs. */
 struct kinesis_agg_plugin {
     char *name;
     struct kinesis_agg_api *api;
@@ -28,32 +28,32 @@ struct kinesis_agg_plugin {
     struct kinesis_agg_context *context;
 };
 
-/* include/fluent-bit/flb_plugin_proxy.h: what is set here comes back as the
- * first argument of FLBPluginFlushCtx and FLBPluginExitCtx. */
+/* include/fluent-bit/flb_plugin_proxy.h: remote_context is the first argument of
+ * FLBPluginFlushCtx and FLBPluginExitCtx. */
 struct kinesis_agg_context {
     uintptr_t remote_context;
 };
 
 const char *kinesis_agg_property(struct kinesis_agg_plugin *plugin, const char *name);
 
-/* The engine's own name of an instance (its alias, or kinesis_agg.0), or NULL
- * where the engine has no such function. */
+/* The engine's name of an instance (its alias, or kinesis_agg.0), or NULL if the
+ * engine does not have the function. */
 const char *kinesis_agg_name(void *output);
 
-/* Marks the calling thread as one that the engine is calling us on. */
+/* Marks the calling thread as one on which the engine calls the plugin. */
 void kinesis_agg_enter(void);
 void kinesis_agg_leave(void);
 
-/* Whether the calling thread is the engine's own, by its name. */
+/* Whether the calling thread is the engine thread, by its name. */
 int kinesis_agg_on_own_thread(void);
 
-/* The instance's log level, or 3 (info) where the engine does not tell. It is
- * the same for as long as the instance lives. */
+/* The instance's log level, or 3 (info) if the engine does not provide it. It does
+ * not change during the life of the instance. */
 int kinesis_agg_level(struct kinesis_agg_api *api, void *output);
 
-/* Logs one line through the engine. Returns 0 if that is not possible, since
- * the engine is too old or did not call us on this thread; the caller then
- * writes it to stderr. */
+/* Logs one line through the engine. Returns 0 if that is not possible, because the
+ * engine is too old or did not call the plugin on this thread; the caller then
+ * writes the line to stderr. */
 int kinesis_agg_log(struct kinesis_agg_api *api, void *output, int level, const char *line);
 
 #endif

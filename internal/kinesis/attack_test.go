@@ -12,15 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // throughProxy opens a sender for a TLS endpoint that it can reach only through the
 // proxy.
-func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) endpoint.Tunnel) (*Sender, *endpoint.Server, *endpoint.Proxy) {
+func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) fakekinesis.Tunnel) (*Sender, *fakekinesis.Server, *fakekinesis.Proxy) {
 	t.Helper()
-	server := start(t, endpoint.Options{TLS: true, RecordLimitBytes: endpoint.MaxRecordLimitBytes})
-	proxy := endpoint.StartProxy(strings.TrimPrefix(server.URL(), "https://"), tunnel)
+	server := start(t, fakekinesis.Options{TLS: true, RecordLimitBytes: fakekinesis.MaxRecordLimitBytes})
+	proxy := fakekinesis.StartProxy(strings.TrimPrefix(server.URL(), "https://"), tunnel)
 	t.Cleanup(proxy.Close)
 	t.Setenv("AWS_CA_BUNDLE", write(t, "ca.pem", string(server.CAPEM())))
 	s := settings(server)
@@ -31,12 +31,12 @@ func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) endpoint
 }
 
 // first returns a script in which only the first tunnel has a fault.
-func first(t endpoint.Tunnel) func(int) endpoint.Tunnel {
-	return func(n int) endpoint.Tunnel {
+func first(t fakekinesis.Tunnel) func(int) fakekinesis.Tunnel {
+	return func(n int) fakekinesis.Tunnel {
 		if n == 1 {
 			return t
 		}
-		return endpoint.Tunnel{}
+		return fakekinesis.Tunnel{}
 	}
 }
 
@@ -44,18 +44,18 @@ func TestProxy_Faults(t *testing.T) {
 	isolate(t)
 	const limit = 2 * time.Second
 	for name, test := range map[string]struct {
-		tunnel   endpoint.Tunnel
+		tunnel   fakekinesis.Tunnel
 		causes   []string
 		accepted int // the maximum, of the record that fails
 	}{
-		"closes at CONNECT":       {endpoint.Tunnel{CloseAtConnect: true}, []string{CauseConnection, CauseUnreachable}, 0},
-		"refuses CONNECT":         {endpoint.Tunnel{Refuse: "503 Service Unavailable"}, []string{CauseConnection, CauseUnreachable}, 0},
-		"closes in the handshake": {endpoint.Tunnel{UpBytes: 100}, []string{CauseConnection, CauseTLS}, 0},
-		"closes in the body":      {endpoint.Tunnel{UpBytes: 1 << 20}, []string{CauseConnection}, 0},
-		"closes in the response":  {endpoint.Tunnel{DownBytes: 2000}, []string{CauseConnection, CauseBadResponse}, 1},
-		"slow from the start":     {endpoint.Tunnel{DownPause: 20 * time.Millisecond}, []string{CauseTimeout, CauseTLS, CauseConnection, CauseUnreachable}, 0},
-		"slow in the response":    {endpoint.Tunnel{DownPause: 100 * time.Millisecond, DownFastBytes: 1900}, []string{CauseTimeout}, 1},
-		"endless headers of CONNECT": {endpoint.Tunnel{ConnectHeader: func(w io.Writer) {
+		"closes at CONNECT":       {fakekinesis.Tunnel{CloseAtConnect: true}, []string{CauseConnection, CauseUnreachable}, 0},
+		"refuses CONNECT":         {fakekinesis.Tunnel{Refuse: "503 Service Unavailable"}, []string{CauseConnection, CauseUnreachable}, 0},
+		"closes in the handshake": {fakekinesis.Tunnel{UpBytes: 100}, []string{CauseConnection, CauseTLS}, 0},
+		"closes in the body":      {fakekinesis.Tunnel{UpBytes: 1 << 20}, []string{CauseConnection}, 0},
+		"closes in the response":  {fakekinesis.Tunnel{DownBytes: 2000}, []string{CauseConnection, CauseBadResponse}, 1},
+		"slow from the start":     {fakekinesis.Tunnel{DownPause: 20 * time.Millisecond}, []string{CauseTimeout, CauseTLS, CauseConnection, CauseUnreachable}, 0},
+		"slow in the response":    {fakekinesis.Tunnel{DownPause: 100 * time.Millisecond, DownFastBytes: 1900}, []string{CauseTimeout}, 1},
+		"endless headers of CONNECT": {fakekinesis.Tunnel{ConnectHeader: func(w io.Writer) {
 			for err := error(nil); err == nil; {
 				_, err = io.WriteString(w, "X-Filler: "+strings.Repeat("x", 8<<10)+"\r\n")
 			}
@@ -93,7 +93,7 @@ func TestProxy_Faults(t *testing.T) {
 
 func TestProxy_AutoRetryRepeatsOnce(t *testing.T) {
 	isolate(t)
-	sender, server, proxy := throughProxy(t, patience, first(endpoint.Tunnel{UpBytes: 1 << 20}))
+	sender, server, proxy := throughProxy(t, patience, first(fakekinesis.Tunnel{UpBytes: 1 << 20}))
 	sender.autoRetry = true
 	if _, err := sender.PutRecord(context.Background(), "logs", "key", bytes.Repeat([]byte("x"), 4<<20)); err != nil {
 		t.Fatal(err)
@@ -108,9 +108,9 @@ func TestProxy_AutoRetryRepeatsOnce(t *testing.T) {
 
 // address makes s connect to the stored address, whatever its endpoint is. The test
 // can change the address.
-func address(s *Sender, server *endpoint.Server) *atomic.Value {
+func address(s *Sender, server *fakekinesis.Server) *atomic.Value {
 	var current atomic.Value
-	point := func(to *endpoint.Server) { current.Store(strings.TrimPrefix(to.URL(), "http://")) }
+	point := func(to *fakekinesis.Server) { current.Store(strings.TrimPrefix(to.URL(), "http://")) }
 	point(server)
 	var d net.Dialer
 	s.pool.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -124,14 +124,14 @@ func TestAddress_OldOneHangs(t *testing.T) {
 	const workers = 8
 	var hang atomic.Bool
 	await := gate(workers)
-	old := start(t, endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+	old := start(t, fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		await(n)
 		if hang.Load() {
-			return endpoint.Hold(nil)
+			return fakekinesis.Hold(nil)
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}})
-	next := start(t, endpoint.Options{})
+	next := start(t, fakekinesis.Options{})
 	s := settings(old)
 	s.Endpoint = "http://kinesis.test"
 	s.RequestTimeout = 300 * time.Millisecond
@@ -159,8 +159,8 @@ func TestAddress_OldOneHangs(t *testing.T) {
 
 func TestAddress_OldOneRefuses(t *testing.T) {
 	isolate(t)
-	old := endpoint.Start(endpoint.Options{})
-	next := start(t, endpoint.Options{})
+	old := fakekinesis.Start(fakekinesis.Options{})
+	next := start(t, fakekinesis.Options{})
 	s := settings(next)
 	s.Endpoint, s.AutoRetry = "http://kinesis.test", true
 	sender := open(t, s)
@@ -189,8 +189,8 @@ func TestAddress_SameHostForKeysAndRoles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_ACCOUNT_ID_ENDPOINT_MODE", test.mode)
-			server := start(t, endpoint.Options{})
-			proxy := endpoint.StartProxy("", func(int) endpoint.Tunnel { return endpoint.Tunnel{CloseAtConnect: true} })
+			server := start(t, fakekinesis.Options{})
+			proxy := fakekinesis.StartProxy("", func(int) fakekinesis.Tunnel { return fakekinesis.Tunnel{CloseAtConnect: true} })
 			t.Cleanup(proxy.Close)
 			s := settings(server)
 			s.Region, s.Endpoint, s.HTTPProxy = "eu-west-1", "", "http://"+proxy.Addr()

@@ -8,18 +8,18 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // openAWS returns a sender for AWS's own endpoint of us-east-1, behind which is a
 // fake endpoint.
-func openAWS(t *testing.T, o endpoint.Options) (*Sender, *endpoint.Server) {
+func openAWS(t *testing.T, o fakekinesis.Options) (*Sender, *fakekinesis.Server) {
 	t.Helper()
 	isolate(t)
 	o.TLS = true
 	o.Hosts = []string{"kinesis.us-east-1.amazonaws.com"}
 	server := start(t, o)
-	proxy := endpoint.StartProxy(strings.TrimPrefix(server.URL(), "https://"), nil)
+	proxy := fakekinesis.StartProxy(strings.TrimPrefix(server.URL(), "https://"), nil)
 	t.Cleanup(proxy.Close)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	if err := os.WriteFile(ca, server.CAPEM(), 0o644); err != nil {
@@ -30,7 +30,7 @@ func openAWS(t *testing.T, o endpoint.Options) (*Sender, *endpoint.Server) {
 }
 
 func TestDryRun_Success(t *testing.T) {
-	sender, server := openAWS(t, endpoint.Options{})
+	sender, server := openAWS(t, fakekinesis.Options{})
 	if err := sender.DryRun(context.Background(), "logs", "key", []byte("data")); err != nil {
 		t.Error(err)
 	}
@@ -41,16 +41,16 @@ func TestDryRun_Success(t *testing.T) {
 
 func TestDryRun_Failures(t *testing.T) {
 	for name, test := range map[string]struct {
-		fault endpoint.Fault
+		fault fakekinesis.Fault
 		cause string
 	}{
-		"stream":     {endpoint.Error(400, "ResourceNotFoundException", "Stream logs not found"), CauseStreamNotFound},
-		"permission": {endpoint.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), CauseAccessDenied},
-		"KMS key":    {endpoint.Error(400, "KMSDisabledException", "the key is disabled"), CauseKMS},
-		"key":        {endpoint.Error(400, "UnrecognizedClientException", "The security token is invalid"), CauseBadKey},
+		"stream":     {fakekinesis.Error(400, "ResourceNotFoundException", "Stream logs not found"), CauseStreamNotFound},
+		"permission": {fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), CauseAccessDenied},
+		"KMS key":    {fakekinesis.Error(400, "KMSDisabledException", "the key is disabled"), CauseKMS},
+		"key":        {fakekinesis.Error(400, "UnrecognizedClientException", "The security token is invalid"), CauseBadKey},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sender, _ := openAWS(t, endpoint.Options{Fault: func(int, *endpoint.Request) endpoint.Fault { return test.fault }})
+			sender, _ := openAWS(t, fakekinesis.Options{Fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return test.fault }})
 			err := sender.DryRun(context.Background(), "logs", "key", []byte("data"))
 			if err == nil || Classify(err).Cause != test.cause {
 				t.Errorf("got %v", err)
@@ -62,7 +62,7 @@ func TestDryRun_Failures(t *testing.T) {
 // An endpoint that does not know DryRun would store the record.
 func TestDryRun_OnlyForAWS(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	if err := open(t, settings(server)).DryRun(context.Background(), "logs", "key", []byte("data")); !errors.Is(err, ErrNoDryRun) {
 		t.Errorf("got %v", err)
 	}

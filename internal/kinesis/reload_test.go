@@ -13,7 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // keysFile returns a shared credentials file with the same key in each profile.
@@ -38,14 +38,14 @@ func accept(key string) *onlyKey {
 	return o
 }
 
-func (o *onlyKey) fault(r *endpoint.Request) endpoint.Fault {
+func (o *onlyKey) fault(r *fakekinesis.Request) fakekinesis.Fault {
 	if key, _, _ := r.Signer(); key != o.key.Load() {
-		return endpoint.Error(400, o.code, "The security token included in the request is expired")
+		return fakekinesis.Error(400, o.code, "The security token included in the request is expired")
 	}
-	return endpoint.OK
+	return fakekinesis.OK
 }
 
-func (o *onlyKey) put(_ int, r *endpoint.Request) endpoint.Fault { return o.fault(r) }
+func (o *onlyKey) put(_ int, r *fakekinesis.Request) fakekinesis.Fault { return o.fault(r) }
 
 // frozen gives the sender a clock that only the test advances.
 func frozen(s *Sender) *atomic.Int64 {
@@ -73,7 +73,7 @@ func overwrite(t *testing.T, path, content string) {
 }
 
 // fileSettings returns settings without keys, so that credentials come from files.
-func fileSettings(server *endpoint.Server) Settings {
+func fileSettings(server *fakekinesis.Server) Settings {
 	s := settings(server)
 	s.KeyID, s.SecretKey = "", ""
 	return s
@@ -135,7 +135,7 @@ func TestReload_FileChanges(t *testing.T) {
 				path := filepath.Join(root, "data", "credentials")
 
 				valid := accept(oldKey)
-				server := start(t, endpoint.Options{Fault: valid.put})
+				server := start(t, fakekinesis.Options{Fault: valid.put})
 				s := fileSettings(server)
 				readFrom(t, &s, from, path)
 				sender := open(t, s)
@@ -155,7 +155,7 @@ func TestReload_ConfigFileChanges(t *testing.T) {
 	path := write(t, "config", keysFile(oldKey))
 	t.Setenv("AWS_CONFIG_FILE", path)
 	valid := accept(oldKey)
-	sender := open(t, fileSettings(start(t, endpoint.Options{Fault: valid.put})))
+	sender := open(t, fileSettings(start(t, fakekinesis.Options{Fault: valid.put})))
 	now := frozen(sender)
 	put(t, sender)
 	overwrite(t, path, keysFile(newKey))
@@ -172,7 +172,7 @@ func TestReload_KeyIsRejected(t *testing.T) {
 			path := write(t, "credentials", keysFile(oldKey))
 			valid := accept(oldKey)
 			valid.code = code
-			s := fileSettings(start(t, endpoint.Options{Fault: valid.put}))
+			s := fileSettings(start(t, fakekinesis.Options{Fault: valid.put}))
 			s.CredentialsPath = path
 			sender := open(t, s)
 			frozen(sender)
@@ -207,7 +207,7 @@ func TestReload_BadFileKeepsCredentials(t *testing.T) {
 			t.Run(name+", "+from, func(t *testing.T) {
 				path := write(t, "credentials", keysFile(oldKey))
 				valid := accept(oldKey)
-				server := start(t, endpoint.Options{Fault: valid.put})
+				server := start(t, fakekinesis.Options{Fault: valid.put})
 				// The SDK would use this source next.
 				t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
 				t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL())
@@ -239,7 +239,7 @@ func TestReload_WaitsForFileToSettle(t *testing.T) {
 	isolate(t)
 	path := write(t, "credentials", keysFile(oldKey))
 	valid := accept(oldKey)
-	s := fileSettings(start(t, endpoint.Options{Fault: valid.put}))
+	s := fileSettings(start(t, fakekinesis.Options{Fault: valid.put}))
 	s.CredentialsPath = path
 	sender := open(t, s)
 	now := frozen(sender)
@@ -260,7 +260,7 @@ func TestReload_FileAppearsLater(t *testing.T) {
 	isolate(t)
 	path := filepath.Join(t.TempDir(), "credentials")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
-	sender := open(t, fileSettings(start(t, endpoint.Options{})))
+	sender := open(t, fileSettings(start(t, fakekinesis.Options{})))
 	now := frozen(sender)
 	if c, _ := putFails(t, sender); c.Cause != CauseNoCredentials {
 		t.Errorf("got %+v", c)
@@ -271,9 +271,9 @@ func TestReload_FileAppearsLater(t *testing.T) {
 }
 
 // roleOf lets STS accept the requests that valid accepts.
-func roleOf(valid *onlyKey) func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-	return func(_ int, r endpoint.RoleRequest) endpoint.RoleAnswer {
-		return endpoint.RoleAnswer{Fault: valid.fault(&r.Request)}
+func roleOf(valid *onlyKey) func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+	return func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+		return fakekinesis.RoleResponse{Fault: valid.fault(&r.Request)}
 	}
 }
 
@@ -286,8 +286,8 @@ func TestReload_RoleFromFile(t *testing.T) {
 			valid.code = code
 			// The first session has already expired when it arrives, so the second
 			// record needs another one.
-			server := start(t, endpoint.Options{Role: func(n int, r endpoint.RoleRequest) endpoint.RoleAnswer {
-				return endpoint.RoleAnswer{Fault: valid.fault(&r.Request), Expires: time.Now().Add(time.Duration(n-1) * time.Hour)}
+			server := start(t, fakekinesis.Options{Role: func(n int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+				return fakekinesis.RoleResponse{Fault: valid.fault(&r.Request), Expires: time.Now().Add(time.Duration(n-1) * time.Hour)}
 			}})
 			s := fileSettings(server)
 			s.CredentialsPath, s.RoleARN = path, "arn:aws:iam::123456789012:role/writer"
@@ -311,8 +311,8 @@ func TestReload_SourceProfile(t *testing.T) {
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", path)
 	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[profile writer]\nrole_arn = arn:aws:iam::123456789012:role/writer\nsource_profile = other\n"))
 	base := accept(oldKey)
-	session := accept(endpoint.RoleKeyID(1))
-	server := start(t, endpoint.Options{Role: roleOf(base), Fault: session.put})
+	session := accept(fakekinesis.RoleKeyID(1))
+	server := start(t, fakekinesis.Options{Role: roleOf(base), Fault: session.put})
 	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL())
 	s := fileSettings(server)
 	s.Profile = "writer"
@@ -321,11 +321,11 @@ func TestReload_SourceProfile(t *testing.T) {
 	put(t, sender)
 	overwrite(t, path, keysFile(newKey))
 	base.key.Store(newKey)
-	session.key.Store(endpoint.RoleKeyID(2))
+	session.key.Store(fakekinesis.RoleKeyID(2))
 	pass(now)
 	put(t, sender)
 	// The same after the credentials of the role were revoked.
-	session.key.Store(endpoint.RoleKeyID(3))
+	session.key.Store(fakekinesis.RoleKeyID(3))
 	putFails(t, sender)
 	put(t, sender)
 }
@@ -334,20 +334,20 @@ func TestReload_WebIdentityToken(t *testing.T) {
 	isolate(t)
 	token := write(t, "token", "first")
 	var session atomic.Value
-	session.Store(endpoint.RoleKeyID(1))
+	session.Store(fakekinesis.RoleKeyID(1))
 	valid := "first"
-	server := start(t, endpoint.Options{
-		Role: func(_ int, r endpoint.RoleRequest) endpoint.RoleAnswer {
+	server := start(t, fakekinesis.Options{
+		Role: func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 			if r.WebIdentityToken != valid {
-				return endpoint.RoleAnswer{Fault: endpoint.Error(400, "ExpiredTokenException", "Token expired")}
+				return fakekinesis.RoleResponse{Fault: fakekinesis.Error(400, "ExpiredTokenException", "Token expired")}
 			}
-			return endpoint.RoleAnswer{}
+			return fakekinesis.RoleResponse{}
 		},
-		Fault: func(_ int, r *endpoint.Request) endpoint.Fault {
+		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
 			if key, _, _ := r.Signer(); key != session.Load() {
-				return endpoint.Error(400, "UnrecognizedClientException", "The security token included in the request is invalid.")
+				return fakekinesis.Error(400, "UnrecognizedClientException", "The security token included in the request is invalid.")
 			}
-			return endpoint.OK
+			return fakekinesis.OK
 		},
 	})
 	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", token)
@@ -358,12 +358,12 @@ func TestReload_WebIdentityToken(t *testing.T) {
 	// The token was replaced and the session is revoked.
 	must(t, os.WriteFile(token, []byte("second"), 0o600))
 	valid = "second"
-	session.Store(endpoint.RoleKeyID(2))
+	session.Store(fakekinesis.RoleKeyID(2))
 	putFails(t, sender)
 	put(t, sender)
 	// The token is replaced too late: STS rejects the old one first.
 	valid = "third"
-	session.Store(endpoint.RoleKeyID(4))
+	session.Store(fakekinesis.RoleKeyID(4))
 	pass(now)
 	putFails(t, sender) // Kinesis
 	putFails(t, sender) // STS
@@ -381,7 +381,7 @@ func TestReload_CredentialProcess(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[default]\ncredential_process = cat "+output+"\n"))
 	valid := accept(oldKey)
 	valid.code = "InvalidSignatureException"
-	sender := open(t, fileSettings(start(t, endpoint.Options{Fault: valid.put})))
+	sender := open(t, fileSettings(start(t, fakekinesis.Options{Fault: valid.put})))
 	frozen(sender)
 	put(t, sender)
 	setKey(newKey)
@@ -407,7 +407,7 @@ func TestReload_ManyWorkersLoadOnce(t *testing.T) {
 	path := write(t, "credentials", keysFile(oldKey))
 	valid := accept(oldKey)
 	await := gate(workers)
-	s := fileSettings(start(t, endpoint.Options{Fault: func(n int, r *endpoint.Request) endpoint.Fault {
+	s := fileSettings(start(t, fakekinesis.Options{Fault: func(n int, r *fakekinesis.Request) fakekinesis.Fault {
 		await(n) // all requests are signed before one is rejected
 		return valid.fault(r)
 	}}))
@@ -440,7 +440,7 @@ func TestReload_ManyWorkersLoadOnce(t *testing.T) {
 func TestReload_ChecksOncePerSecond(t *testing.T) {
 	isolate(t)
 	path := write(t, "credentials", keysFile(oldKey))
-	s := fileSettings(start(t, endpoint.Options{}))
+	s := fileSettings(start(t, fakekinesis.Options{}))
 	s.CredentialsPath = path
 	sender := open(t, s)
 	now := frozen(sender)
@@ -460,7 +460,7 @@ func TestReload_ChecksOncePerSecond(t *testing.T) {
 // A stat call that hangs blocks only the request that makes it.
 func TestReload_HangingFileSystem(t *testing.T) {
 	isolate(t)
-	s := fileSettings(start(t, endpoint.Options{}))
+	s := fileSettings(start(t, fakekinesis.Options{}))
 	s.CredentialsPath = write(t, "credentials", keysFile(oldKey))
 	sender := open(t, s)
 	sender.signer.chain.mu.Lock()
@@ -471,7 +471,7 @@ func TestReload_HangingFileSystem(t *testing.T) {
 // Credentials that stay invalid must not cost a request to STS for each record.
 func TestReload_StaysRejected(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Fault: accept("AKIDUNKNOWN").put})
+	server := start(t, fakekinesis.Options{Fault: accept("AKIDUNKNOWN").put})
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
 	sender := open(t, s)

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 const (
@@ -77,23 +77,19 @@ func TestResponse_HugeIsNotRead(t *testing.T) {
 					if packed {
 						header["Content-Encoding"], write = "gzip", bomb(gib)
 					}
-					checkHuge(t, format, endpoint.Body(status, header, write), status, packed)
+					checkHuge(t, format, fakekinesis.Body(status, header, write), status, packed)
 				})
 			}
 		}
 	}
 }
 
-func checkHuge(t *testing.T, format WireFormat, fault endpoint.Fault, status int, packed bool) {
-	server := start(t, endpoint.Options{Fault: script(endpoint.OK, fault)})
+func checkHuge(t *testing.T, format WireFormat, fault fakekinesis.Fault, status int, packed bool) {
+	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.OK, fault)})
 	s := settings(server)
 	s.AutoRetry, s.WireFormat = true, format
 	sender := open(t, s)
-	if format == JSON {
-		put(t, sender) // allocates what is allocated only once
-	} else {
-		putFails(t, sender) // the fake endpoint reads JSON only
-	}
+	put(t, sender) // allocates what is allocated only once
 	var c Classification
 	var err error
 	if n := allocated(func() { c, err = putFails(t, sender) }); n > allowedBytes {
@@ -126,8 +122,8 @@ func TestResponse_HugeFromSTS(t *testing.T) {
 					if packed {
 						header["Content-Encoding"], write = "gzip", bomb(gib)
 					}
-					server := start(t, endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-						return endpoint.RoleAnswer{Fault: endpoint.Body(status, header, write)}
+					server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+						return fakekinesis.RoleResponse{Fault: fakekinesis.Body(status, header, write)}
 					}})
 					s := settings(server)
 					s.RoleARN = "arn:aws:iam::123456789012:role/writer"
@@ -157,7 +153,7 @@ func TestResponse_HugeFromSTS(t *testing.T) {
 // Containers and EC2 provide credentials over HTTP, through other HTTP clients.
 func TestResponse_HugeFromCredentialSource(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	for _, packed := range []bool{false, true} {
 		huge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if packed {
@@ -203,7 +199,7 @@ func TestResponse_SlowTimesOut(t *testing.T) {
 	for _, media := range []string{mediaJSON, mediaCBOR} {
 		for _, status := range []int{200, 500} {
 			t.Run(fmt.Sprintf("%s %d", media, status), func(t *testing.T) {
-				server := start(t, endpoint.Options{Fault: script(endpoint.Body(status, map[string]string{"Content-Type": media}, trickle))})
+				server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Body(status, map[string]string{"Content-Type": media}, trickle))})
 				s := settings(server)
 				s.RequestTimeout = 100 * time.Millisecond
 				if c, err := putFailsInTime(t, s); c.Cause != CauseTimeout {
@@ -213,8 +209,8 @@ func TestResponse_SlowTimesOut(t *testing.T) {
 		}
 	}
 	t.Run("STS", func(t *testing.T) {
-		server := start(t, endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-			return endpoint.RoleAnswer{Fault: endpoint.Body(200, nil, trickle)}
+		server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+			return fakekinesis.RoleResponse{Fault: fakekinesis.Body(200, nil, trickle)}
 		}})
 		s := settings(server)
 		s.RoleARN = "arn:aws:iam::123456789012:role/writer"
@@ -247,7 +243,7 @@ func TestResponse_LimitIsExact(t *testing.T) {
 	for _, more := range []int{0, 1} {
 		body := []byte(`{"SequenceNumber":"1"}`)
 		body = append(body, bytes.Repeat([]byte(" "), maxResponseBytes-len(body)+more)...)
-		server := start(t, endpoint.Options{Fault: script(endpoint.Body(200, map[string]string{"Content-Type": mediaJSON},
+		server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Body(200, map[string]string{"Content-Type": mediaJSON},
 			func(w io.Writer) { _, _ = w.Write(body) }))})
 		_, err := open(t, settings(server)).PutRecord(context.Background(), "logs", "key", []byte("data"))
 		if (err != nil) != (more > 0) {
@@ -279,7 +275,7 @@ func TestResponse_HostileBodyIsCheap(t *testing.T) {
 	} {
 		for _, status := range []int{200, 400} {
 			t.Run(fmt.Sprintf("%s %d", name, status), func(t *testing.T) {
-				server := start(t, endpoint.Options{Fault: script(endpoint.Body(status, map[string]string{"Content-Type": test.media},
+				server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Body(status, map[string]string{"Content-Type": test.media},
 					func(w io.Writer) { _, _ = w.Write(test.body) }))})
 				sender := open(t, settings(server))
 				if n := allocated(func() { putFails(t, sender) }); n > allowedBytes {
@@ -292,7 +288,7 @@ func TestResponse_HostileBodyIsCheap(t *testing.T) {
 
 func TestResponse_HugeHeaders(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Fault: script(endpoint.Body(200, map[string]string{"X-Filler": strings.Repeat("x", 2*maxResponseHeaderBytes)},
+	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Body(200, map[string]string{"X-Filler": strings.Repeat("x", 2*maxResponseHeaderBytes)},
 		func(io.Writer) {}))})
 	c, err := putFails(t, open(t, settings(server)))
 	if c.Action != Retry || !strings.Contains(err.Error(), "response headers exceeded") {

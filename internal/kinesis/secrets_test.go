@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // longToken resembles a token of STS: long, with special characters of base64.
@@ -78,7 +78,7 @@ func TestSecrets_EchoOfKinesis(t *testing.T) {
 		for name, echo := range echoes {
 			for what, secret := range map[string]string{"token": longToken, "key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"} {
 				t.Run(media+", "+name+", "+what, func(t *testing.T) {
-					server := start(t, endpoint.Options{Fault: script(endpoint.Body(400, map[string]string{"Content-Type": media}, func(w io.Writer) {
+					server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Body(400, map[string]string{"Content-Type": media}, func(w io.Writer) {
 						_, _ = w.Write(bodyOf(media, "AccessDeniedException", "not allowed: "+echo(secret)))
 					}))})
 					s := settings(server)
@@ -98,7 +98,7 @@ func TestSecrets_EchoOfKinesis(t *testing.T) {
 
 func TestSecrets_EchoInErrorCode(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Fault: script(endpoint.Error(400, longToken, "no"), endpoint.Error(400, "Code"+strings.Repeat("x", 30), "no"))})
+	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Error(400, longToken, "no"), fakekinesis.Error(400, "Code"+strings.Repeat("x", 30), "no"))})
 	s := settings(server)
 	s.SessionToken, s.SecretKey = longToken, "Code"+strings.Repeat("x", 30)
 	sender := open(t, s)
@@ -110,8 +110,8 @@ func TestSecrets_EchoInErrorCode(t *testing.T) {
 
 func TestSecrets_EchoOfHeader(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Fault: func(_ int, r *endpoint.Request) endpoint.Fault {
-		return endpoint.Error(400, "IncompleteSignatureException", "bad header: "+r.Header.Get("Authorization"))
+	server := start(t, fakekinesis.Options{Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
+		return fakekinesis.Error(400, "IncompleteSignatureException", "bad header: "+r.Header.Get("Authorization"))
 	}})
 	_, err := putFails(t, open(t, settings(server)))
 	if text := err.Error(); !strings.Contains(text, withheld) || strings.Contains(text, "Signature=") {
@@ -126,8 +126,8 @@ func TestSecrets_EchoOfSTS(t *testing.T) {
 			token := "eyJhbGciOiJSUzI1NiIs" + strings.Repeat("webIdentity", 40)
 			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, "token", token+"\n"))
 			t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pod")
-			server := start(t, endpoint.Options{Role: func(_ int, r endpoint.RoleRequest) endpoint.RoleAnswer {
-				return endpoint.RoleAnswer{Fault: endpoint.Error(400, "InvalidIdentityToken", "bad token "+echo(strings.TrimSpace(r.WebIdentityToken)))}
+			server := start(t, fakekinesis.Options{Role: func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+				return fakekinesis.RoleResponse{Fault: fakekinesis.Error(400, "InvalidIdentityToken", "bad token "+echo(strings.TrimSpace(r.WebIdentityToken)))}
 			}})
 			_, err := putFails(t, open(t, fileSettings(server)))
 			checkHidden(t, err.Error(), token)
@@ -141,15 +141,15 @@ func TestSecrets_EchoOfSTS(t *testing.T) {
 // A response to an old request can repeat a credential that was replaced since.
 func TestSecrets_ReplacedCredentials(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{
-		Role: func(n int, _ endpoint.RoleRequest) endpoint.RoleAnswer {
-			return endpoint.RoleAnswer{Expires: time.Now().Add(-time.Second)} // expired, so that each record needs a new one
+	server := start(t, fakekinesis.Options{
+		Role: func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+			return fakekinesis.RoleResponse{Expires: time.Now().Add(-time.Second)} // expired, so that each record needs a new one
 		},
-		Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+		Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 			if n <= 10 {
-				return endpoint.OK
+				return fakekinesis.OK
 			}
-			return endpoint.Error(400, "AccessDeniedException", "no: "+endpoint.RoleSessionToken(3))
+			return fakekinesis.Error(400, "AccessDeniedException", "no: "+fakekinesis.RoleSessionToken(3))
 		},
 	})
 	s := settings(server)
@@ -159,14 +159,14 @@ func TestSecrets_ReplacedCredentials(t *testing.T) {
 		put(t, sender)
 	}
 	_, err := putFails(t, sender)
-	checkHidden(t, err.Error(), endpoint.RoleSessionToken(3))
+	checkHidden(t, err.Error(), fakekinesis.RoleSessionToken(3))
 }
 
 func TestSecrets_RotatedFile(t *testing.T) {
 	isolate(t)
 	path := write(t, "credentials", keysFile(oldKey))
-	server := start(t, endpoint.Options{Fault: script(endpoint.OK, endpoint.OK,
-		endpoint.Error(400, "AccessDeniedException", "no: secret-of-"+oldKey), endpoint.Error(400, "AccessDeniedException", "no: token-of-"+newKey))})
+	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.OK, fakekinesis.OK,
+		fakekinesis.Error(400, "AccessDeniedException", "no: secret-of-"+oldKey), fakekinesis.Error(400, "AccessDeniedException", "no: token-of-"+newKey))})
 	s := fileSettings(server)
 	s.CredentialsPath = path
 	sender := open(t, s)
@@ -185,8 +185,8 @@ func TestSecrets_SourceProfile(t *testing.T) {
 	isolate(t)
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", write(t, "credentials", keysFile(oldKey)))
 	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[profile writer]\nrole_arn = arn:aws:iam::123456789012:role/writer\nsource_profile = other\n"))
-	server := start(t, endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-		return endpoint.RoleAnswer{Fault: endpoint.Error(403, "AccessDenied", "no: secret-of-"+oldKey)}
+	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+		return fakekinesis.RoleResponse{Fault: fakekinesis.Error(403, "AccessDenied", "no: secret-of-"+oldKey)}
 	}})
 	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL())
 	s := fileSettings(server)
@@ -198,7 +198,7 @@ func TestSecrets_SourceProfile(t *testing.T) {
 func TestSecrets_ProcessOutput(t *testing.T) {
 	isolate(t)
 	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[default]\ncredential_process = echo SecretAccessKey wJalrXUtnFEMI\n"))
-	_, err := putFails(t, open(t, fileSettings(start(t, endpoint.Options{}))))
+	_, err := putFails(t, open(t, fileSettings(start(t, fakekinesis.Options{}))))
 	checkHidden(t, err.Error(), "wJalrXUtnFEMI")
 }
 
@@ -207,7 +207,7 @@ func TestSecrets_ProxyPassword(t *testing.T) {
 	const password = "p@ss word/1"
 	login := base64.StdEncoding.EncodeToString([]byte("user:" + password))
 	for _, echo := range []string{password, url.PathEscape(password), login} {
-		proxy := endpoint.StartProxy("", func(int) endpoint.Tunnel { return endpoint.Tunnel{Refuse: "407 no login " + echo} })
+		proxy := fakekinesis.StartProxy("", func(int) fakekinesis.Tunnel { return fakekinesis.Tunnel{Refuse: "407 no login " + echo} })
 		t.Cleanup(proxy.Close)
 		var log lines
 		s := Settings{
@@ -225,8 +225,8 @@ func TestSecrets_ProxyPassword(t *testing.T) {
 
 func TestSecrets_DebugLog(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Fault: func(n int, r *endpoint.Request) endpoint.Fault {
-		return endpoint.Body(400, map[string]string{"X-Amzn-Errortype": url.QueryEscape(r.Header.Get("X-Amz-Security-Token")), "Content-Type": mediaJSON},
+	server := start(t, fakekinesis.Options{Fault: func(n int, r *fakekinesis.Request) fakekinesis.Fault {
+		return fakekinesis.Body(400, map[string]string{"X-Amzn-Errortype": url.QueryEscape(r.Header.Get("X-Amz-Security-Token")), "Content-Type": mediaJSON},
 			func(w io.Writer) { _, _ = io.WriteString(w, "{}") })
 	}})
 	var log lines
@@ -243,7 +243,7 @@ func TestSecrets_DebugLog(t *testing.T) {
 func TestSecrets_OtherErrorsAreShown(t *testing.T) {
 	isolate(t)
 	for _, message := range []string{"Rate exceeded for shard shardId-000000000000", "100% of x", `a \ b`, "User: arn:aws:sts::123456789012:assumed-role/w/fluent-bit is not authorized"} {
-		server := start(t, endpoint.Options{Fault: script(endpoint.Error(400, "AccessDeniedException", message))})
+		server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Error(400, "AccessDeniedException", message))})
 		s := settings(server)
 		s.SessionToken = longToken
 		if _, err := putFails(t, open(t, s)); !strings.Contains(err.Error(), message) {

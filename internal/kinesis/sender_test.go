@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 const (
@@ -39,14 +39,14 @@ func isolate(t testing.TB) {
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 }
 
-func start(t testing.TB, o endpoint.Options) *endpoint.Server {
-	server := endpoint.Start(o)
+func start(t testing.TB, o fakekinesis.Options) *fakekinesis.Server {
+	server := fakekinesis.Start(o)
 	t.Cleanup(server.Close)
 	return server
 }
 
 // settings returns the settings for a sender to server.
-func settings(server *endpoint.Server) Settings {
+func settings(server *fakekinesis.Server) Settings {
 	return Settings{
 		Region: "eu-central-1", KeyID: "AKIDSTATIC", SecretKey: secretKey,
 		Endpoint: server.URL(), STSEndpoint: server.URL(), Version: "1.2.3", RequestTimeout: patience,
@@ -81,12 +81,12 @@ func putFails(t testing.TB, s *Sender) (Classification, error) {
 }
 
 // script responds to request n with fault n, and with OK after the last fault.
-func script(faults ...endpoint.Fault) func(int, *endpoint.Request) endpoint.Fault {
-	return func(n int, _ *endpoint.Request) endpoint.Fault {
+func script(faults ...fakekinesis.Fault) func(int, *fakekinesis.Request) fakekinesis.Fault {
+	return func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n <= len(faults) {
 			return faults[n-1]
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}
 }
 
@@ -105,7 +105,7 @@ func gate(n int) func(request int) {
 
 func TestPutRecord_SendsKeyAndData(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	sender := open(t, settings(server))
 	everyByte := make([]byte, 256)
 	for i := range everyByte {
@@ -154,30 +154,30 @@ func TestPutRecord_SendsKeyAndData(t *testing.T) {
 func TestPutRecord_Faults(t *testing.T) {
 	isolate(t)
 	for name, test := range map[string]struct {
-		fault    endpoint.Fault
+		fault    fakekinesis.Fault
 		action   Action
 		cause    string
 		accepted int
 	}{
-		"throttled":     {endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded for shard"), Retry, CauseThrottled, 0},
-		"not found":     {endpoint.Error(400, "ResourceNotFoundException", "Stream logs not found"), RetryAfterFix, CauseStreamNotFound, 0},
-		"denied":        {endpoint.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), RetryAfterFix, CauseAccessDenied, 0},
-		"KMS":           {endpoint.Error(400, "KMSAccessDeniedException", "no"), RetryAfterFix, CauseKMS, 0},
-		"signature":     {endpoint.Error(400, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20210101T000000Z"), RetryAfterFix, CauseClockSkew, 0},
-		"refused":       {endpoint.Error(400, "ValidationException", "invalid"), RetryRefused, CauseRefused, 0},
-		"500":           {endpoint.Error(500, "InternalFailure", ""), Retry, CauseInternal, 0},
-		"bare 503":      {endpoint.Status(503), Retry, CauseInternal, 0},
-		"bare 429":      {endpoint.Status(429), Retry, CauseThrottled, 0},
-		"bare 403":      {endpoint.Status(403), RetryRefused, CauseRefused, 0},
-		"reset unread":  {endpoint.ResetUnread, Retry, CauseConnection, 0},
-		"reset read":    {endpoint.ResetRead, Retry, CauseConnection, 0},
-		"response lost": {endpoint.AnswerLost, Retry, CauseConnection, 1},
-		"truncated":     {endpoint.AnswerCut, Retry, CauseBadResponse, 1},
-		"no number":     {endpoint.NoNumber, Retry, CauseBadResponse, 1},
+		"throttled":     {fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded for shard"), Retry, CauseThrottled, 0},
+		"not found":     {fakekinesis.Error(400, "ResourceNotFoundException", "Stream logs not found"), RetryAfterFix, CauseStreamNotFound, 0},
+		"denied":        {fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), RetryAfterFix, CauseAccessDenied, 0},
+		"KMS":           {fakekinesis.Error(400, "KMSAccessDeniedException", "no"), RetryAfterFix, CauseKMS, 0},
+		"signature":     {fakekinesis.Error(400, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20210101T000000Z"), RetryAfterFix, CauseClockSkew, 0},
+		"refused":       {fakekinesis.Error(400, "ValidationException", "invalid"), RetryRefused, CauseRefused, 0},
+		"500":           {fakekinesis.Error(500, "InternalFailure", ""), Retry, CauseInternal, 0},
+		"bare 503":      {fakekinesis.Status(503), Retry, CauseInternal, 0},
+		"bare 429":      {fakekinesis.Status(429), Retry, CauseThrottled, 0},
+		"bare 403":      {fakekinesis.Status(403), RetryRefused, CauseRefused, 0},
+		"reset unread":  {fakekinesis.ResetUnread, Retry, CauseConnection, 0},
+		"reset read":    {fakekinesis.ResetRead, Retry, CauseConnection, 0},
+		"response lost": {fakekinesis.ResponseLost, Retry, CauseConnection, 1},
+		"truncated":     {fakekinesis.ResponseTruncated, Retry, CauseBadResponse, 1},
+		"no number":     {fakekinesis.NoNumber, Retry, CauseBadResponse, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_MAX_ATTEMPTS", "5") // must not enable the SDK's retries
-			server := start(t, endpoint.Options{Fault: script(test.fault)})
+			server := start(t, fakekinesis.Options{Fault: script(test.fault)})
 			sender := open(t, settings(server))
 			c, err := putFails(t, sender)
 			if c.Action != test.action || c.Cause != test.cause {
@@ -196,7 +196,7 @@ func TestPutRecord_Faults(t *testing.T) {
 
 func TestPutRecord_TimesOut(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Fault: script(endpoint.Hold(nil))})
+	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Hold(nil))})
 	s := settings(server)
 	s.AutoRetry = true
 	s.RequestTimeout = 50 * time.Millisecond
@@ -210,8 +210,8 @@ func TestPutRecord_TimesOut(t *testing.T) {
 
 func TestPutRecord_TimesOutInSTS(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-		return endpoint.RoleAnswer{Fault: endpoint.Hold(nil)}
+	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+		return fakekinesis.RoleResponse{Fault: fakekinesis.Hold(nil)}
 	}})
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
@@ -230,9 +230,9 @@ func TestPutRecord_TimesOutInSTS(t *testing.T) {
 func TestPutRecord_Canceled(t *testing.T) {
 	isolate(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	server := start(t, endpoint.Options{Fault: func(int, *endpoint.Request) endpoint.Fault {
+	server := start(t, fakekinesis.Options{Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
 		cancel()
-		return endpoint.Hold(nil)
+		return fakekinesis.Hold(nil)
 	}})
 	_, err := open(t, settings(server)).PutRecord(ctx, "logs", "key", []byte("data"))
 	if err == nil || Classify(err).Cause != CauseCanceled {
@@ -243,27 +243,27 @@ func TestPutRecord_Canceled(t *testing.T) {
 func TestAutoRetry_Repeats(t *testing.T) {
 	isolate(t)
 	for name, test := range map[string]struct {
-		faults   []endpoint.Fault
+		faults   []fakekinesis.Fault
 		requests int
 		cause    string // empty: PutRecord succeeds
 	}{
-		"reset unread":   {[]endpoint.Fault{endpoint.ResetUnread}, 2, ""},
-		"reset read":     {[]endpoint.Fault{endpoint.ResetRead}, 2, ""},
-		"response lost":  {[]endpoint.Fault{endpoint.AnswerLost}, 2, ""},
-		"reset twice":    {[]endpoint.Fault{endpoint.ResetRead, endpoint.ResetRead}, 2, CauseConnection},
-		"then throttled": {[]endpoint.Fault{endpoint.ResetRead, endpoint.Error(400, "ThrottlingException", "")}, 2, CauseThrottled},
-		"truncated":      {[]endpoint.Fault{endpoint.AnswerCut}, 1, CauseBadResponse},
-		"no number":      {[]endpoint.Fault{endpoint.NoNumber}, 1, CauseBadResponse},
-		"throttled":      {[]endpoint.Fault{endpoint.Error(400, "ThrottlingException", "")}, 1, CauseThrottled},
-		"bare 503":       {[]endpoint.Fault{endpoint.Status(503)}, 1, CauseInternal},
+		"reset unread":   {[]fakekinesis.Fault{fakekinesis.ResetUnread}, 2, ""},
+		"reset read":     {[]fakekinesis.Fault{fakekinesis.ResetRead}, 2, ""},
+		"response lost":  {[]fakekinesis.Fault{fakekinesis.ResponseLost}, 2, ""},
+		"reset twice":    {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.ResetRead}, 2, CauseConnection},
+		"then throttled": {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.Error(400, "ThrottlingException", "")}, 2, CauseThrottled},
+		"truncated":      {[]fakekinesis.Fault{fakekinesis.ResponseTruncated}, 1, CauseBadResponse},
+		"no number":      {[]fakekinesis.Fault{fakekinesis.NoNumber}, 1, CauseBadResponse},
+		"throttled":      {[]fakekinesis.Fault{fakekinesis.Error(400, "ThrottlingException", "")}, 1, CauseThrottled},
+		"bare 503":       {[]fakekinesis.Fault{fakekinesis.Status(503)}, 1, CauseInternal},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := start(t, endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+			server := start(t, fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 				// Request 1 opens the connection that the next request reuses.
 				if n-1 >= 1 && n-1 <= len(test.faults) {
 					return test.faults[n-2]
 				}
-				return endpoint.OK
+				return fakekinesis.OK
 			}})
 			s := settings(server)
 			s.AutoRetry = true
@@ -283,11 +283,11 @@ func TestAutoRetry_Repeats(t *testing.T) {
 
 func TestAutoRetry_NotForDeadEndpoint(t *testing.T) {
 	isolate(t)
-	gone := endpoint.Start(endpoint.Options{})
+	gone := fakekinesis.Start(fakekinesis.Options{})
 	gone.Close()
-	untrusted := start(t, endpoint.Options{TLS: true})
+	untrusted := start(t, fakekinesis.Options{TLS: true})
 	for name, test := range map[string]struct {
-		server *endpoint.Server
+		server *fakekinesis.Server
 		cause  string
 	}{
 		"refused":   {gone, CauseUnreachable},
@@ -311,9 +311,9 @@ func TestAutoRetry_NotForDeadEndpoint(t *testing.T) {
 func TestPutRecord_RecordLimit(t *testing.T) {
 	isolate(t)
 	const limit = 2 << 20
-	server := start(t, endpoint.Options{RecordLimitBytes: limit})
+	server := start(t, fakekinesis.Options{RecordLimitBytes: limit})
 	sender := open(t, settings(server))
-	data := make([]byte, endpoint.MaxRecordLimitBytes+1)
+	data := make([]byte, fakekinesis.MaxRecordLimitBytes+1)
 	for _, test := range []struct {
 		size     int
 		tooLarge bool
@@ -327,7 +327,7 @@ func TestPutRecord_RecordLimit(t *testing.T) {
 
 func TestPutRecord_NothingOnStderr(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Fault: script(endpoint.AnswerCut)})
+	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.ResponseTruncated)})
 	stderr := os.Stderr
 	defer func() { os.Stderr = stderr }()
 	read, write, err := os.Pipe()
@@ -345,7 +345,7 @@ func TestPutRecord_NothingOnStderr(t *testing.T) {
 
 func TestDescribe_Summary(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Streams: []string{"logs"}, RecordLimitBytes: 5 << 20, DistributesRecords: true})
+	server := start(t, fakekinesis.Options{Streams: []string{"logs"}, RecordLimitBytes: 5 << 20, Auto: func() bool { return true }})
 	sender := open(t, settings(server))
 	for _, stream := range []string{"logs", arn} {
 		got, err := sender.Describe(context.Background(), stream)
@@ -360,7 +360,7 @@ func TestDescribe_Summary(t *testing.T) {
 
 func TestRole_AssumedOnce(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
 	s.ExternalID = "outside"
@@ -383,10 +383,10 @@ func TestRole_AssumedOnce(t *testing.T) {
 		t.Errorf("the request to STS is signed with %s for %s", key, service)
 	}
 	request := server.Requests()[0]
-	if key, _, _ := request.Signer(); key != endpoint.RoleKeyID(1) {
+	if key, _, _ := request.Signer(); key != fakekinesis.RoleKeyID(1) {
 		t.Errorf("sent as %s", key)
 	}
-	if token := request.Header.Get("X-Amz-Security-Token"); token != endpoint.RoleSessionToken(1) {
+	if token := request.Header.Get("X-Amz-Security-Token"); token != fakekinesis.RoleSessionToken(1) {
 		t.Errorf("sent with token %s", token)
 	}
 }
@@ -403,12 +403,12 @@ func TestRole_RenewedBeforeItExpires(t *testing.T) {
 		"an hour, then revoked once": {time.Hour, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-				return endpoint.RoleAnswer{Expires: time.Now().Add(test.left)}
+			o := fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+				return fakekinesis.RoleResponse{Expires: time.Now().Add(test.left)}
 			}}
 			revoked := strings.Contains(name, "revoked")
 			if revoked {
-				o.Fault = script(endpoint.Error(400, "ExpiredTokenException", "The security token included in the request is expired"))
+				o.Fault = script(fakekinesis.Error(400, "ExpiredTokenException", "The security token included in the request is expired"))
 			}
 			server := start(t, o)
 			s := settings(server)
@@ -447,8 +447,8 @@ func TestRenewalTime(t *testing.T) {
 
 func TestRole_DeniedIsAssumeRole(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-		return endpoint.RoleAnswer{Fault: endpoint.Error(403, "AccessDenied", "User: u is not authorized to perform: sts:AssumeRole")}
+	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+		return fakekinesis.RoleResponse{Fault: fakekinesis.Error(403, "AccessDenied", "User: u is not authorized to perform: sts:AssumeRole")}
 	}})
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
@@ -463,7 +463,7 @@ func TestRole_DeniedIsAssumeRole(t *testing.T) {
 
 func TestRole_WebIdentityUsesSTSEndpoint(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, "token", "web-token"))
 	t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pod")
 	s := settings(server)
@@ -489,7 +489,7 @@ aws_secret_access_key = other-secret
 region = ap-south-1
 `)
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	for i, test := range []struct {
 		settings    Settings
 		key, region string
@@ -512,7 +512,7 @@ region = ap-south-1
 // Missing credentials do not abort startup, because they may become available later.
 func TestOpen_WithoutCredentials(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	s := settings(server)
 	s.KeyID, s.SecretKey = "", ""
 	c, err := putFails(t, open(t, s))
@@ -523,7 +523,7 @@ func TestOpen_WithoutCredentials(t *testing.T) {
 
 func TestOpen_NoMetadataRequest(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
 	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL())
 	t.Setenv("AWS_DEFAULTS_MODE", "auto")
@@ -587,7 +587,7 @@ func TestOpen_NamesTheSetting(t *testing.T) {
 
 func TestProxy_PlaintextEndpoint(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	s := settings(server)
 	s.Endpoint, s.HTTPProxy = "http://kinesis.test", server.URL()
 	sender := open(t, s)
@@ -616,7 +616,7 @@ func TestProxy_NotForLocalAddresses(t *testing.T) {
 
 func TestTLS_CABundleAndHTTP1(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{TLS: true})
+	server := start(t, fakekinesis.Options{TLS: true})
 	t.Setenv("AWS_CA_BUNDLE", write(t, "ca.pem", string(server.CAPEM())))
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
@@ -634,9 +634,9 @@ func TestPutRecord_ReusesConnections(t *testing.T) {
 	isolate(t)
 	const workers = 8
 	await := gate(workers)
-	server := start(t, endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+	server := start(t, fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		await(n)
-		return endpoint.OK
+		return fakekinesis.OK
 	}})
 	sender := open(t, settings(server))
 	for range 3 {
@@ -657,7 +657,7 @@ func TestPutRecord_ReusesConnections(t *testing.T) {
 
 func TestClose_ReleasesEverything(t *testing.T) {
 	isolate(t)
-	server := start(t, endpoint.Options{})
+	server := start(t, fakekinesis.Options{})
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
 	sender, err := Open(context.Background(), s)
@@ -691,7 +691,7 @@ func goroutines() string {
 func TestDebug_NoSecrets(t *testing.T) {
 	isolate(t)
 	data := []byte("what the users wrote")
-	server := start(t, endpoint.Options{Fault: script(endpoint.OK, endpoint.Error(400, "AccessDeniedException", "no"), endpoint.ResetRead)})
+	server := start(t, fakekinesis.Options{Fault: script(fakekinesis.OK, fakekinesis.Error(400, "AccessDeniedException", "no"), fakekinesis.ResetRead)})
 	var log lines
 	s := settings(server)
 	s.RoleARN, s.ExternalID, s.Debug = "arn:aws:iam::123456789012:role/writer", "outside", log.add
@@ -706,7 +706,7 @@ func TestDebug_NoSecrets(t *testing.T) {
 		}
 	}
 	for _, secret := range []string{
-		secretKey, "Credential", "Signature", endpoint.RoleKeyID(1), endpoint.RoleSecretKey(1), endpoint.RoleSessionToken(1),
+		secretKey, "Credential", "Signature", fakekinesis.RoleKeyID(1), fakekinesis.RoleSecretKey(1), fakekinesis.RoleSessionToken(1),
 		"outside", "key-of-the-record", string(data), base64.StdEncoding.EncodeToString(data),
 	} {
 		if strings.Contains(text, secret) {
@@ -720,7 +720,7 @@ func TestErrors_NoSecrets(t *testing.T) {
 	const quoted = "The request signature we calculated does not match the signature you provided.\n\n" +
 		"The Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:" + "the-token\n'"
 	for _, message := range []string{quoted, strings.ReplaceAll(quoted, "\n", " "), strings.Repeat("ä", maxErrorBytes) + "the-token"} {
-		server := start(t, endpoint.Options{Fault: script(endpoint.Error(400, "InvalidSignatureException", message))})
+		server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Error(400, "InvalidSignatureException", message))})
 		_, err := putFails(t, open(t, settings(server)))
 		text := err.Error()
 		if strings.Contains(text, "the-token") || strings.Contains(text, "\n") || strings.ContainsRune(text, '\uFFFD') {
@@ -763,7 +763,7 @@ func BenchmarkPutRecord(b *testing.B) {
 	isolate(b)
 	for _, mib := range []int{1, 10} {
 		b.Run(fmt.Sprintf("%dMiB", mib), func(b *testing.B) {
-			server := start(b, endpoint.Options{RecordLimitBytes: endpoint.MaxRecordLimitBytes, OnRecord: func(endpoint.Record) {}})
+			server := start(b, fakekinesis.Options{RecordLimitBytes: fakekinesis.MaxRecordLimitBytes, OnRecord: func(fakekinesis.Record) {}})
 			sender := open(b, settings(server))
 			data := make([]byte, mib<<20-len("key"))
 			b.SetBytes(int64(len(data)))

@@ -13,6 +13,7 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/kpl/compression"
 )
 
 // Config is the values of one [OUTPUT] section, checked. An empty string means
@@ -46,7 +47,7 @@ type Config struct {
 	ReplaceDots       string
 	AppendNewline     bool
 	BatchBytes        int // 0: no batches
-	Compression       string
+	Compression       compression.Format
 	CompressionLevel  int // 0: the library's default
 	MaxRecordBytes    int
 	OversizeChunk     string
@@ -67,10 +68,6 @@ const (
 	Hold = "hold"
 	Warn = "warn"
 )
-
-// Uncompressed is the value of Compression for none; the others are the
-// aggregator's.
-const Uncompressed = "none"
 
 // Option describes one option to a person.
 type Option struct {
@@ -155,12 +152,11 @@ func (c *Config) options() []Option {
 			Help: "End each user record with a newline."},
 		{Name: "batch_size", Default: "0", value: sizeValue{&c.BatchBytes, 1000, kpl.LargestMaxRecordBytes, true},
 			Help: "Join log records as newline-delimited JSON into user records of up to this size before compression. 0: each log record is a user record."},
-		{Name: "compression", Default: Uncompressed,
-			value: enum(&c.Compression, Uncompressed, string(aggregator.Gzip), string(aggregator.Zlib), string(aggregator.Zstd), string(aggregator.Snappy)),
+		{Name: "compression", Default: string(compression.None),
+			value: enum((*string)(&c.Compression), compressionWords()...),
 			Help:  "Compress each user record; `snappy` is the block format."},
-		{Name: "compression_level", value: intValue{&c.CompressionLevel, 1, aggregator.Zstd.MaxLevel()},
-			Help: fmt.Sprintf("1 is the fastest; the highest is %d for `gzip` and `zlib`, %d for `zstd` and %d for `snappy`. Default: the library's.",
-				aggregator.Gzip.MaxLevel(), aggregator.Zstd.MaxLevel(), aggregator.Snappy.MaxLevel())},
+		{Name: "compression_level", value: intValue{&c.CompressionLevel, 1, highestCompressionLevel()},
+			Help: compressionLevelHelp()},
 		{Name: "max_record_size", Default: strconv.Itoa(kpl.DefaultMaxRecordBytes),
 			value: sizeValue{&c.MaxRecordBytes, 1000, kpl.LargestMaxRecordBytes, false},
 			Help:  "Largest record, partition key included. It must not exceed the stream's own limit."},
@@ -175,6 +171,32 @@ func (c *Config) options() []Option {
 		{Name: "debug", Default: "false", value: boolValue{&c.Debug},
 			Help: "Log the requests and responses, without bodies and credentials."},
 	}
+}
+
+func compressionWords() (words []string) {
+	for _, f := range compression.Formats() {
+		words = append(words, string(f))
+	}
+	return words
+}
+
+// highestCompressionLevel is the largest of all formats. conflicts checks the level
+// against the format.
+func highestCompressionLevel() (highest int) {
+	for _, f := range compression.Formats() {
+		_, most := aggregator.CompressionLevels(f)
+		highest = max(highest, most)
+	}
+	return highest
+}
+
+func compressionLevelHelp() string {
+	// zlib has the levels of gzip.
+	deflate, maxDeflate := aggregator.CompressionLevels(compression.Gzip)
+	zstd, maxZstd := aggregator.CompressionLevels(compression.Zstd)
+	snappy, maxSnappy := aggregator.CompressionLevels(compression.Snappy)
+	return fmt.Sprintf("1 is the fastest; the highest is %d for `gzip` and `zlib`, %d for `zstd` and %d for `snappy`. Default: %d for `gzip` and `zlib`, %d for `zstd` and %d for `snappy`.",
+		maxDeflate, maxZstd, maxSnappy, deflate, zstd, snappy)
 }
 
 // Parse parses a configuration. get returns the value of an option by its name, or
@@ -235,7 +257,7 @@ func (c *Config) conflicts() (warnings []string, errs []error) {
 	if c.LogKey != "" && c.BatchBytes > 0 {
 		warnings = append(warnings, "option batch_size: log_key sends strings as they are, and a newline in a string separates it as if it were two records")
 	}
-	switch most := aggregator.Compression(c.Compression).MaxLevel(); {
+	switch _, most := aggregator.CompressionLevels(c.Compression); {
 	case c.CompressionLevel == 0:
 	case most == 0:
 		conflict("compression_level requires compression: set compression to gzip, zlib, zstd or snappy, or remove compression_level")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/kpl/compression"
 )
 
 // from makes a getter over alternating names and values.
@@ -41,7 +42,7 @@ func TestParse_Defaults(t *testing.T) {
 		ConnectTimeout:    5 * time.Second,
 		AutoRetryRequests: true,
 		TimeKeyFormat:     "%Y-%m-%dT%H:%M:%S.%LZ",
-		Compression:       Uncompressed,
+		Compression:       compression.None,
 		MaxRecordBytes:    kpl.DefaultMaxRecordBytes,
 		OversizeChunk:     Split,
 		WireFormat:        "json",

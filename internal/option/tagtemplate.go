@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// TagTemplate is a string in which $TAG stands for a chunk's tag and $TAG[n] for
+// TagTemplate is a string in which $TAG is replaced by a chunk's tag and $TAG[n] by
 // its n-th part, split at dots, from 0, as in out_s3's keys. The zero value is the
 // empty string.
 type TagTemplate struct {

@@ -10,8 +10,8 @@ import (
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/plugin/version"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // streamSender notes the stream of each PutRecord and the records in it.
@@ -38,7 +38,7 @@ func TestFlush_StreamPerTag(t *testing.T) {
 	sent := streamSender{}
 	in, _ := startOver(t, sent, "stream", "logs-$TAG[0]", "tag_key", "tag")
 	for _, tag := range []string{"web.1", "db", "web.2"} {
-		if got := in.Flush(tag, chunk.New().Event(1, chunk.M("n", 1)).Bytes()); got != Delivered {
+		if got := in.Flush(tag, chunktest.New().Event(1, chunktest.M("n", 1)).Bytes()); got != Delivered {
 			t.Errorf("%s: outcome %v", tag, got)
 		}
 	}
@@ -52,11 +52,11 @@ func TestFlush_RecordsWithoutLogKey(t *testing.T) {
 	in, l := startOver(t, sent, "stream", "logs", "log_key", "log")
 	got := counts{}
 	in.metrics = newMetrics(got)
-	c := chunk.New().Event(1, chunk.M("log", "a")).Event(1, chunk.M("secret", "b"))
+	c := chunktest.New().Event(1, chunktest.M("log", "a")).Event(1, chunktest.M("secret", "b"))
 	if outcome := in.Flush("app", c.Bytes()); outcome != Delivered {
 		t.Errorf("outcome %v", outcome)
 	}
-	if outcome := in.Flush("app", chunk.New().Event(1, chunk.M("secret", "b")).Bytes()); outcome != Delivered {
+	if outcome := in.Flush("app", chunktest.New().Event(1, chunktest.M("secret", "b")).Bytes()); outcome != Delivered {
 		t.Errorf("outcome %v of a chunk with nothing to send", outcome)
 	}
 	if !slices.Equal(sent["logs"], []string{"a"}) || got["dropped_records_total no_log_key"] != 2 {
@@ -68,22 +68,22 @@ func TestFlush_RecordsWithoutLogKey(t *testing.T) {
 func TestCheckStream_Refusals(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		server  endpoint.Options
+		server  fakekinesis.Options
 		options []string
 		err     []string // empty: it starts
 		warning []string // empty: there is none
 	}{
-		{"good", endpoint.Options{}, nil, nil, nil},
-		{"large records", endpoint.Options{RecordLimitBytes: 10 << 20}, []string{"max_record_size", "10MiB"}, nil, nil},
-		{"records too large", endpoint.Options{}, []string{"max_record_size", "2M"},
+		{"good", fakekinesis.Options{}, nil, nil, nil},
+		{"large records", fakekinesis.Options{RecordLimitBytes: 10 << 20}, []string{"max_record_size", "10MiB"}, nil, nil},
+		{"records too large", fakekinesis.Options{}, []string{"max_record_size", "2M"},
 			[]string{"option max_record_size: 2000000 exceeds the record limit of logs, 1048576 bytes", "UpdateMaxRecordSize"}, nil},
-		{"distributes records", endpoint.Options{DistributesRecords: true}, nil, []string{"option check_stream: logs", "AUTO"}, nil},
-		{"not there", endpoint.Options{Streams: []string{"other"}}, nil, nil, []string{"check_stream", "not found"}},
-		{"$TAG", endpoint.Options{}, []string{"stream", "$TAG"}, []string{"option check_stream", "$TAG"}, nil},
-		{"off", endpoint.Options{DistributesRecords: true}, []string{"check_stream", "false"}, nil, nil},
+		{"distributes records", fakekinesis.Options{Auto: func() bool { return true }}, nil, []string{"option check_stream: logs", "AUTO"}, nil},
+		{"not there", fakekinesis.Options{Streams: []string{"other"}}, nil, nil, []string{"check_stream", "not found"}},
+		{"$TAG", fakekinesis.Options{}, []string{"stream", "$TAG"}, []string{"option check_stream", "$TAG"}, nil},
+		{"off", fakekinesis.Options{Auto: func() bool { return true }}, []string{"check_stream", "false"}, nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			server := endpoint.Start(test.server)
+			server := fakekinesis.Start(test.server)
 			defer server.Close()
 			var l logged
 			in, err := Start(getter(append(test.options, "stream", "logs", "region", "eu-central-1", "check_stream", "true",

@@ -32,7 +32,7 @@ func settings(c option.Config) kinesis.Settings {
 
 // transform returns what the aggregator needs of a configuration.
 func transform(c option.Config) aggregator.Transform {
-	t := aggregator.Transform{
+	return aggregator.Transform{
 		TimeKey:          c.TimeKey,
 		TimeFormat:       c.TimeKeyFormat,
 		TagKey:           c.TagKey,
@@ -42,10 +42,7 @@ func transform(c option.Config) aggregator.Transform {
 		ReplaceDots:      c.ReplaceDots,
 		AppendNewline:    c.AppendNewline,
 		BatchBytes:       c.BatchBytes,
+		Compression:      c.Compression,
 		CompressionLevel: c.CompressionLevel,
 	}
-	if c.Compression != option.Uncompressed {
-		t.Compression = aggregator.Compression(c.Compression)
-	}
-	return t
 }

@@ -32,6 +32,18 @@ const (
 	probeRequests = 100
 )
 
+// intervalVariable is the name of the environment variable that replaces
+// checkInterval, as a Go duration. It is for tests of the built library.
+const intervalVariable = "KINESIS_AGG_CHECK_INTERVAL"
+
+// intervalOf returns the interval in the environment, or checkInterval.
+func intervalOf(value string) time.Duration {
+	if d, err := time.ParseDuration(value); err == nil && d > 0 {
+		return d
+	}
+	return checkInterval
+}
+
 // causeAuto is the cause of a flush that is held because of the strategy AUTO.
 const causeAuto = "auto_stream"
 

@@ -15,7 +15,7 @@ import (
 
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // shardedStream is a stream with several shards that has user partition keys, or
@@ -103,7 +103,7 @@ func (g *guardTest) flush() Outcome {
 
 func (g *guardTest) next() []byte {
 	g.n++
-	return chunk.New().Event(1, chunk.M("n", g.n)).Bytes()
+	return chunktest.New().Event(1, chunktest.M("n", g.n)).Bytes()
 }
 
 // untilHeld flushes chunks until one is held, and returns how many were sent.

@@ -8,7 +8,7 @@ import (
 
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // counts is a Meter whose values a test can read. It is for one goroutine.
@@ -63,7 +63,7 @@ func (uncounted) Observe(float64)                                               
 func (uncounted) Release()                                                         {}
 
 func TestMetrics_Counts(t *testing.T) {
-	c := chunk.AccessLog(1, 200)
+	c := chunktest.AccessLog(1, 200)
 	s := &stream{t: t, fail: at(2)}
 	in, _ := start(t, s.put, "max_record_size", "10K")
 	got := counts{}
@@ -94,7 +94,7 @@ func TestMetrics_Counts(t *testing.T) {
 	}
 
 	clear(got)
-	damaged := chunk.New().Value(7).Value("x").Event(1, chunk.M("n", 1)).Raw(0xc1).Bytes()
+	damaged := chunktest.New().Value(7).Value("x").Event(1, chunktest.M("n", 1)).Raw(0xc1).Bytes()
 	if in.Flush("app.log", damaged) != Delivered || in.Flush("app.log", []byte{0xc1}) != Undeliverable {
 		t.Fatal("other outcomes")
 	}

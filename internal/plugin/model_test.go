@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/kpl/compression"
+	"out_kinesis_agg/kpl/decompress"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // modelSchedules is the number of random schedules that the model test runs.
@@ -21,7 +22,7 @@ const modelSchedules = 10_000
 // random schedules: several chunks, some of them with the same bytes and tag,
 // several workers, any interleaving of their PutRecords, failures before and after
 // Kinesis stored a record, time-outs, and dropped notes. The model predicts
-// exactly how often Kinesis holds each user record: once for each chunk that
+// exactly how often Kinesis holds each log record: once for each chunk that
 // contains it, once more for each lost response, and once more for each dropped
 // note that had it as delivered.
 func TestModel_EachPartOncePerChunk(t *testing.T) {
@@ -47,8 +48,11 @@ type model struct {
 	current  *modelFlush    // the one that runs; all others wait
 	events   chan modelStep // of current
 
-	// want and got count the copies of each user record, by partition key (the
-	// tag) and data.
+	compression compression.Format // of batches; "" without batches
+	decoder     decompress.Decoder
+
+	// want and got count the copies of each log record, by partition key (the
+	// tag) and JSON.
 	want, got map[string]int
 	// faults is how many more failures there will be, so that a schedule ends.
 	faults int
@@ -57,7 +61,7 @@ type model struct {
 // content is the bytes and the tag of a chunk. Several chunks can have the same.
 type content struct {
 	tag string
-	chunk.Corpus
+	chunktest.Corpus
 }
 
 type modelFlush struct {
@@ -83,7 +87,7 @@ func newModel(t *testing.T, seed uint64) *model {
 		got:    map[string]int{},
 		faults: 40,
 	}
-	in, _ := start(t, m.putRecord, "max_record_size", "1000", "fixed_partition_key", "$TAG")
+	in, _ := start(t, m.putRecord, append(m.batchOptions(), "max_record_size", "1000", "fixed_partition_key", "$TAG")...)
 	in.now = func() time.Time { return m.now }
 	in.progress.now = in.now
 	m.in = in
@@ -100,11 +104,11 @@ func (m *model) addContent(i int) {
 	if i > 0 && m.random.IntN(3) == 0 {
 		c.Corpus = m.contents[0].Corpus
 	} else {
-		var bodies []chunk.Map
+		var bodies []chunktest.Map
 		for n := range 1 + m.random.IntN(12) {
-			bodies = append(bodies, chunk.M("c", i, "n", n, "log", strings.Repeat("x", m.random.IntN(400))))
+			bodies = append(bodies, chunktest.M("c", i, "n", n, "log", m.text(m.random.IntN(400))))
 		}
-		c.Corpus = chunk.NewCorpus(bodies...)
+		c.Corpus = chunktest.NewCorpus(bodies...)
 	}
 	m.contents = append(m.contents, c)
 	for range 1 + m.random.IntN(4) {
@@ -131,7 +135,7 @@ func (m *model) run() {
 	if !maps.Equal(m.got, m.want) {
 		for record, n := range m.want {
 			if m.got[record] != n {
-				m.t.Errorf("%d copies of a user record, want %d: %s", m.got[record], n, record)
+				m.t.Errorf("%d copies of a log record, want %d: %s", m.got[record], n, record)
 			}
 		}
 	}
@@ -163,7 +167,9 @@ func (m *model) putRecord(key string, data []byte) error {
 	}
 	var records []string
 	for _, r := range a.All() {
-		records = append(records, key+string(r.Data))
+		for _, text := range m.logRecords(r.Data) {
+			records = append(records, key+text)
+		}
 	}
 	m.events <- modelStep{records: records}
 	return <-f.reply
@@ -245,7 +251,7 @@ func (m *model) dropNote() {
 // freely, so that the race detector sees them.
 func TestModel_ConcurrentIdenticalChunks(t *testing.T) {
 	const workers, copies = 8, 200
-	c := chunk.AccessLog(1, 60)
+	c := chunktest.AccessLog(1, 60)
 	sink := &syncSink{got: map[string]int{}}
 	in, _ := start(t, nil, "max_record_size", "4000")
 	in.sender = sink

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -125,7 +126,7 @@ func newInstance(c option.Config, newAggregator func() *aggregator.Aggregator, s
 		config:      c,
 		log:         log,
 		sender:      s,
-		guard:       newGuard(s, c.OnAutoStream == option.Hold, checkInterval),
+		guard:       newGuard(s, c.OnAutoStream == option.Hold, intervalOf(os.Getenv(intervalVariable))),
 		meter:       meter,
 		metrics:     newMetrics(meter),
 		now:         time.Now,

@@ -14,10 +14,10 @@ import (
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
-// fakeSender stands in for Kinesis. put is called for each PutRecord.
+// fakeSender is a fake Kinesis. put is called for each PutRecord.
 type fakeSender struct {
 	put    func(key string, data []byte) error
 	closed bool
@@ -110,7 +110,7 @@ func wantLog(t *testing.T, l *logged, texts ...string) {
 func TestFlush_OnePutRecordPerChunk(t *testing.T) {
 	for _, fixed := range []string{"", "fixed", "Zürich-東京-🚲", "$TAG"} {
 		t.Run(fixed, func(t *testing.T) {
-			c := chunk.AccessLog(1, 100)
+			c := chunktest.AccessLog(1, 100)
 			var keys []string
 			in, _ := start(t, func(key string, data []byte) error {
 				keys = append(keys, key)
@@ -141,7 +141,7 @@ func TestFlush_OnePutRecordPerChunk(t *testing.T) {
 }
 
 func TestFlush_RetryHasNewKeyAndLogsOnce(t *testing.T) {
-	c := chunk.AccessLog(1, 3)
+	c := chunktest.AccessLog(1, 3)
 	keys := map[string]bool{}
 	broken := true
 	in, l := start(t, func(key string, _ []byte) error {
@@ -173,10 +173,10 @@ func TestFlush_ChunksWithoutRecords(t *testing.T) {
 		want  Outcome
 	}{
 		"empty":         {nil, Delivered},
-		"markers":       {chunk.New().GroupOpen(nil, nil).GroupClose().Bytes(), Delivered},
+		"markers":       {chunktest.New().GroupOpen(nil, nil).GroupClose().Bytes(), Delivered},
 		"no msgpack":    {[]byte{0xc1, 1, 2, 3}, Undeliverable},
-		"no events":     {chunk.New().Value(1).Value("x").Bytes(), Undeliverable},
-		"half an event": {chunk.AccessLog(1, 1).Bytes[:50], Undeliverable},
+		"no events":     {chunktest.New().Value(1).Value("x").Bytes(), Undeliverable},
+		"half an event": {chunktest.AccessLog(1, 1).Bytes[:50], Undeliverable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in, l := start(t, func(string, []byte) error {
@@ -194,7 +194,7 @@ func TestFlush_ChunksWithoutRecords(t *testing.T) {
 }
 
 func TestFlush_LogsDamageOnceDelivered(t *testing.T) {
-	c := chunk.AccessLog(1, 3)
+	c := chunktest.AccessLog(1, 3)
 	damaged := append(append([]byte{}, c.Bytes...), 0xc1, 's', 'e', 'c', 'r', 'e', 't')
 	broken := true
 	in, l := start(t, func(_ string, data []byte) error {
@@ -219,7 +219,7 @@ func TestFlush_LogsDamageOnceDelivered(t *testing.T) {
 
 func TestInstance_ConcurrentFlushes(t *testing.T) {
 	const flushes = 8
-	c := chunk.AccessLog(1, 200)
+	c := chunktest.AccessLog(1, 200)
 	// Each PutRecord waits until all are there.
 	var arrived sync.WaitGroup
 	arrived.Add(flushes)
@@ -252,7 +252,7 @@ func TestInstance_StopWaitsForFlushes(t *testing.T) {
 		<-release
 		return nil
 	})
-	c := chunk.AccessLog(1, 1)
+	c := chunktest.AccessLog(1, 1)
 	outcome := make(chan Outcome, 1)
 	go func() { outcome <- in.Flush("app.log", c.Bytes) }()
 	<-began
@@ -286,7 +286,7 @@ func TestInstance_UsableAfterPanic(t *testing.T) {
 		}
 		return nil
 	})
-	c := chunk.AccessLog(1, 1)
+	c := chunktest.AccessLog(1, 1)
 	func() {
 		defer func() { _ = recover() }()
 		in.Flush("app.log", c.Bytes)
@@ -385,7 +385,7 @@ func (*syncSink) Describe(context.Context, string) (kinesis.Stream, error) {
 func (*syncSink) Close() {}
 
 func TestInstance_FirstDelivery(t *testing.T) {
-	c := chunk.AccessLog(1, 3)
+	c := chunktest.AccessLog(1, 3)
 	in, l := start(t, func(string, []byte) error { return nil })
 	in.firstDelivery = sync.Once{}
 	for range 2 {
@@ -408,7 +408,7 @@ func TestInstance_NoFalseAllClear(t *testing.T) {
 		return nil
 	}), "stream", "$TAG")
 	in.failures.now = func() time.Time { return at }
-	c := chunk.AccessLog(1, 3)
+	c := chunktest.AccessLog(1, 3)
 	flush := func(tag string, want Outcome) {
 		t.Helper()
 		if got := in.Flush(tag, c.Bytes); got != want {

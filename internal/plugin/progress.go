@@ -49,7 +49,7 @@ type position struct {
 	// offset is that of the first event which Kinesis has not accepted.
 	offset int
 	// maxPartBytes bounds the next records of the chunk, because larger ones
-	// exceeded the time limit. 0 is no bound.
+	// exceeded the time limit. 0 means that there is no such bound.
 	maxPartBytes int
 }
 
@@ -72,7 +72,7 @@ func identify(tag string, chunk []byte) chunkID {
 }
 
 // take returns the position at which to continue with a chunk, and removes the
-// note that it comes from. It is the zero position where there is no note. The
+// note that it comes from. It is the zero position if there is no note. The
 // caller puts the position back if the chunk has to be retried.
 func (p *progress) take(tag string, chunk []byte) position {
 	if p.empty() {

@@ -10,7 +10,7 @@ import (
 
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // slowKinesis reads a number of bytes a second, and does not store a record that
@@ -54,7 +54,7 @@ func (*slowKinesis) Close() {}
 
 // flushAll retries a chunk until it is delivered, and returns the number of
 // flushes.
-func (k *slowKinesis) flushAll(in *Instance, c chunk.Corpus) int {
+func (k *slowKinesis) flushAll(in *Instance, c chunktest.Corpus) int {
 	for n := 1; n <= 100; n++ {
 		k.deadline = k.now.Add(k.timeout)
 		if in.Flush("app.log", c.Bytes) == Delivered {
@@ -74,7 +74,7 @@ func startSlow(t *testing.T, bytesPerSecond int, options ...string) (*slowKinesi
 
 // A part of 9 MB needs 9 s at 1 MB/s, which request_timeout 1s does not permit.
 func TestFlush_SlowConnectionMakesProgress(t *testing.T) {
-	c := chunk.AccessLog(1, 30_000)
+	c := chunktest.AccessLog(1, 30_000)
 	k, in, l := startSlow(t, 1_000_000)
 	flushes := k.flushAll(in, c)
 	if !slices.Equal(k.records, c.JSON) {
@@ -97,7 +97,7 @@ func TestFlush_SlowConnectionMakesProgress(t *testing.T) {
 // The bound belongs to the chunk that was slow, and goes when the connection is
 // fast again.
 func TestFlush_SlowConnectionRecovers(t *testing.T) {
-	c := chunk.AccessLog(1, 5_000)
+	c := chunktest.AccessLog(1, 5_000)
 	k, in, _ := startSlow(t, 1_000)
 	for range 20 {
 		k.deadline = k.now.Add(k.timeout)
@@ -122,7 +122,7 @@ func TestFlush_SlowConnectionRecovers(t *testing.T) {
 }
 
 func TestFlush_SlowConnectionWithDrop(t *testing.T) {
-	c := chunk.AccessLog(1, 1000)
+	c := chunktest.AccessLog(1, 1000)
 	k, in, _ := startSlow(t, 1_000, "oversize_chunk", "drop")
 	for range 3 {
 		k.deadline = k.now.Add(k.timeout)
@@ -139,7 +139,7 @@ func TestFlush_SlowConnectionWithDrop(t *testing.T) {
 // not say that it is sent as several.
 func TestFlush_TooLargeAloneIsNotSplit(t *testing.T) {
 	in, l := start(t, func(string, []byte) error { return nil }, "max_record_size", "2K")
-	if got := in.Flush("app.log", chunk.NewCorpus(chunk.M("log", strings.Repeat("x", 3000))).Bytes); got != Delivered {
+	if got := in.Flush("app.log", chunktest.NewCorpus(chunktest.M("log", strings.Repeat("x", 3000))).Bytes); got != Delivered {
 		t.Errorf("outcome %v", got)
 	}
 	wantLog(t, l, "error: ", "too large")

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // stream is a Kinesis stream of a test: it keeps what it takes, as texts.
@@ -67,7 +67,7 @@ func at(numbers ...int) func(int) error {
 
 func TestSplit_FewestRecordsInOrder(t *testing.T) {
 	const limit = 10_000
-	c := chunk.AccessLog(1, 200)
+	c := chunktest.AccessLog(1, 200)
 	s := &stream{t: t}
 	in, l := start(t, s.put, "max_record_size", fmt.Sprint(limit))
 	for range 2 {
@@ -93,7 +93,7 @@ func TestSplit_FewestRecordsInOrder(t *testing.T) {
 }
 
 func TestSplit_RetrySendsTheRest(t *testing.T) {
-	c := chunk.AccessLog(1, 200)
+	c := chunktest.AccessLog(1, 200)
 	whole := &stream{t: t}
 	in, _ := start(t, whole.put, "max_record_size", "10K")
 	in.Flush("app.log", c.Bytes)
@@ -106,7 +106,7 @@ func TestSplit_RetrySendsTheRest(t *testing.T) {
 			t.Fatalf("outcome %v", got)
 		}
 		// Another chunk goes by in between.
-		other := chunk.AccessLog(2, 1)
+		other := chunktest.AccessLog(2, 1)
 		if got := in.Flush("app.log", other.Bytes); got != Delivered {
 			t.Fatalf("outcome of another chunk %v", got)
 		}
@@ -125,7 +125,7 @@ func TestSplit_RetrySendsTheRest(t *testing.T) {
 
 func TestSplit_LostResponseRepeatsOnePart(t *testing.T) {
 	const k = 3
-	c := chunk.AccessLog(1, 200)
+	c := chunktest.AccessLog(1, 200)
 	s := &stream{t: t, lose: at(k)}
 	in, _ := start(t, s.put, "max_record_size", "10K")
 	if in.Flush("app.log", c.Bytes) != Retry || in.Flush("app.log", c.Bytes) != Delivered {
@@ -140,7 +140,7 @@ func TestSplit_LostResponseRepeatsOnePart(t *testing.T) {
 }
 
 func TestSplit_EachRetryMakesProgress(t *testing.T) {
-	c := chunk.AccessLog(1, 200)
+	c := chunktest.AccessLog(1, 200)
 	s := &stream{t: t, fail: func(n int) error {
 		if n%2 == 1 {
 			return errors.New("it broke")
@@ -158,7 +158,7 @@ func TestSplit_EachRetryMakesProgress(t *testing.T) {
 }
 
 func TestSplit_SameBytesOtherTag(t *testing.T) {
-	c := chunk.AccessLog(1, 200)
+	c := chunktest.AccessLog(1, 200)
 	s := &stream{t: t, fail: at(2)}
 	in, _ := start(t, s.put, "max_record_size", "10K")
 	if in.Flush("a", c.Bytes) != Retry || in.Flush("b", c.Bytes) != Delivered || in.Flush("a", c.Bytes) != Delivered {
@@ -170,20 +170,20 @@ func TestSplit_SameBytesOtherTag(t *testing.T) {
 }
 
 func TestSplit_OversizeChunkDrop(t *testing.T) {
-	c := chunk.AccessLog(1, 100)
+	c := chunktest.AccessLog(1, 100)
 	s := &stream{t: t}
 	in, l := start(t, s.put, "max_record_size", "2K", "oversize_chunk", "drop")
 	if got := in.Flush("app.log", c.Bytes); got != Undeliverable || s.requests != 0 {
 		t.Errorf("outcome %v, %d requests", got, s.requests)
 	}
 	wantLog(t, l, "error: ", "app.log", fmt.Sprint(len(c.Bytes)), "2000")
-	if got := in.Flush("app.log", chunk.AccessLog(1, 3).Bytes); got != Delivered {
+	if got := in.Flush("app.log", chunktest.AccessLog(1, 3).Bytes); got != Delivered {
 		t.Errorf("outcome of a small chunk %v", got)
 	}
 
 	s = &stream{t: t, maxBytes: kpl.DefaultMaxRecordBytes}
 	in, l = start(t, s.put, "max_record_size", "10M", "oversize_chunk", "drop")
-	large := chunk.AccessLog(1, 5000)
+	large := chunktest.AccessLog(1, 5000)
 	if got := in.Flush("app.log", large.Bytes); got != Undeliverable {
 		t.Errorf("outcome %v of a chunk that the stream refuses", got)
 	}
@@ -192,7 +192,7 @@ func TestSplit_OversizeChunkDrop(t *testing.T) {
 
 func TestSplit_DropsTooLargeRecordAlone(t *testing.T) {
 	secret := strings.Repeat("secret", 1000)
-	c := chunk.NewCorpus(chunk.M("n", 1), chunk.M("log", secret), chunk.M("n", 2))
+	c := chunktest.NewCorpus(chunktest.M("n", 1), chunktest.M("log", secret), chunktest.M("n", 2))
 	s := &stream{t: t}
 	in, l := start(t, s.put, "max_record_size", "2K")
 	for range 3 {
@@ -208,20 +208,20 @@ func TestSplit_DropsTooLargeRecordAlone(t *testing.T) {
 		t.Errorf("log: %s", lines)
 	}
 
-	only := chunk.NewCorpus(chunk.M("log", secret))
+	only := chunktest.NewCorpus(chunktest.M("log", secret))
 	if got := in.Flush("app.log", only.Bytes); got != Delivered || s.requests != 3 {
 		t.Errorf("a chunk of nothing else: outcome %v, %d requests", got, s.requests)
 	}
 }
 
 func TestSplit_StreamWithLowerLimit(t *testing.T) {
-	text := func(n int) chunk.Map { return chunk.M("log", strings.Repeat("x", n)) }
-	var bodies []chunk.Map
+	text := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	var bodies []chunktest.Map
 	for range 30 {
 		bodies = append(bodies, text(100_000))
 	}
 	bodies = append(bodies, text(1_500_000), text(2_500_000), text(10))
-	c := chunk.NewCorpus(bodies...)
+	c := chunktest.NewCorpus(bodies...)
 	s := &stream{t: t, maxBytes: 2 << 20}
 	in, l := start(t, s.put, "max_record_size", "10M")
 	if got := in.Flush("app.log", c.Bytes); got != Delivered {
@@ -238,7 +238,7 @@ func TestSplit_StreamWithLowerLimit(t *testing.T) {
 	}
 
 	requests := s.requests
-	small := chunk.AccessLog(1, 5000)
+	small := chunktest.AccessLog(1, 5000)
 	if got := in.Flush("app.log", small.Bytes); got != Delivered || s.requests != requests+2 {
 		t.Errorf("the next chunk: outcome %v, %d requests, want 2", got, s.requests-requests)
 	}
@@ -247,13 +247,13 @@ func TestSplit_StreamWithLowerLimit(t *testing.T) {
 func TestSplit_SmallRecordRefusedAsTooLarge(t *testing.T) {
 	s := &stream{t: t, maxBytes: 100}
 	in, _ := start(t, s.put)
-	if got := in.Flush("app.log", chunk.AccessLog(1, 1).Bytes); got != Retry {
+	if got := in.Flush("app.log", chunktest.AccessLog(1, 1).Bytes); got != Retry {
 		t.Errorf("outcome %v", got)
 	}
 }
 
 func TestSplit_LogsLossesOfAcceptedParts(t *testing.T) {
-	c := chunk.AccessLog(1, 100)
+	c := chunktest.AccessLog(1, 100)
 	data := slices.Concat(c.Bytes[:c.Ends[0]], []byte{7}, c.Bytes[c.Ends[0]:], []byte{0xc1})
 	s := &stream{t: t, fail: at(1)}
 	in, l := start(t, s.put, "max_record_size", "10K")

@@ -13,7 +13,7 @@ import (
 
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 func TestStartCheck_Lines(t *testing.T) {
@@ -74,32 +74,32 @@ const startLimit = 2 * time.Second
 
 // A start in front of AWS's own host names, with each kind of problem.
 func TestStart_ReportsProblems(t *testing.T) {
-	denied := func(code, message string) func(int, *endpoint.Request) endpoint.Fault {
-		return func(int, *endpoint.Request) endpoint.Fault { return endpoint.Error(400, code, message) }
+	denied := func(code, message string) func(int, *fakekinesis.Request) fakekinesis.Fault {
+		return func(int, *fakekinesis.Request) fakekinesis.Fault { return fakekinesis.Error(400, code, message) }
 	}
 	for name, test := range map[string]struct {
-		server  endpoint.Options
+		server  fakekinesis.Options
 		options []string
 		want    string // empty: no line
 	}{
 		"no problem":  {},
-		"stream":      {server: endpoint.Options{Streams: []string{"others"}}, want: "the stream does not exist: check stream and region"},
+		"stream":      {server: fakekinesis.Options{Streams: []string{"others"}}, want: "the stream does not exist: check stream and region"},
 		"region":      {options: []string{"region", "us-west-2"}, want: "no trusted TLS connection"}, // of another host
-		"permission":  {server: endpoint.Options{Fault: denied("AccessDeniedException", "not authorized to perform: kinesis:PutRecord")}, want: "the permission kinesis:PutRecord"},
-		"KMS key":     {server: endpoint.Options{Fault: denied("KMSAccessDeniedException", "access denied")}, want: "kms:GenerateDataKey"},
-		"credentials": {server: endpoint.Options{Fault: denied("UnrecognizedClientException", "invalid")}, want: "AWS does not know these credentials"},
-		"role": {server: endpoint.Options{Role: func(int, endpoint.RoleRequest) endpoint.RoleAnswer {
-			return endpoint.RoleAnswer{Fault: endpoint.Error(403, "AccessDenied", "no")}
+		"permission":  {server: fakekinesis.Options{Fault: denied("AccessDeniedException", "not authorized to perform: kinesis:PutRecord")}, want: "the permission kinesis:PutRecord"},
+		"KMS key":     {server: fakekinesis.Options{Fault: denied("KMSAccessDeniedException", "access denied")}, want: "kms:GenerateDataKey"},
+		"credentials": {server: fakekinesis.Options{Fault: denied("UnrecognizedClientException", "invalid")}, want: "AWS does not know these credentials"},
+		"role": {server: fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+			return fakekinesis.RoleResponse{Fault: fakekinesis.Error(403, "AccessDenied", "no")}
 		}}, options: []string{"role_arn", "arn:aws:iam::123456789012:role/writer"}, want: "the role cannot be assumed"},
-		"check_stream":       {server: endpoint.Options{Fault: denied("AccessDeniedException", "no")}, options: []string{"check_stream", "on"}, want: "the permission kinesis:PutRecord"},
-		"throttled at start": {server: endpoint.Options{Fault: denied("ProvisionedThroughputExceededException", "slow down")}},
+		"check_stream":       {server: fakekinesis.Options{Fault: denied("AccessDeniedException", "no")}, options: []string{"check_stream", "on"}, want: "the permission kinesis:PutRecord"},
+		"throttled at start": {server: fakekinesis.Options{Fault: denied("ProvisionedThroughputExceededException", "slow down")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.server.TLS = true
 			test.server.Hosts = []string{"kinesis.us-east-1.amazonaws.com"}
-			server := endpoint.Start(test.server)
+			server := fakekinesis.Start(test.server)
 			defer server.Close()
-			proxy := endpoint.StartProxy(strings.TrimPrefix(server.URL(), "https://"), nil)
+			proxy := fakekinesis.StartProxy(strings.TrimPrefix(server.URL(), "https://"), nil)
 			defer proxy.Close()
 			ca := filepath.Join(t.TempDir(), "ca.pem")
 			if err := os.WriteFile(ca, server.CAPEM(), 0o644); err != nil {

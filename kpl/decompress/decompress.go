@@ -1,6 +1,6 @@
-// Package decompress reads what is in the user records of the plugin: it reverses
-// the option compression (gzip, zlib, Zstandard or Snappy blocks), and returns the
-// lines of batches, which the option batch_size makes.
+// Package decompress decompresses the user records that the plugin writes with the
+// option compression (gzip, zlib, Zstandard or Snappy blocks), and iterates over the
+// lines of the batches that it writes with the option batch_size.
 //
 //	var decoder decompress.Decoder
 //	for _, r := range aggregate.All() {
@@ -27,22 +27,9 @@ import (
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
+
+	"out_kinesis_agg/kpl/compression"
 )
-
-// Format is a compression format. Its values are those of the option compression.
-type Format string
-
-// The values of Format. The zero value means None as well.
-const (
-	None   Format = "none"
-	Gzip   Format = "gzip"
-	Zlib   Format = "zlib"
-	Zstd   Format = "zstd"
-	Snappy Format = "snappy" // the block format, without framing
-)
-
-// Formats returns all formats.
-func Formats() []Format { return []Format{None, Gzip, Zlib, Zstd, Snappy} }
 
 // DefaultMaxBytes is the largest size of a user record after decompression, unless
 // Decoder.MaxBytes is set. 64 MiB is several times the size of the logs that fit into
@@ -55,23 +42,24 @@ const DefaultMaxBytes = 64 << 20
 var ErrTooLarge = errors.New("the decompressed size is larger than the limit")
 
 // Detect returns the format that the first bytes of data indicate: Gzip, Zstd or
-// Zlib, else None. It cannot detect Snappy blocks, which begin with their length: the
-// caller has to know the format. Text and JSON are None, except for text that begins
-// with "x^", which may be Zlib, and for which Append returns an error.
-func Detect(data []byte) Format {
+// Zlib, otherwise None. It cannot detect Snappy blocks, which begin with their length:
+// the caller has to know that format. Text and JSON are None. Text that begins with
+// "x^" is the exception: it may be detected as Zlib, for which Append then returns an
+// error.
+func Detect(data []byte) compression.Format {
 	switch {
 	case len(data) >= 18 && data[0] == 0x1f && data[1] == 0x8b && data[2] == 8:
-		return Gzip // RFC 1952: magic number, and the only defined method
+		return compression.Gzip // RFC 1952: magic number, and the only defined method
 	case len(data) >= 9 && binary.LittleEndian.Uint32(data) == 0xfd2fb528:
-		return Zstd // RFC 8878
+		return compression.Zstd // RFC 8878
 	case len(data) >= 8 && data[0] == 0x78 && data[1]&0x20 == 0 && binary.BigEndian.Uint16(data)%31 == 0:
-		return Zlib // RFC 1950: deflate, 32 KiB window, no dictionary, header check
+		return compression.Zlib // RFC 1950: deflate, 32 KiB window, no dictionary, header check
 	}
-	return None
+	return compression.None
 }
 
-// Decoder decompresses user records, one at a time. The zero value is ready to
-// use. It keeps its buffers for each format that it was used for. It is not safe for
+// Decoder decompresses user records, one at a time. The zero value is ready to use.
+// It keeps the buffers of each format that it has decoded. It is not safe for
 // concurrent use.
 type Decoder struct {
 	// MaxBytes is the largest size of a user record after decompression; 0 means
@@ -85,9 +73,9 @@ type Decoder struct {
 }
 
 // Append decompresses data, appends the result to dst and returns the extended
-// slice. data is only read, and not kept. The returned slice aliases dst, never data.
-// On an error, dst is returned unchanged.
-func (d *Decoder) Append(dst, data []byte, format Format) ([]byte, error) {
+// slice. It does not change data and keeps no reference to it. The returned slice
+// aliases dst, never data. On an error, dst is returned unchanged.
+func (d *Decoder) Append(dst, data []byte, format compression.Format) ([]byte, error) {
 	out, err := d.append(dst, data, format)
 	if err != nil {
 		return dst, fmt.Errorf("decompress: %s: %w", format, err)
@@ -95,7 +83,7 @@ func (d *Decoder) Append(dst, data []byte, format Format) ([]byte, error) {
 	return out, nil
 }
 
-func (d *Decoder) append(dst, data []byte, format Format) ([]byte, error) {
+func (d *Decoder) append(dst, data []byte, format compression.Format) ([]byte, error) {
 	limit := d.MaxBytes
 	if limit <= 0 {
 		limit = DefaultMaxBytes
@@ -103,10 +91,10 @@ func (d *Decoder) append(dst, data []byte, format Format) ([]byte, error) {
 	d.in.Reset(data)
 	defer d.in.Reset(nil)
 	switch format {
-	case None, "":
+	case compression.None, "":
 		return append(dst, data...), nil
 
-	case Gzip:
+	case compression.Gzip:
 		if d.gzip == nil {
 			d.gzip = new(gzip.Reader)
 		}
@@ -115,7 +103,7 @@ func (d *Decoder) append(dst, data []byte, format Format) ([]byte, error) {
 		}
 		return readAll(dst, d.gzip, limit)
 
-	case Zlib:
+	case compression.Zlib:
 		var err error
 		if d.zlib == nil {
 			d.zlib, err = zlib.NewReader(&d.in)
@@ -127,11 +115,11 @@ func (d *Decoder) append(dst, data []byte, format Format) ([]byte, error) {
 		}
 		out, err := readAll(dst, d.zlib, limit)
 		if err == nil && d.in.Len() > 0 {
-			err = fmt.Errorf("%d bytes follow its end", d.in.Len())
+			err = fmt.Errorf("%d bytes follow the end of the compressed data", d.in.Len())
 		}
 		return out, err
 
-	case Zstd:
+	case compression.Zstd:
 		if d.zstd == nil {
 			var err error
 			d.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(limit)))
@@ -146,7 +134,7 @@ func (d *Decoder) append(dst, data []byte, format Format) ([]byte, error) {
 		}
 		return append(dst, text...), err
 
-	case Snappy:
+	case compression.Snappy:
 		n, err := s2.DecodedLen(data)
 		if err != nil {
 			return dst, err
@@ -161,7 +149,7 @@ func (d *Decoder) append(dst, data []byte, format Format) ([]byte, error) {
 		}
 		return append(dst, text...), nil
 	}
-	return dst, fmt.Errorf("unknown format: want one of %v", Formats())
+	return dst, fmt.Errorf("unknown format: want one of %v", compression.Formats())
 }
 
 // readAll appends all bytes of r, up to limit.

@@ -15,25 +15,26 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
 )
 
 // compress compresses data as a writer does.
-func compress(t testing.TB, format decompress.Format, data []byte) []byte {
+func compress(t testing.TB, format compression.Format, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	var w io.WriteCloser
 	var err error
 	switch format {
-	case decompress.None:
+	case compression.None:
 		return data
-	case decompress.Snappy:
+	case compression.Snappy:
 		return s2.EncodeSnappy(nil, data)
-	case decompress.Gzip:
+	case compression.Gzip:
 		w = gzip.NewWriter(&b)
-	case decompress.Zlib:
+	case compression.Zlib:
 		w = zlib.NewWriter(&b)
-	case decompress.Zstd:
+	case compression.Zstd:
 		w, err = zstd.NewWriter(&b)
 	}
 	if err == nil {
@@ -50,10 +51,10 @@ func compress(t testing.TB, format decompress.Format, data []byte) []byte {
 
 var texts = []string{"", "{}", `{"log":"Zürich 東京"}`, strings.Repeat("0123456789", 30_000)}
 
-func TestAppendUndoesEachFormat(t *testing.T) {
+func TestAppend_EachFormat(t *testing.T) {
 	var d decompress.Decoder
 	for range 2 { // the second time with decoders that were used
-		for _, format := range decompress.Formats() {
+		for _, format := range compression.Formats() {
 			for _, text := range texts {
 				packed := compress(t, format, []byte(text))
 				got, err := d.Append([]byte("before:"), packed, format)
@@ -66,8 +67,8 @@ func TestAppendUndoesEachFormat(t *testing.T) {
 }
 
 func TestDetect(t *testing.T) {
-	for _, format := range decompress.Formats() {
-		if format == decompress.Snappy {
+	for _, format := range compression.Formats() {
+		if format == compression.Snappy {
 			continue // it cannot be detected
 		}
 		for _, text := range texts {
@@ -78,16 +79,16 @@ func TestDetect(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "x", "\x1f\x8b", "x\x9c", "(\xb5/\xfd", "xylophone", "plain text", "[1]", "\xf3\x89\x9a\xc2"} {
-		if got := decompress.Detect([]byte(text)); got != decompress.None {
+		if got := decompress.Detect([]byte(text)); got != compression.None {
 			t.Errorf("%q: taken for %s", text, got)
 		}
 	}
 }
 
-func TestDamageIsAnErrorAndLeavesDst(t *testing.T) {
+func TestAppend_DamageLeavesDst(t *testing.T) {
 	var d decompress.Decoder
 	text := []byte(strings.Repeat("a line of a log\n", 100))
-	for _, format := range decompress.Formats()[1:] {
+	for _, format := range compression.Formats()[1:] {
 		packed := compress(t, format, text)
 		bad := map[string][]byte{
 			"cut":     packed[:len(packed)/2],
@@ -96,8 +97,8 @@ func TestDamageIsAnErrorAndLeavesDst(t *testing.T) {
 			"garbage": []byte("this is not compressed at all"),
 		}
 		for name, data := range bad {
-			if name == "empty" && format == decompress.Zstd {
-				continue // no frames are a stream of nothing
+			if name == "empty" && format == compression.Zstd {
+				continue // a valid stream without frames
 			}
 			got, err := d.Append([]byte("before:"), data, format)
 			if err == nil || string(got) != "before:" {
@@ -109,14 +110,18 @@ func TestDamageIsAnErrorAndLeavesDst(t *testing.T) {
 			t.Errorf("%s, after damage: %d bytes, %v", format, len(got), err)
 		}
 	}
+	// The zero value of a format is None.
+	if got, err := d.Append([]byte("before:"), text, ""); err != nil || !bytes.Equal(got, append([]byte("before:"), text...)) {
+		t.Errorf("no format: %d bytes, %v", len(got), err)
+	}
 	if _, err := d.Append(nil, text, "brotli"); err == nil {
 		t.Error("brotli: no error")
 	}
 }
 
-func TestMaxBytesIsTheLargestText(t *testing.T) {
+func TestAppend_MaxBytes(t *testing.T) {
 	text := bytes.Repeat([]byte{'x'}, 5000)
-	for _, format := range decompress.Formats()[1:] {
+	for _, format := range compression.Formats()[1:] {
 		packed := compress(t, format, text)
 		exact := decompress.Decoder{MaxBytes: len(text)}
 		if got, err := exact.Append([]byte("before:"), packed, format); err != nil || len(got) != len("before:")+len(text) {
@@ -130,12 +135,12 @@ func TestMaxBytesIsTheLargestText(t *testing.T) {
 }
 
 func FuzzAppend(f *testing.F) {
-	for _, format := range decompress.Formats() {
+	for _, format := range compression.Formats() {
 		f.Add(compress(f, format, []byte("some text")))
 	}
 	d := decompress.Decoder{MaxBytes: 1 << 16}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, format := range decompress.Formats()[1:] {
+		for _, format := range compression.Formats()[1:] {
 			got, err := d.Append([]byte("before:"), data, format)
 			if !bytes.HasPrefix(got, []byte("before:")) || err != nil && len(got) != len("before:") || len(got) > 1<<16+len("before:") {
 				t.Errorf("%s: %.20q, %v", format, got, err)

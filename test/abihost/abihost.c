@@ -1,6 +1,6 @@
 /*
  * abihost loads a built Fluent Bit output plugin written in Go as Fluent
- * Bit's engine does, gives it options and chunks, and says what it answered:
+ * Bit's engine does, gives it options and chunks, and reports what it returned:
  * one line on stdout for each call, the plugin's log on stderr.
  *
  *   cc -std=c11 -Wall -Wextra -Werror -O1 -g -rdynamic -pthread \
@@ -115,11 +115,16 @@ struct instance {
     struct property *properties;
     size_t property_count;
     int log_level;                              /* 0: the host's */
+    int workers;
     const char *alias;
     char name[64];
     /* one round only */
     struct flb_plugin_proxy_context *context;
     int initialized;
+    struct pool *pools;                         /* the last one that was created first */
+    int by_plugin;                              /* pools that the plugin created */
+    int flush_id;
+    int closed;                                 /* a call that has to be the last of Init was made */
 };
 
 struct chunk {
@@ -129,6 +134,15 @@ struct chunk {
     unsigned char *bytes;
     size_t size;
     int number;
+};
+
+/* The threads of a pool. They only wait for their end: flushes come from the
+ * threads of --threads. */
+struct pool {
+    struct pool *next;
+    pthread_t *threads;
+    int count;
+    int stop[2];                                /* a pipe: closed to end the threads */
 };
 
 static struct {
@@ -172,7 +186,7 @@ static const char usage_text[] =
     "  --threads N                  flush from N threads, as with `workers N`; 0 is\n"
     "                               the engine's own thread, as without (default 1)\n"
     "  --repeat N                   flush each chunk N times (default 1)\n"
-    "  --retry N                    flush again, same bytes, while the plugin answers\n"
+    "  --retry N                    flush again, same bytes, while the plugin returns\n"
     "                               RETRY, at most N times (default 0)\n"
     "  --retry-wait MS              wait between two such flushes (default 0)\n"
     "  --coroutine-stack BYTES      flush on a stack of BYTES from malloc: engines\n"
@@ -196,13 +210,17 @@ static const char usage_text[] =
     "                               get SIGCONT and SIGHUP all the time while flushes run\n"
     "  --crash                      cause a SIGSEGV in C after the flushes (--signals: the\n"
     "                               handler reports it and aborts)\n"
-    "  --expect-ok                  exit 1 if a chunk's last answer is not OK\n"
+    "  --expect-ok                  exit 1 if a chunk's last result is not OK\n"
     "  --help                       this text\n"
     "\n"
     "On stdout one line for each call: a word, then key=value, with bytes that\n"
     "would confuse a reader as %XX:\n"
     "  register round= ret= name=\n"
     "  init round= instance= ret= outcome=OK|FAILED ms=\n"
+    "  workers round= instance= pools= by_plugin= threads=   (after an Init that is OK:\n"
+    "                              thread pools, of these created by the plugin, and\n"
+    "                              the threads of all; an instance's workers=N is the\n"
+    "                              engine's option)\n"
     "  flush round= instance= chunk= tag= file= bytes= attempt= ret=OK|ERROR|RETRY|N ms= at=\n"
     "        [stack=BYTES USED, with --coroutine-stack]\n"
     "  skip round= instance= chunk= tag= file=     (the instance's Init failed)\n"
@@ -217,9 +235,9 @@ static const char usage_text[] =
     "ms is how long the call took, at when it returned, by one clock for all lines.\n"
     "What the plugin itself writes to stdout is counted and shown on stderr.\n"
     "\n"
-    "Exit: 0 the host did its work, whatever the plugin answered; 1 --expect-ok was\n"
-    "not met; 2 usage; 3 the plugin does not load or register, or broke the host's\n"
-    "memory.\n";
+    "Exit: 0 the host did its work, whatever the plugin returned; 1 --expect-ok was\n"
+    "not met; 2 usage; 3 the plugin does not load or register, broke the host's\n"
+    "memory, or used the engine's functions for threads in the wrong order.\n";
 
 static void die(int code, const char *format, ...)
 {
@@ -313,6 +331,9 @@ static void add_property(struct instance *ins, const char *text)
     }
     else if (strcasecmp(p->key, "alias") == 0) {
         ins->alias = p->value;
+    }
+    else if (strcasecmp(p->key, "workers") == 0) {
+        ins->workers = atoi(p->value);
     }
 }
 
@@ -476,8 +497,15 @@ static void parse_options(int argc, char **argv)
 
 /* ---- what the engine offers to the plugin ----------------------------- */
 
+/* Ends the host: the plugin has used the engine as it must not. */
+#define wrong(...) die(3, "wrong use of the engine: " __VA_ARGS__)
+
+
 static const char *output_get_property(const char *key, struct instance *ins)
 {
+    if (ins != NULL && ins->closed) {
+        wrong("option %s is read after the worker threads were created", key ? key : "(null)");
+    }
     if (key == NULL || *key == '\0' || ins == NULL || engine_keeps(key)) {
         return NULL;
     }
@@ -559,6 +587,173 @@ static int other_log_check(void *ins, int level)
 {
     (void) ins;
     return options.log_level >= level;
+}
+
+/* ---- worker threads ---------------------------------------------------- */
+
+/* include/fluent-bit/flb_lib.h */
+struct flb_lib_ctx {
+    int status;
+    void *event_loop;
+    void *event_channel;
+    void *config;
+};
+
+/* The engine's own thread has a context, and no other thread. */
+static _Thread_local struct flb_lib_ctx *active_context;
+
+/* The instance whose Init runs on this thread. */
+static _Thread_local struct instance *initializing;
+
+ENGINE_EXPORT struct flb_lib_ctx *flb_context_get(void);
+ENGINE_EXPORT int flb_output_enable_multi_threading(struct instance *ins, void *config);
+ENGINE_EXPORT int flb_output_set_property(struct instance *ins, const char *key, const char *value);
+ENGINE_EXPORT void *flb_output_thread_instance_get(void);
+ENGINE_EXPORT void flb_output_thread_instance_set(void *thread);
+ENGINE_EXPORT int flb_output_flush_id_get(struct instance *ins);
+
+/* What a worker knows of itself: struct flb_out_thread_instance has its number of
+ * the next flush after some 200 bytes. */
+struct worker {
+    char other[200];
+    int flush_id;
+};
+static _Thread_local struct worker *this_worker;
+
+ENGINE_EXPORT void *flb_output_thread_instance_get(void)
+{
+    return this_worker;
+}
+
+ENGINE_EXPORT void flb_output_thread_instance_set(void *thread)
+{
+    this_worker = thread;
+}
+
+ENGINE_EXPORT int flb_output_flush_id_get(struct instance *ins)
+{
+    return ins->pools != NULL ? this_worker->flush_id++ : ins->flush_id++;
+}
+
+ENGINE_EXPORT struct flb_lib_ctx *flb_context_get(void)
+{
+    return active_context;
+}
+
+static void *wait_for_stop(void *pool)
+{
+    char byte;
+
+    /* the engine's "flb-out-NAME.0-w0", cut to 15 bytes as the kernel does */
+    pthread_setname_np(pthread_self(), "flb-out-abihost");
+    while (read(((struct pool *) pool)->stop[0], &byte, 1) < 0 && errno == EINTR) {
+    }
+    return NULL;
+}
+
+/* Creates a pool of ins->workers threads, if that is above 0. A pool that is
+ * there already is not stopped, as the engine does not. */
+static void create_pool(struct instance *ins)
+{
+    struct pool *pool;
+
+    if (ins->workers <= 0) {
+        return;
+    }
+    pool = need(calloc(1, sizeof(*pool)));
+    pool->threads = need(calloc((size_t) ins->workers, sizeof(*pool->threads)));
+    if (pipe2(pool->stop, O_CLOEXEC) != 0) {
+        die(3, "pipe: %s", strerror(errno));
+    }
+    for (; pool->count < ins->workers; pool->count++) {
+        int error = pthread_create(&pool->threads[pool->count], NULL, wait_for_stop, pool);
+
+        if (error != 0) {
+            die(3, "pthread_create: %s", strerror(error));
+        }
+    }
+    pool->next = ins->pools;
+    ins->pools = pool;
+}
+
+/* Ends the threads of all pools, also of those that an engine would forget. */
+static void destroy_pools(struct instance *ins)
+{
+    while (ins->pools != NULL) {
+        struct pool *pool = ins->pools;
+
+        ins->pools = pool->next;
+        close(pool->stop[1]);
+        for (int i = 0; i < pool->count; i++) {
+            pthread_join(pool->threads[i], NULL);
+        }
+        close(pool->stop[0]);
+        free(pool->threads);
+        free(pool);
+    }
+    ins->by_plugin = 0;
+}
+
+static int count_pools(const struct instance *ins, int *threads)
+{
+    int count = 0;
+
+    *threads = 0;
+    for (const struct pool *pool = ins->pools; pool != NULL; pool = pool->next) {
+        *threads += pool->count;
+        count++;
+    }
+    return count;
+}
+
+/* What both of these functions need: they are the last that Init calls, for the
+ * instance that it was called for, on the engine's thread. */
+static void check_caller(const char *function, const struct instance *ins)
+{
+    if (active_context == NULL || initializing == NULL) {
+        wrong("%s outside Init, or on another thread than the engine's", function);
+    }
+    if (ins != initializing) {
+        wrong("%s for another instance than the one of this Init", function);
+    }
+    if (ins->context->remote_context == NULL) {
+        wrong("%s before the instance has its context: not the last step of Init", function);
+    }
+}
+
+ENGINE_EXPORT int flb_output_enable_multi_threading(struct instance *ins, void *config)
+{
+    check_caller("flb_output_enable_multi_threading", ins);
+    if (config != active_context->config) {
+        wrong("flb_output_enable_multi_threading with another configuration");
+    }
+    if (ins->pools != NULL) {
+        wrong("flb_output_enable_multi_threading for an instance that has a thread pool");
+    }
+    ins->closed = 1;
+    ins->by_plugin += ins->workers > 0;
+    create_pool(ins);
+    return 0;
+}
+
+/* Only for `workers`, which the plugin may set to 1 as long as there is no pool,
+ * and to 0 afterwards. */
+ENGINE_EXPORT int flb_output_set_property(struct instance *ins, const char *key, const char *value)
+{
+    const char *want = ins->pools == NULL ? "1" : "0";
+
+    check_caller("flb_output_set_property", ins);
+    if (strcasecmp(key, "workers") != 0) {
+        wrong("flb_output_set_property of %s", key);
+    }
+    if (!ins->closed) {
+        wrong("flb_output_set_property before flb_output_enable_multi_threading");
+    }
+    if (strcmp(value, want) != 0) {
+        wrong("flb_output_set_property of workers to %s, want %s", value, want);
+    }
+    ins->workers = atoi(value);
+    return 0;
 }
 
 /*
@@ -738,6 +933,12 @@ static void load(struct plugin *p)
     (void) other_log_check;
     (void) flb_log_print;
     (void) flb_output_log_check;
+    (void) flb_context_get;
+    (void) flb_output_enable_multi_threading;
+    (void) flb_output_set_property;
+    (void) flb_output_thread_instance_get;
+    (void) flb_output_thread_instance_set;
+    (void) flb_output_flush_id_get;
 #endif
     p->def = guarded(def_size);
     p->def->type = PROXY_OUTPUT_PLUGIN;
@@ -763,7 +964,7 @@ static void register_plugin(struct plugin *p)
         die(3, "%s: does not register", p->path);
     }
     if (p->def->type != PROXY_OUTPUT_PLUGIN || p->def->proxy != PROXY_GOLANG) {
-        die(3, "%s: is no output plugin in Go", p->path);
+        die(3, "%s: is not an output plugin in Go", p->path);
     }
     if (p->go.cb_init == NULL || (p->go.cb_flush_ctx == NULL && p->go.cb_flush == NULL)) {
         die(3, "%s: no FLBPluginInit or no FLBPluginFlushCtx", p->path);
@@ -793,13 +994,33 @@ static void init_instances(struct plugin *p)
         p->go.api = p->api;
         p->go.o_ins = ins;
         p->go.context = ins->context;
+        initializing = ins;
         begin = now_ms();
         ret = p->go.cb_init(&p->go);
+        initializing = NULL;
         ins->initialized = ret > 0;
+        if (this_worker != NULL) {
+            wrong("Init leaves the engine's thread posing as a worker");
+        }
+        if (!ins->initialized && ins->pools != NULL) {
+            wrong("an Init that failed has created worker threads");
+        }
         pthread_mutex_lock(&report_lock);
         fprintf(report, "init round=%d instance=%d ret=%d outcome=%s ms=%lld", p->round, i, ret,
                 ins->initialized ? "OK" : "FAILED", now_ms() - begin);
         report_end();
+        if (ins->initialized) {
+            int threads;
+            int pools;
+
+            /* flb_proxy_output_cb_init, and then flb_output_init_all */
+            create_pool(ins);
+            create_pool(ins);
+            pools = count_pools(ins, &threads);
+            fprintf(report, "workers round=%d instance=%d pools=%d by_plugin=%d threads=%d", p->round, i,
+                    pools, ins->by_plugin, threads);
+            report_end();
+        }
         pthread_mutex_unlock(&report_lock);
     }
     for (int i = 0; i < options.instance_count && !options.dry_run; i++) {
@@ -1222,6 +1443,7 @@ static void exit_instances(struct plugin *p)
         long long end;
         int ret = 0;
 
+        destroy_pools(ins);
         if (p->pre_exit != NULL) {
             p->pre_exit(p->round < options.rounds);
         }
@@ -1269,7 +1491,10 @@ static void beside_children_and_signals(struct plugin *p, void (*main)(struct pl
 /* The engine's thread: everything between Register and Unregister. */
 static void *pipeline(void *plugin)
 {
+    struct flb_lib_ctx context = { .config = plugin };
+
     pthread_setname_np(pthread_self(), "flb-pipeline");
+    active_context = &context;
     init_instances(plugin);
     if (options.dry_run) {
         options.chunk_count = 0;

@@ -1,119 +1,154 @@
-// Command bench measures the plugin in Fluent Bit: the processor time and the
-// memory of the whole process for a log file, beside the same pipeline into the
-// null output and into the core's own kinesis_streams.
+// Command bench measures the plugin in Fluent Bit: processor time and memory of the
+// whole process for a log file, next to the same pipeline with the null output and
+// with the engine's own kinesis_streams.
 //
-//	make build && go run ./test/bench [--lines 1000000] [--rounds 5]
+//	make build && go run ./test/bench [-corpus access,kubernetes] [-lines 1000000] [-rounds 5]
 //
-// The outputs take turns, so that a machine whose speed drifts does so for all
-// of them, and the table shows medians. All of them send over TLS to the same
-// endpoint, in the process of this command, which only counts.
+// The outputs alternate, so that changes in the machine's speed affect all of them,
+// and the table shows medians. All send over TLS to a server in the process of this
+// command. In the first round the server also counts the log records that it
+// receives from the plugin.
 package main
 
 import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/kpl/compression"
+	"out_kinesis_agg/kpl/decompress"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // seed makes the log file the same in every run.
 const seed = 1
 
-// linesAtOnce is how many lines are made in memory at a time.
+// linesAtOnce is how many lines are generated in memory at a time.
 const linesAtOnce = 10_000
+
+// batchBytes is the batch_size of the rows with batches.
+const batchBytes = "256K"
 
 // output is one way to end the pipeline.
 type output struct {
 	name    string
 	plugin  string   // library to load, if any
-	section []string // of [OUTPUT], without Match and workers
-	sends   bool
+	section []string // of [OUTPUT], without Match and Workers; PORT and CA are replaced
+	plain   bool     // sends over plain HTTP
+	// count returns how many log records a Kinesis record holds, nil if unknown.
+	count func(d *decompress.Decoder, data []byte) (int, error)
 }
 
-// run is what one run of the engine took.
+func (o output) sends() bool { return o.name != "null" }
+
+// run is the result of one run of the engine.
 type run struct {
 	cpu, wall time.Duration
 	maxRSS    int64 // bytes
-	counts    counts
+	counts    fakekinesis.Counts
+}
+
+type settings struct {
+	plugin, awsPlugin, corpora, only string
+	lines, rounds, workers           int
 }
 
 func main() {
-	var (
-		plugin    = flag.String("plugin", "build/out_kinesis_agg.so", "the built plugin")
-		awsPlugin = flag.String("aws-plugin", os.Getenv("AWS_KINESIS_PLUGIN"), "the library of AWS's Go plugin kinesis, to measure it too")
-		lines     = flag.Int("lines", 1_000_000, "lines of the log file")
-		rounds    = flag.Int("rounds", 5, "runs of each output")
-		workers   = flag.Int("workers", 2, "workers of each output")
-		only      = flag.String("only", "", "outputs to run, by name, with commas; null always runs")
-	)
+	var s settings
+	flag.StringVar(&s.plugin, "plugin", "build/out_kinesis_agg.so", "the built plugin")
+	flag.StringVar(&s.awsPlugin, "aws-plugin", os.Getenv("AWS_KINESIS_PLUGIN"), "the library of AWS's Go plugin kinesis, to measure it too")
+	flag.StringVar(&s.corpora, "corpus", "access,kubernetes", "log files to use, separated by commas: access, kubernetes, longtext, numbers, or all")
+	flag.IntVar(&s.lines, "lines", 300_000, "lines of each log file")
+	flag.IntVar(&s.rounds, "rounds", 5, "runs of each output")
+	flag.IntVar(&s.workers, "workers", 2, "workers of each output")
+	flag.StringVar(&s.only, "only", "", "outputs to run, by name, separated by commas; null always runs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := bench(ctx, *plugin, *awsPlugin, *lines, *rounds, *workers, *only); err != nil {
+	if err := bench(ctx, s); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, plugin, awsPlugin string, lines, rounds, workers int, only string) error {
-	engine, err := local.FindFluentBit()
+func bench(ctx context.Context, s settings) error {
+	engine, err := harness.FindFluentBit()
 	if err != nil {
 		return err
 	}
-	if plugin, err = filepath.Abs(plugin); err != nil {
+	if s.plugin, err = filepath.Abs(s.plugin); err != nil {
 		return err
 	}
-	if _, err := os.Stat(plugin); err != nil {
+	if _, err := os.Stat(s.plugin); err != nil {
 		return fmt.Errorf("%w: run make build", err)
 	}
+	outputs := outputs(s.plugin, s.awsPlugin)
+	if s.only != "" {
+		outputs = slices.DeleteFunc(outputs, func(o output) bool {
+			return o.sends() && !slices.Contains(strings.Split(s.only, ","), o.name)
+		})
+	}
+	names := strings.Split(s.corpora, ",")
+	if s.corpora == "all" {
+		names = slices.Sorted(maps.Keys(chunktest.Corpora))
+	}
+	for _, name := range names {
+		generate := chunktest.Corpora[name]
+		if generate == nil {
+			return fmt.Errorf("-corpus: %q: want access, kubernetes, longtext, numbers or all", name)
+		}
+		if err := benchCorpus(ctx, s, engine, name, generate, outputs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// benchCorpus runs all outputs over one log file and prints its table.
+func benchCorpus(ctx context.Context, s settings, engine, name string, generate func(uint64, int) chunktest.Corpus, outputs []output) error {
 	dir, err := os.MkdirTemp("", "kinesis-agg-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	server, err := startServer(dir)
+	file := filepath.Join(dir, "bench.log")
+	size, err := writeLog(file, generate, s.lines)
 	if err != nil {
 		return err
 	}
-	defer server.Close()
-	file := filepath.Join(dir, "access.log")
-	size, err := writeLog(file, lines)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%d lines, %.0f MB of JSON, %d workers, %d rounds\n\n", lines, float64(size)/1e6, workers, rounds)
-
-	outputs := outputs(plugin, awsPlugin, server.port, server.caFile)
-	if only != "" {
-		outputs = slices.DeleteFunc(outputs, func(o output) bool {
-			return o.sends && !slices.Contains(strings.Split(only, ","), o.name)
-		})
-	}
+	fmt.Printf("Corpus %s: %d lines, %.0f MB of JSON, %d workers, %d rounds\n\n", name, s.lines, float64(size)/1e6, s.workers, s.rounds)
 	runs := map[string][]run{}
-	for range rounds {
+	for round := range s.rounds {
 		for _, o := range outputs {
-			r, err := measure(ctx, engine, dir, file, o, workers, server)
+			var counter *counter
+			if round == 0 && o.count != nil {
+				counter = newCounter(o)
+			}
+			r, err := measure(ctx, engine, dir, file, o, s.workers, counter)
 			if err != nil {
 				return fmt.Errorf("%s: %w", o.name, err)
 			}
-			if o.sends && o.plugin == plugin && r.counts.userRecords != int64(lines) {
-				return fmt.Errorf("%s: %d user records came of %d", o.name, r.counts.userRecords, lines)
+			if err := counter.check(s.lines); err != nil {
+				return fmt.Errorf("%s: %w", o.name, err)
 			}
-			if o.sends && r.counts.bytes == 0 {
-				return fmt.Errorf("%s: nothing came", o.name)
+			if o.sends() && r.counts.DataBytes == 0 {
+				return fmt.Errorf("%s: the server received nothing", o.name)
 			}
 			runs[o.name] = append(runs[o.name], r)
 		}
@@ -122,29 +157,102 @@ func bench(ctx context.Context, plugin, awsPlugin string, lines, rounds, workers
 	return nil
 }
 
-func outputs(plugin, awsPlugin string, port int, caFile string) []output {
-	core := []string{"Name kinesis_streams", "region us-east-1", "stream bench", "endpoint 127.0.0.1",
-		fmt.Sprint("port ", port), "tls.ca_file " + caFile}
-	ours := []string{"Name kinesis_agg", "region us-east-1", "stream bench",
-		fmt.Sprintf("endpoint https://127.0.0.1:%d", port), "max_record_size 10MiB"}
+func outputs(plugin, awsPlugin string) []output {
+	core := []string{"Name kinesis_streams", "region us-east-1", "stream bench", "endpoint 127.0.0.1", "port PORT", "tls.ca_file CA"}
+	ours := []string{"Name kinesis_agg", "region us-east-1", "stream bench", "endpoint https://127.0.0.1:PORT"}
 	with := func(section []string, more ...string) []string { return append(slices.Clone(section), more...) }
 	all := []output{
-		{"null", "", []string{"Name null"}, false},
-		{"kinesis_streams", "", core, true},
-		{"simple_aggregation", "", with(core, "simple_aggregation on"), true},
-		{"kinesis_agg json", plugin, ours, true},
-		{"kinesis_agg cbor", plugin, with(ours, "wire_format cbor"), true},
+		{name: "null", section: []string{"Name null"}},
+		{name: "kinesis_streams", section: core},
+		{name: "simple_aggregation", section: with(core, "simple_aggregation on")},
+		{name: "simple_aggregation zstd", section: with(core, "simple_aggregation on", "compression zstd")},
+		{name: "simple_aggregation gzip", section: with(core, "simple_aggregation on", "compression gzip")},
+	}
+	for _, wire := range []string{"json", "cbor"} {
+		all = append(all, output{name: "kinesis_agg " + wire, plugin: plugin, section: with(ours, "wire_format "+wire), count: countUserRecords})
+	}
+	for _, format := range []compression.Format{compression.Zstd, compression.Gzip, compression.Snappy} {
+		for _, wire := range []string{"json", "cbor"} {
+			all = append(all, output{name: fmt.Sprintf("kinesis_agg %s %s", wire, format), plugin: plugin, count: countLines(format),
+				section: with(ours, "wire_format "+wire, "batch_size "+batchBytes, "compression "+string(format))})
+		}
 	}
 	if awsPlugin != "" {
-		// It takes no certificate authority, and so no TLS here.
-		all = append(all, output{"AWS's kinesis", awsPlugin, []string{"Name kinesis", "region us-east-1", "stream bench",
-			"partition_key request_id", "aggregation true", fmt.Sprintf("endpoint http://127.0.0.1:%d", port+1)}, true})
+		// It has no option for a certificate authority, and so sends over plain HTTP.
+		all = append(all, output{name: "AWS's kinesis", plugin: awsPlugin, plain: true, section: []string{"Name kinesis", "region us-east-1",
+			"stream bench", "partition_key request_id", "aggregation true", "endpoint http://127.0.0.1:PORT"}})
 	}
 	return all
 }
 
+// countUserRecords counts log records that are user records of their own.
+func countUserRecords(_ *decompress.Decoder, data []byte) (int, error) {
+	a, err := kpl.Open(data)
+	if err != nil {
+		return 0, err
+	}
+	return a.Len(), nil
+}
+
+// countLines returns a function that counts log records in compressed batches.
+func countLines(format compression.Format) func(*decompress.Decoder, []byte) (int, error) {
+	return func(d *decompress.Decoder, data []byte) (int, error) {
+		a, err := kpl.Open(data)
+		if err != nil {
+			return 0, err
+		}
+		n := 0
+		var text []byte
+		for _, u := range a.All() {
+			if text, err = d.Append(text[:0], u.Data, format); err != nil {
+				return 0, err
+			}
+			n += bytes.Count(text, []byte("\n"))
+		}
+		return n, nil
+	}
+}
+
+// counter counts the log records that arrive. A nil counter counts nothing.
+type counter struct {
+	output   output
+	decoders sync.Pool
+	records  atomic.Int64
+	failure  atomic.Value // of error
+}
+
+func newCounter(o output) *counter {
+	return &counter{output: o, decoders: sync.Pool{New: func() any { return new(decompress.Decoder) }}}
+}
+
+func (c *counter) add(r fakekinesis.Record) {
+	if c == nil {
+		return
+	}
+	d := c.decoders.Get().(*decompress.Decoder)
+	defer c.decoders.Put(d)
+	n, err := c.output.count(d, r.Data)
+	if err != nil {
+		c.failure.Store(err)
+	}
+	c.records.Add(int64(n))
+}
+
+func (c *counter) check(want int) error {
+	if c == nil {
+		return nil
+	}
+	if err, failed := c.failure.Load().(error); failed {
+		return err
+	}
+	if got := c.records.Load(); got != int64(want) {
+		return fmt.Errorf("%d of %d log records arrived", got, want)
+	}
+	return nil
+}
+
 // writeLog writes the log file and returns its size.
-func writeLog(path string, lines int) (int64, error) {
+func writeLog(path string, generate func(uint64, int) chunktest.Corpus, lines int) (int64, error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return 0, err
@@ -152,8 +260,8 @@ func writeLog(path string, lines int) (int64, error) {
 	defer f.Close()
 	w := bufio.NewWriterSize(f, 1<<20)
 	for n := 0; n < lines; n += linesAtOnce {
-		for _, text := range chunk.AccessLog(seed+uint64(n), min(linesAtOnce, lines-n)).JSON {
-			_, _ = w.WriteString(text)
+		for _, line := range generate(seed+uint64(n), min(linesAtOnce, lines-n)).JSON {
+			_, _ = w.WriteString(line)
 			_ = w.WriteByte('\n')
 		}
 	}
@@ -168,7 +276,16 @@ func writeLog(path string, lines int) (int64, error) {
 }
 
 // measure runs the engine over the log file once.
-func measure(ctx context.Context, engine, dir, file string, o output, workers int, s *server) (run, error) {
+func measure(ctx context.Context, engine, dir, file string, o output, workers int, c *counter) (run, error) {
+	server := fakekinesis.Start(fakekinesis.Options{TLS: !o.plain, OnRecord: c.add})
+	defer server.Close()
+	ca := filepath.Join(dir, "ca.pem")
+	if !o.plain {
+		if err := os.WriteFile(ca, server.CAPEM(), 0o644); err != nil {
+			return run{}, err
+		}
+	}
+	section := strings.NewReplacer("PORT", server.URL()[strings.LastIndexByte(server.URL(), ':')+1:], "CA", ca).Replace(strings.Join(o.section, "\n    "))
 	plugins := "[PLUGINS]\n"
 	if o.plugin != "" {
 		plugins += "    Path " + o.plugin + "\n"
@@ -198,7 +315,7 @@ func measure(ctx context.Context, engine, dir, file string, o output, workers in
     Match *
     Workers %d
     Retry_Limit no_limits
-`, file, strings.Join(o.section, "\n    "), workers),
+`, file, section, workers),
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -207,27 +324,61 @@ func measure(ctx context.Context, engine, dir, file string, o output, workers in
 	}
 	cmd := exec.CommandContext(ctx, engine, "-c", filepath.Join(dir, "bench.conf"))
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_CA_BUNDLE="+s.caFile,
+	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_CA_BUNDLE="+ca,
 		"AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null")
-	s.reset()
 	began := time.Now()
-	out, err := cmd.CombinedOutput()
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		return run{}, err
+	}
+	peak := watchPeak(cmd.Process.Pid)
+	err := cmd.Wait()
+	maxRSS := peak()
+	out := log.Bytes()
 	if err != nil {
 		return run{}, fmt.Errorf("%w\n%s", err, out)
 	}
-	if bytes.Contains(out, []byte("[error]")) || bytes.Contains(out, []byte("[ warn] [output")) {
-		return run{}, fmt.Errorf("the engine complains, so the figures mean nothing:\n%s", out)
-	}
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return run{}, errors.New("this system does not tell what a process used")
+	if bytes.Contains(out, []byte("[error]")) || bytes.Contains(out, []byte("retr")) { // an error or a retry
+		return run{}, fmt.Errorf("the log has errors or retries, so the figures are not valid:\n%s", out)
 	}
 	return run{
 		cpu:    cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(),
 		wall:   time.Since(began),
-		maxRSS: usage.Maxrss << 10, // Linux counts in KiB
-		counts: s.counts(),
+		maxRSS: maxRSS,
+		counts: server.Counts(),
 	}, nil
+}
+
+// watchPeak samples the peak memory of a process until it ends. The function that it
+// returns ends that and returns the peak in bytes. The peak in the process state
+// would be at least the memory of this command, which starts the process.
+func watchPeak(pid int) func() int64 {
+	stop, peak := make(chan struct{}), make(chan int64)
+	go func() {
+		ticker := time.NewTicker(20 * time.Millisecond)
+		defer ticker.Stop()
+		var last int64
+		for {
+			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			if _, rest, found := strings.Cut(string(status), "VmHWM:"); found {
+				var kib int64
+				if _, err := fmt.Sscan(rest, &kib); err == nil {
+					last = kib << 10
+				}
+			}
+			select {
+			case <-ticker.C:
+			case <-stop:
+				peak <- last
+				return
+			}
+		}
+	}()
+	return func() int64 {
+		close(stop)
+		return <-peak
+	}
 }
 
 // printTable prints the medians of each output.
@@ -239,21 +390,24 @@ func printTable(outputs []output, runs map[string][]run) {
 		return median(runs[name], func(r run) float64 { return float64(r.maxRSS) })
 	}
 	over := func(name string) float64 { return cpu(name) - cpu("null") }
-	fmt.Println("| output | CPU s | over null | of kinesis_streams | of simple_aggregation | wall s | peak MB | over null | requests | MB sent |")
-	fmt.Println("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+	fmt.Println("| output | CPU s | over null | of kinesis_streams | of simple_aggregation zstd | wall s | peak MB | over null | requests | data MB | wire MB |")
+	fmt.Println("| --- |" + strings.Repeat(" ---: |", 10))
 	for _, o := range outputs {
 		ratio := func(other string) string {
-			if len(runs[other]) == 0 || !o.sends {
+			if len(runs[other]) == 0 || !o.sends() {
 				return ""
 			}
 			return fmt.Sprintf("%.2f", over(o.name)/over(other))
 		}
-		wall := median(runs[o.name], func(r run) float64 { return r.wall.Seconds() })
-		last := runs[o.name][len(runs[o.name])-1].counts
-		fmt.Printf("| %s | %.2f | %.2f | %s | %s | %.2f | %.1f | %.1f | %d | %.0f |\n", o.name, cpu(o.name), over(o.name),
-			ratio("kinesis_streams"), ratio("simple_aggregation"), wall, rss(o.name)/1e6, (rss(o.name)-rss("null"))/1e6,
-			last.requests, float64(last.bytes)/1e6)
+		of := func(value func(run) float64) float64 { return median(runs[o.name], value) }
+		fmt.Printf("| %s | %.2f | %.2f | %s | %s | %.2f | %.1f | %.1f | %.0f | %.1f | %.1f |\n", o.name, cpu(o.name), over(o.name),
+			ratio("kinesis_streams"), ratio("simple_aggregation zstd"), of(func(r run) float64 { return r.wall.Seconds() }),
+			rss(o.name)/1e6, (rss(o.name)-rss("null"))/1e6,
+			of(func(r run) float64 { return float64(r.counts.PutRecords) }),
+			of(func(r run) float64 { return float64(r.counts.DataBytes) / 1e6 }),
+			of(func(r run) float64 { return float64(r.counts.WireBytes) / 1e6 }))
 	}
+	fmt.Println()
 }
 
 func median(runs []run, of func(run) float64) float64 {

@@ -28,8 +28,8 @@ import (
 	"syscall"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 // The price of a PUT. Source: "Amazon Kinesis Data Streams pricing",
@@ -102,11 +102,11 @@ func run(ctx context.Context, o options) error {
 	if _, err := os.Stat(o.kplcat); err != nil {
 		return fmt.Errorf("no kplcat: %w: run `make build`, or set -kplcat", err)
 	}
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		return err
 	}
-	readers, err := local.ReadersDir(root)
+	readers, err := harness.ReadersDir(root)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func run(ctx context.Context, o options) error {
 	defer os.RemoveAll(dir)
 
 	fmt.Fprintln(o.out, "Starting kinesis-local, a local Kinesis ...")
-	kinesis, err := local.StartKinesis(ctx, readers)
+	kinesis, err := harness.StartKinesis(ctx, readers)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func run(ctx context.Context, o options) error {
 	}
 
 	d := &delivery{options: o, plugin: plugin, dir: dir, kinesis: kinesis, readers: readers,
-		corpus: chunk.AccessLog(seed, o.lines)}
+		corpus: chunktest.AccessLog(seed, o.lines)}
 	began := time.Now()
 	if err := d.ship(ctx); err != nil {
 		return err
@@ -154,17 +154,17 @@ func run(ctx context.Context, o options) error {
 type delivery struct {
 	options
 	plugin, dir, readers string
-	kinesis              *local.Kinesis
-	corpus               chunk.Corpus
+	kinesis              *harness.Kinesis
+	corpus               chunktest.Corpus
 
-	engine  bool               // Fluent Bit ships the log, not the ABI host
-	records []local.Record     // the records of the stream
-	users   []local.UserRecord // their user records, as aws-kinesis-agg reads them
+	engine  bool                 // Fluent Bit ships the log, not the ABI host
+	records []harness.Record     // the records of the stream
+	users   []harness.UserRecord // their user records, as aws-kinesis-agg reads them
 }
 
 // ship sends the log and reads the stream until all lines have arrived.
 func (d *delivery) ship(ctx context.Context) error {
-	fluentBit, err := local.FindFluentBit()
+	fluentBit, err := harness.FindFluentBit()
 	if err != nil && os.Getenv("FLUENT_BIT") != "" {
 		return err
 	}
@@ -199,12 +199,12 @@ func (d *delivery) ship(ctx context.Context) error {
 }
 
 // startEngine writes the sample log and starts a Fluent Bit that tails it.
-func (d *delivery) startEngine(fluentBit string) (*local.FluentBit, error) {
+func (d *delivery) startEngine(fluentBit string) (*harness.FluentBit, error) {
 	file := filepath.Join(d.dir, "access.log")
 	if err := os.WriteFile(file, []byte(strings.Join(d.corpus.JSON, "\n")+"\n"), 0o644); err != nil {
 		return nil, err
 	}
-	return local.StartFluentBit(fluentBit, d.dir, d.plugin, fmt.Sprintf(`[INPUT]
+	return harness.StartFluentBit(fluentBit, d.dir, d.plugin, fmt.Sprintf(`[INPUT]
     Name             tail
     Tag              %s
     Path             %s
@@ -222,15 +222,15 @@ func (d *delivery) startEngine(fluentBit string) (*local.FluentBit, error) {
     endpoint    %s
     aws_key_id  %s
     aws_sec_key %s
-`, tag, file, stream, local.Region, d.kinesis.Endpoint, local.AccessKeyID, local.SecretAccessKey))
+`, tag, file, stream, harness.Region, d.kinesis.Endpoint, harness.AccessKeyID, harness.SecretAccessKey))
 }
 
 // shipByHost divides the log into chunks as Fluent Bit does and flushes them.
 func (d *delivery) shipByHost(ctx context.Context) error {
 	args := []string{
 		"--expect-ok", "--log-level", "warn", d.plugin, "--instance",
-		"stream=" + stream, "region=" + local.Region, "endpoint=" + d.kinesis.Endpoint,
-		"aws_key_id=" + local.AccessKeyID, "aws_sec_key=" + local.SecretAccessKey,
+		"stream=" + stream, "region=" + harness.Region, "endpoint=" + d.kinesis.Endpoint,
+		"aws_key_id=" + harness.AccessKeyID, "aws_sec_key=" + harness.SecretAccessKey,
 	}
 	for from, n := 0, 0; n < d.lines; {
 		to := from
@@ -251,7 +251,7 @@ func (d *delivery) shipByHost(ctx context.Context) error {
 	if _, err := os.Stat(host); err != nil {
 		return fmt.Errorf("no ABI host: %w: run `make build`, or set -abihost", err)
 	}
-	result, err := local.RunHost(ctx, host, nil, args...)
+	result, err := harness.RunHost(ctx, host, nil, args...)
 	if err == nil && result.ExitCode != 0 {
 		err = fmt.Errorf("chunks were not delivered: %v", result.End().Fields)
 	}
@@ -269,9 +269,9 @@ func (d *delivery) receive(ctx context.Context, alive func() error) error {
 	d.users = nil
 	read := 0
 	var err error
-	d.records, err = d.kinesis.ReadUntil(ctx, stream, func(all []local.Record) (bool, error) {
+	d.records, err = d.kinesis.ReadUntil(ctx, stream, func(all []harness.Record) (bool, error) {
 		if len(all) > read {
-			users, err := local.Deaggregate(ctx, d.readers, all[read:])
+			users, err := harness.Deaggregate(ctx, d.readers, all[read:])
 			if err != nil {
 				return false, err
 			}
@@ -291,7 +291,7 @@ func (d *delivery) readBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var users []local.UserRecord
+	var users []harness.UserRecord
 	for line := range strings.Lines(lines) {
 		var u struct {
 			Key         string
@@ -302,7 +302,7 @@ func (d *delivery) readBack(ctx context.Context) error {
 		if err := json.Unmarshal([]byte(line), &u); err != nil {
 			return err
 		}
-		users = append(users, local.UserRecord{PartitionKey: u.Key, SequenceNumber: u.Sequence, SubSequenceNumber: u.SubSequence, Data: u.Data})
+		users = append(users, harness.UserRecord{PartitionKey: u.Key, SequenceNumber: u.Sequence, SubSequenceNumber: u.SubSequence, Data: u.Data})
 	}
 	return d.check(users)
 }
@@ -311,13 +311,13 @@ func (d *delivery) readBack(ctx context.Context) error {
 // directory, as long as the local Kinesis runs. That accepts any credentials.
 func (d *delivery) command(flags string) string {
 	return fmt.Sprintf("AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local \\\n    %s %s %s --region %s --endpoint %s",
-		d.kplcat, stream, flags, local.Region, d.kinesis.Endpoint)
+		d.kplcat, stream, flags, harness.Region, d.kinesis.Endpoint)
 }
 
 // shell runs a command and returns its output.
 func (d *delivery) shell(ctx context.Context, command string) (string, error) {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", command)
-	cmd.Env = local.Environ()
+	cmd.Env = harness.Environ()
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -327,7 +327,7 @@ func (d *delivery) shell(ctx context.Context, command string) (string, error) {
 }
 
 // check compares the user records with the lines that were sent.
-func (d *delivery) check(users []local.UserRecord) error {
+func (d *delivery) check(users []harness.UserRecord) error {
 	number := make(map[string]int, len(d.corpus.JSON)) // lines differ, because they are numbered
 	for i, line := range d.corpus.JSON {
 		number[line] = i

@@ -289,7 +289,7 @@ func TestNamedTests_Exist(t *testing.T) {
 				}
 				found++
 				if !strings.Contains(sources.String(), "func "+test+"(") {
-					t.Errorf("%s:%d: there is no test %s", name, i+1, test)
+					t.Errorf("%s:%d: the test %s does not exist", name, i+1, test)
 				}
 				subtest := strings.ReplaceAll(strings.TrimPrefix(m[2], "/"), "_", " ")
 				// The names of options keep their underscores.

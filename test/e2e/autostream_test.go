@@ -29,7 +29,7 @@ func TestAutostream_Reshards(t *testing.T) {
 
 	put := func(ctx context.Context, key, reported string) (shard string, alarm bool, err error) {
 		ticket := d.Begin()
-		out, err := rig.kinesis.Client.PutRecord(ctx, &kinesis.PutRecordInput{
+		out, err := fixture.kinesis.Client.PutRecord(ctx, &kinesis.PutRecordInput{
 			StreamName: &stream, PartitionKey: &key, Data: []byte("x"),
 		})
 		if err != nil {
@@ -84,11 +84,11 @@ func TestAutostream_Reshards(t *testing.T) {
 		mergeFirst(ctx, t, stream)
 		more()
 	}
-	if _, err := rig.kinesis.Client.DeleteStream(ctx, &kinesis.DeleteStreamInput{StreamName: &stream}); err != nil {
+	if _, err := fixture.kinesis.Client.DeleteStream(ctx, &kinesis.DeleteStreamInput{StreamName: &stream}); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(ctx, t, stream, "")
-	if err := rig.kinesis.CreateStream(ctx, stream, 3); err != nil {
+	if err := fixture.kinesis.CreateStream(ctx, stream, 3); err != nil {
 		t.Fatal(err)
 	}
 	more()
@@ -117,7 +117,7 @@ func TestAutostream_Reshards(t *testing.T) {
 // openShards returns the open shards in the order of their ranges.
 func openShards(ctx context.Context, t *testing.T, stream string) []types.Shard {
 	t.Helper()
-	out, err := rig.kinesis.Client.ListShards(ctx, &kinesis.ListShardsInput{StreamName: &stream})
+	out, err := fixture.kinesis.Client.ListShards(ctx, &kinesis.ListShardsInput{StreamName: &stream})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func openShards(ctx context.Context, t *testing.T, stream string) []types.Shard 
 
 func splitFirst(ctx context.Context, t *testing.T, stream string) {
 	t.Helper()
-	_, err := rig.kinesis.Client.SplitShard(ctx, &kinesis.SplitShardInput{StreamName: &stream,
+	_, err := fixture.kinesis.Client.SplitShard(ctx, &kinesis.SplitShardInput{StreamName: &stream,
 		ShardToSplit:       openShards(ctx, t, stream)[0].ShardId,
 		NewStartingHashKey: aws.String("42535295865117307932921825928971026432")}) // 2^125
 	if err != nil {
@@ -147,7 +147,7 @@ func splitFirst(ctx context.Context, t *testing.T, stream string) {
 func mergeFirst(ctx context.Context, t *testing.T, stream string) {
 	t.Helper()
 	open := openShards(ctx, t, stream)
-	_, err := rig.kinesis.Client.MergeShards(ctx, &kinesis.MergeShardsInput{StreamName: &stream,
+	_, err := fixture.kinesis.Client.MergeShards(ctx, &kinesis.MergeShardsInput{StreamName: &stream,
 		ShardToMerge: open[0].ShardId, AdjacentShardToMerge: open[1].ShardId})
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func mergeFirst(ctx context.Context, t *testing.T, stream string) {
 func waitFor(ctx context.Context, t *testing.T, stream string, status types.StreamStatus) {
 	t.Helper()
 	for {
-		out, err := rig.kinesis.Client.DescribeStreamSummary(ctx, &kinesis.DescribeStreamSummaryInput{StreamName: &stream})
+		out, err := fixture.kinesis.Client.DescribeStreamSummary(ctx, &kinesis.DescribeStreamSummaryInput{StreamName: &stream})
 		var gone *types.ResourceNotFoundException
 		if errors.As(err, &gone) && status == "" {
 			return

@@ -5,14 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // TestCoroutineStack_Zstd: libzstd runs on the stack of the engine's coroutine. The
 // host fails the run if a flush takes more stack than an engine before 5.1 has.
 func TestCoroutineStack_Zstd(t *testing.T) {
 	t.Parallel()
-	chunks := []chunk.Corpus{chunk.AccessLog(15, 3000), chunk.LongText(15, 300), chunk.Numbers(15, 2000)}
+	chunks := []chunktest.Corpus{chunktest.AccessLog(15, 3000), chunktest.LongText(15, 300), chunktest.Numbers(15, 2000)}
 	for _, level := range []string{"1", "9", "22"} {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()
@@ -26,7 +26,7 @@ func TestCoroutineStack_Zstd(t *testing.T) {
 				args = append(args, chunkFile(t, "app.log", c.Bytes))
 				want = append(want, c.JSON...)
 			}
-			run := runHost(t, rig.host, args...)
+			run := runHost(t, fixture.host, args...)
 			wantOutcomes(t, run, len(chunks), 0, 0)
 			for _, flush := range run.All("flush") {
 				t.Logf("%d bytes of stack", flush.Int("stack"))

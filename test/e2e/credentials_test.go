@@ -7,13 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
-// TestCredentialsAndProxy: who signs a request, and which way it goes, for each
-// option that decides about it.
+// TestCredentialsAndProxy: each option for credentials and proxies determines the
+// key that signs a request and the host that receives it.
 func TestCredentialsAndProxy(t *testing.T) {
 	t.Parallel()
 	shared := filepath.Join(t.TempDir(), "credentials")
@@ -30,23 +30,23 @@ func TestCredentialsAndProxy(t *testing.T) {
 		options []string
 		env     []string
 		signer  string
-		role    endpoint.RoleRequest // what STS is asked for, if anything
+		role    fakekinesis.RoleRequest // what STS is asked for, if anything
 	}{
-		{"aws_key_id", static, nil, "AKID-option", endpoint.RoleRequest{}},
-		{"the environment", nil, []string{"AWS_ACCESS_KEY_ID=AKID-env", "AWS_SECRET_ACCESS_KEY=secret"}, "AKID-env", endpoint.RoleRequest{}},
-		{"credentials_path", []string{"credentials_path=" + shared}, nil, "AKID-default", endpoint.RoleRequest{}},
-		{"credentials_path and profile", []string{"credentials_path=" + shared, "profile=logs"}, nil, "AKID-logs", endpoint.RoleRequest{}},
-		{"profile", []string{"profile=logs"}, []string{"AWS_SHARED_CREDENTIALS_FILE=" + shared}, "AKID-logs", endpoint.RoleRequest{}},
-		{"role_arn", append(slices.Clone(static), "role_arn="+role), nil, endpoint.RoleKeyID(1),
-			endpoint.RoleRequest{RoleARN: role, SessionName: "fluent-bit"}},
+		{"aws_key_id", static, nil, "AKID-option", fakekinesis.RoleRequest{}},
+		{"the environment", nil, []string{"AWS_ACCESS_KEY_ID=AKID-env", "AWS_SECRET_ACCESS_KEY=secret"}, "AKID-env", fakekinesis.RoleRequest{}},
+		{"credentials_path", []string{"credentials_path=" + shared}, nil, "AKID-default", fakekinesis.RoleRequest{}},
+		{"credentials_path and profile", []string{"credentials_path=" + shared, "profile=logs"}, nil, "AKID-logs", fakekinesis.RoleRequest{}},
+		{"profile", []string{"profile=logs"}, []string{"AWS_SHARED_CREDENTIALS_FILE=" + shared}, "AKID-logs", fakekinesis.RoleRequest{}},
+		{"role_arn", append(slices.Clone(static), "role_arn="+role), nil, fakekinesis.RoleKeyID(1),
+			fakekinesis.RoleRequest{RoleARN: role, SessionName: "fluent-bit"}},
 		{"external_id and role_session_name", append(slices.Clone(static), "role_arn="+role, "external_id=e-42", "role_session_name=web"), nil,
-			endpoint.RoleKeyID(1), endpoint.RoleRequest{RoleARN: role, SessionName: "web", ExternalID: "e-42"}},
+			fakekinesis.RoleKeyID(1), fakekinesis.RoleRequest{RoleARN: role, SessionName: "web", ExternalID: "e-42"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			server := endpoint.Start(endpoint.Options{})
+			server := fakekinesis.Start(fakekinesis.Options{})
 			defer server.Close()
-			options := append([]string{"--instance", "stream=logs", "region=" + local.Region,
+			options := append([]string{"--instance", "stream=logs", "region=" + harness.Region,
 				"endpoint=" + server.URL(), "sts_endpoint=" + server.URL()}, test.options...)
 			sendOne(t, test.env, options)
 
@@ -57,7 +57,7 @@ func TestCredentialsAndProxy(t *testing.T) {
 			if got, _, _ := requests[0].Signer(); got != test.signer {
 				t.Errorf("signed by %s, want %s", got, test.signer)
 			}
-			var got endpoint.RoleRequest
+			var got fakekinesis.RoleRequest
 			if roles := server.RoleRequests(); len(roles) > 0 {
 				got = roles[0]
 			}
@@ -69,9 +69,9 @@ func TestCredentialsAndProxy(t *testing.T) {
 
 	t.Run("http_proxy", func(t *testing.T) {
 		t.Parallel()
-		proxy := endpoint.Start(endpoint.Options{})
+		proxy := fakekinesis.Start(fakekinesis.Options{})
 		defer proxy.Close()
-		sendOne(t, nil, append([]string{"--instance", "stream=logs", "region=" + local.Region,
+		sendOne(t, nil, append([]string{"--instance", "stream=logs", "region=" + harness.Region,
 			"endpoint=http://kinesis.test", "http_proxy=" + proxy.URL()}, static...))
 		if requests := proxy.Requests(); len(requests) != 1 || requests[0].Host != "kinesis.test" {
 			t.Errorf("the proxy got %v", requests)
@@ -82,8 +82,8 @@ func TestCredentialsAndProxy(t *testing.T) {
 // sendOne flushes a chunk, and expects it to be delivered at once.
 func sendOne(t *testing.T, env, instance []string) {
 	t.Helper()
-	args := slices.Concat([]string{rig.plugin}, instance, chunkFile(t, "app.log", chunk.AccessLog(1, 3).Bytes))
-	run, err := local.RunHost(t.Context(), rig.host, env, args...)
+	args := slices.Concat([]string{fixture.plugin}, instance, chunkFile(t, "app.log", chunktest.AccessLog(1, 3).Bytes))
+	run, err := harness.RunHost(t.Context(), fixture.host, env, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,29 +2,24 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"math"
-	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
-// TestSameBytesAsKinesisStreams: in one engine, the same events go through the
+// TestKinesisStreams_SameBytes: in one engine, the same events go through the
 // core's kinesis_streams with json.escape_unicode off and through this plugin,
 // and give the same bytes, but for the core's newline and for what the table
 // lists.
-func TestSameBytesAsKinesisStreams(t *testing.T) {
-	path, err := local.FindFluentBit()
+func TestKinesisStreams_SameBytes(t *testing.T) {
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -33,22 +28,22 @@ func TestSameBytesAsKinesisStreams(t *testing.T) {
 		tests = append(tests, difference{value: v})
 	}
 	// The core drops a record without any key.
-	c := chunk.New().Event(chunk.EventTime{Sec: 1772366400}, chunk.M())
+	c := chunktest.New().Event(chunktest.EventTime{Sec: 1772366400}, chunktest.M())
 	for i, test := range tests {
-		c.Event(chunk.EventTime{Sec: 1772366400}, chunk.M("id", i, "value", test.value))
+		c.Event(chunktest.EventTime{Sec: 1772366400}, chunktest.M("id", i, "value", test.value))
 	}
-	core := startPutRecords(t)
-	port, err := local.FreePort()
+	core := startCoreServer(t)
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The core knows no options for credentials.
-	t.Setenv("AWS_ACCESS_KEY_ID", local.AccessKeyID)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", local.SecretAccessKey)
+	t.Setenv("AWS_ACCESS_KEY_ID", harness.AccessKeyID)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", harness.SecretAccessKey)
 	stream := newStream(t, 1)
 	pipeline := fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port) +
 		output("*", stream) + "\n" + core.output()
-	engine, err := local.StartFluentBit(path, t.TempDir(), rig.plugin, pipeline, "json.escape_unicode off")
+	engine, err := harness.StartFluentBit(path, t.TempDir(), fixture.plugin, pipeline, "json.escape_unicode off")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,10 +93,10 @@ func differences() []difference {
 		{math.Inf(1), `inf`, `null`, "not JSON"},
 		{math.Inf(-1), `-inf`, `null`, "not JSON"},
 		{float32(math.Inf(1)), `inf`, `null`, "not JSON"},
-		{chunk.Ext{Type: 5, Data: []byte("AB")}, `"\x41\x42"`, `"QUI="`, "not JSON"},
-		{chunk.M(7, 1), `{7:1}`, `{"7":1}`, "not JSON"},
-		{chunk.M(nil, 1, true, 2), `{null:1,true:2}`, `{"null":1,"true":2}`, "not JSON"},
-		{chunk.M(chunk.M("x", 1), 2), `{{"x":1}:2}`, `{"{\"x\":1}":2}`, "not JSON"},
+		{chunktest.Ext{Type: 5, Data: []byte("AB")}, `"\x41\x42"`, `"QUI="`, "not JSON"},
+		{chunktest.M(7, 1), `{7:1}`, `{"7":1}`, "not JSON"},
+		{chunktest.M(nil, 1, true, 2), `{null:1,true:2}`, `{"null":1,"true":2}`, "not JSON"},
+		{chunktest.M(chunktest.M("x", 1), 2), `{{"x":1}:2}`, `{"{\"x\":1}":2}`, "not JSON"},
 		// DEL within 16 bytes that need no escape.
 		{run + "\x7f" + run, `"` + run + "\x7f" + run + `"`, `"` + run + `\u007f` + run + `"`, "DEL is not escaped"},
 	}
@@ -113,19 +108,19 @@ func agreed() []any {
 		nil, true, false,
 		0, 1, 127, 128, 255, 256, 65535, 65536, -1, -32, -33, -128, -129, -32768, -32769,
 		math.MaxInt32, math.MinInt32, uint32(math.MaxUint32), int64(math.MaxInt64), int64(math.MinInt64), uint64(math.MaxUint64),
-		int64(1)<<53 + 1, chunk.Wide{Value: 5, Bytes: 8}, chunk.Wide{Value: uint8(5), Bytes: 4},
+		int64(1)<<53 + 1, chunktest.Wide{Value: 5, Bytes: 8}, chunktest.Wide{Value: uint8(5), Bytes: 4},
 		0.0, math.Copysign(0, -1), 1.0, -1.5, 0.1, 1e15, 1e16, 1e20, 1e-5, 1e-7, 123456.789, 1e300, math.Pi, float32(0.1), float32(-2),
 		"", "plain", strings.Repeat("long ", 20_000), `"quoted" back\slash /slash`, "<tag> & 'x'",
 		"\x00\x01\b\t\n\v\f\r\x1b\x1f", "\x7f", strings.Repeat("line\n", 100),
 		"é€😀", "日本語" + strings.Repeat("ü", 1000), "\u2028\ufeff", "mixed é " + strings.Repeat("ascii", 10) + " 😀\n",
-		chunk.Wide{Value: "str32", Bytes: 4},
+		chunktest.Wide{Value: "str32", Bytes: 4},
 		[]byte("bin\n"), []byte("bin é"), []byte{},
-		[]any{}, []any{1, "a", nil, []any{true, []any{}}}, chunk.Wide{Value: []any{1}, Bytes: 4},
-		chunk.M(), chunk.M("a", chunk.M(), "b", chunk.M("c", chunk.M("d", []any{chunk.M("e", 1)}))),
-		chunk.M("größe", 1, "日本", 2, "", 3, "a\"b\n", 4), chunk.M([]byte("bin"), 1),
-		chunk.M("k", 1, "k", 2), chunk.M("a", 1, "b", 2, "a", 3),
+		[]any{}, []any{1, "a", nil, []any{true, []any{}}}, chunktest.Wide{Value: []any{1}, Bytes: 4},
+		chunktest.M(), chunktest.M("a", chunktest.M(), "b", chunktest.M("c", chunktest.M("d", []any{chunktest.M("e", 1)}))),
+		chunktest.M("größe", 1, "日本", 2, "", 3, "a\"b\n", 4), chunktest.M([]byte("bin"), 1),
+		chunktest.M("k", 1, "k", 2), chunktest.M("a", 1, "b", 2, "a", 3),
 	}
-	for _, corpus := range []chunk.Corpus{chunk.AccessLog(41, 50), chunk.Kubernetes(41, 50), chunk.LongText(41, 100)} {
+	for _, corpus := range []chunktest.Corpus{chunktest.AccessLog(41, 50), chunktest.Kubernetes(41, 50), chunktest.LongText(41, 100)} {
 		for _, body := range corpus.Bodies {
 			values = append(values, withoutDEL(body))
 		}
@@ -134,59 +129,45 @@ func agreed() []any {
 }
 
 // withoutDEL leaves out what is among the differences.
-func withoutDEL(m chunk.Map) chunk.Map {
+func withoutDEL(m chunktest.Map) chunktest.Map {
 	clean := func(v any) any {
 		if text, ok := v.(string); ok {
 			return strings.ReplaceAll(text, "\x7f", "")
 		}
 		return v
 	}
-	var out chunk.Map
+	var out chunktest.Map
 	for _, p := range m {
-		out = append(out, chunk.Pair{Key: clean(p.Key), Value: clean(p.Value)})
+		out = append(out, chunktest.Pair{Key: clean(p.Key), Value: clean(p.Value)})
 	}
 	return out
 }
 
-// putRecords takes what kinesis_streams sends: PutRecords, over TLS only.
-type putRecords struct {
-	http   *httptest.Server
+// coreServer accepts what kinesis_streams sends: PutRecords, over TLS only.
+type coreServer struct {
+	server *fakekinesis.Server
 	caFile string
 	sent   chan string // the records, without the newline at their end
 }
 
-func startPutRecords(t *testing.T) *putRecords {
+func startCoreServer(t *testing.T) *coreServer {
 	t.Helper()
-	p := &putRecords{sent: make(chan string, 1000), caFile: filepath.Join(t.TempDir(), "ca.pem")}
-	p.http = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var in struct {
-			Records []struct{ Data []byte }
-		}
-		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		for _, record := range in.Records {
-			p.sent <- strings.TrimSuffix(string(record.Data), "\n")
-		}
-		_, _ = w.Write([]byte(`{"FailedRecordCount":0,"Records":[]}`))
-	}))
-	t.Cleanup(p.http.Close)
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.http.Certificate().Raw})
-	if err := os.WriteFile(p.caFile, ca, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return p
+	c := &coreServer{sent: make(chan string, 1000), caFile: caBundle(t)}
+	c.server = fakekinesis.Start(fakekinesis.Options{TLS: true, OnRecord: func(r fakekinesis.Record) {
+		c.sent <- strings.TrimSuffix(string(r.Data), "\n")
+	}})
+	t.Cleanup(c.server.Close)
+	return c
 }
 
-func (p *putRecords) output() string {
-	_, port, _ := strings.Cut(strings.TrimPrefix(p.http.URL, "https://"), ":")
+func (c *coreServer) output() string {
+	_, port, _ := strings.Cut(strings.TrimPrefix(c.server.URL(), "https://"), ":")
 	return strings.Join([]string{"[OUTPUT]", "Name kinesis_streams", "Match *", "Retry_Limit no_limits",
-		"region " + local.Region, "stream s", "endpoint 127.0.0.1", "port " + port, "tls.ca_file " + p.caFile}, "\n    ") + "\n"
+		"region " + harness.Region, "stream s", "endpoint 127.0.0.1", "port " + port, "tls.ca_file " + c.caFile}, "\n    ") + "\n"
 }
 
 // records waits for n records and returns them in the order of their ids.
-func (p *putRecords) records(t *testing.T, engine *local.FluentBit, n int) []string {
+func (c *coreServer) records(t *testing.T, engine *harness.FluentBit, n int) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
@@ -194,7 +175,7 @@ func (p *putRecords) records(t *testing.T, engine *local.FluentBit, n int) []str
 	all := make([]string, n)
 	for range n {
 		select {
-		case record := <-p.sent:
+		case record := <-c.sent:
 			m := id.FindStringSubmatch(record)
 			if m == nil {
 				t.Fatalf("a record without id: %s", record)

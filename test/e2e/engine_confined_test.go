@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // needMounts skips a test where a process cannot have mounts of its own.
@@ -25,9 +25,9 @@ func needMounts(t *testing.T) {
 // startIn starts Fluent Bit with its files in dir, in a mount namespace in which
 // prepare, a shell script, has run. prepare ends with the command that runs its
 // arguments.
-func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...string) *local.FluentBit {
+func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...string) *harness.FluentBit {
 	t.Helper()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -40,7 +40,7 @@ func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...str
 	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	engine, err := local.StartFluentBit(script, dir, plugin, pipeline, service...)
+	engine, err := harness.StartFluentBit(script, dir, plugin, pipeline, service...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,12 +48,12 @@ func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...str
 	return engine
 }
 
-// TestFluentBitReadOnlyRoot runs the engine as a user without rights, without
+// TestFluentBit_ReadOnlyRoot runs the engine as a user without rights, without
 // capabilities and without a home, on a root file system that is read-only. Only
 // the folder of storage.path can be written. A chunk outlives a restart there.
-func TestFluentBitReadOnlyRoot(t *testing.T) {
+func TestFluentBit_ReadOnlyRoot(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 5, 0, "tail of earlier engines goes on in the middle of a line after a restart")
+	needVersion(t, 5, 0, "tail of earlier engines continues in the middle of a line after a restart")
 	const n, user = 5000, "65532"
 	dir, path := t.TempDir(), logFile(t, n)
 	storage := filepath.Join(dir, "storage")
@@ -69,8 +69,8 @@ func TestFluentBitReadOnlyRoot(t *testing.T) {
 		}
 	}
 	// So may be the folder of the library.
-	plugin := filepath.Join(dir, filepath.Base(rig.plugin))
-	library, err := os.ReadFile(rig.plugin)
+	plugin := filepath.Join(dir, filepath.Base(fixture.plugin))
+	library, err := os.ReadFile(fixture.plugin)
 	if err == nil {
 		err = os.WriteFile(plugin, library, 0o755)
 	}
@@ -80,7 +80,7 @@ func TestFluentBitReadOnlyRoot(t *testing.T) {
 	// The tmpfs is made once, outside of the namespace of an engine: it has to
 	// outlive the first one.
 	needMounts(t)
-	if path, err := local.FindFluentBit(); err != nil {
+	if path, err := harness.FindFluentBit(); err != nil {
 		t.Skip(err)
 	} else if err := exec.Command("setpriv", "--reuid", user, "--regid", user, "--clear-groups", "test", "-x", path).Run(); err != nil {
 		t.Skipf("a user without rights cannot run %s: %v", path, err)
@@ -102,12 +102,12 @@ unset HOME
 exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "$@"`)
 
 	s := newIDs(n)
-	var well atomic.Bool
-	server := endpoint.Start(endpoint.Options{OnRecord: s.add, Fault: func(int, *endpoint.Request) endpoint.Fault {
-		if well.Load() {
-			return endpoint.OK
+	var healthy atomic.Bool
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
+		if healthy.Load() {
+			return fakekinesis.OK
 		}
-		return endpoint.Status(503)
+		return fakekinesis.Status(503)
 	}})
 	defer server.Close()
 	pipeline := tail(storage, path, "storage.type filesystem") + outputTo(server, "Workers 2", "max_record_size 256K")
@@ -121,7 +121,7 @@ exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-
 	if err := engine.Stop(); err != nil {
 		t.Error(err)
 	}
-	well.Store(true)
+	healthy.Store(true)
 	engine = startIn(t, dir, plugin, prepare, pipeline, service...)
 	s.await(t, engine, n)
 	if err := engine.Stop(); err != nil {
@@ -135,13 +135,13 @@ exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-
 	}
 }
 
-// TestFluentBitFullDisk lets the disk of storage.path fill up while nothing is
+// TestFluentBit_FullDisk fills the disk of storage.path while nothing is
 // accepted. The engine and the plugin keep running, and afterwards all that could
 // be written arrives, once; lines that are written to the file after that arrive
 // as well. What the engine's input could not write is lost, with a line of log
 // for each buffer of it, unless storage.pause_on_chunks_overlimit stops the
 // input before the disk is full.
-func TestFluentBitFullDisk(t *testing.T) {
+func TestFluentBit_FullDisk(t *testing.T) {
 	t.Parallel()
 	const (
 		n    = 60_000 // 20 MB, more than the disk has
@@ -166,12 +166,12 @@ func TestFluentBitFullDisk(t *testing.T) {
 			}
 			prepare := fmt.Sprintf("mount -t tmpfs -o size=8M none '%s'\nexec \"$@\"", storage)
 			s := newIDs(n + more)
-			var well atomic.Bool
-			server := endpoint.Start(endpoint.Options{OnRecord: s.add, Fault: func(int, *endpoint.Request) endpoint.Fault {
-				if well.Load() {
-					return endpoint.OK
+			var healthy atomic.Bool
+			server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
+				if healthy.Load() {
+					return fakekinesis.OK
 				}
-				return endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
+				return fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
 			}})
 			defer server.Close()
 			port, service := httpServer(t)
@@ -180,7 +180,7 @@ func TestFluentBitFullDisk(t *testing.T) {
 				// that wait, and takes all of its grace to stop.
 				"Grace 3")
 			// tail notes how far it read on another disk.
-			engine := startIn(t, dir, rig.plugin, prepare, tail(dir, path, append(tt.input, "storage.type filesystem")...)+
+			engine := startIn(t, dir, fixture.plugin, prepare, tail(dir, path, append(tt.input, "storage.type filesystem")...)+
 				outputTo(server, "Workers 2", "max_record_size 256K"), service...)
 			const (
 				noSpace = "No space left on device"
@@ -191,12 +191,12 @@ func TestFluentBitFullDisk(t *testing.T) {
 			} else {
 				awaitMetric(t, engine, port, `fluentbit_output_retries_total{name="kinesis_agg.0"}`, 4, engineDeadline)
 			}
-			well.Store(true)
+			healthy.Store(true)
 			if !tt.full {
 				s.await(t, engine, n)
 			}
 
-			// What comes later finds room.
+			// Lines written from now on fit on the disk.
 			file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 			if err != nil {
 				t.Fatal(err)

@@ -13,12 +13,12 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
-// chunkFileContent takes a chunk file of the engine apart (chunkio,
+// chunkFileContent parses a chunk file of the engine (chunkio,
 // cio_file_st.h; all numbers are big-endian):
 //
 //	 0  2 bytes  c1 00
@@ -85,64 +85,64 @@ func decodedIDs(t *testing.T, content []byte) (ids []int) {
 	return ids
 }
 
-// TestFluentBitDeadLetters checks what storage.keep.rejected keeps of chunks
+// TestFluentBit_DeadLetters checks what storage.keep.rejected keeps of chunks
 // that the plugin or the engine gives up: each byte of the chunk, once. A chunk
 // of which nothing can be read is not among them: the engine discards it in the
-// input or when it loads its file, before it comes to an output.
-func TestFluentBitDeadLetters(t *testing.T) {
+// input or when it loads its file, before it reaches an output.
+func TestFluentBit_DeadLetters(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 5, 0, "the next start of 4.2 deletes dead letters")
 	const tag = "app/dead.letter"
-	throttle := endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
+	throttle := fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
 	for _, tt := range []struct {
 		name     string
-		chunk    chunk.Corpus
+		chunk    chunktest.Corpus
 		options  []string
-		fault    func(n int, r *endpoint.Request) endpoint.Fault
+		fault    func(n int, r *fakekinesis.Request) fakekinesis.Fault
 		accepted int // user records
-		says     []string
+		inLog    []string
 	}{
 		{
-			name: "oversize chunk", chunk: texted(50, contents),
+			name: "oversize chunk", chunk: numbered(50, contents),
 			options: []string{"Retry_Limit no_limits", "max_record_size 1000", "oversize_chunk drop"},
-			says:    []string{"record of 1000 bytes"},
+			inLog:   []string{"record of 1000 bytes"},
 		},
 		{
 			name: "chunk refused by the stream", chunk: largeChunk,
 			options: []string{"Retry_Limit no_limits", "max_record_size 10M", "oversize_chunk drop"},
-			says:    []string{"is refused by the stream"},
+			inLog:   []string{"is refused by the stream"},
 		},
 		{
-			name: "retries used up", chunk: texted(50, contents), options: []string{"Retry_Limit 1"},
-			fault: func(int, *endpoint.Request) endpoint.Fault { return throttle },
-			says:  []string{"Rate exceeded", "cannot be retried"},
+			name: "retries used up", chunk: numbered(50, contents), options: []string{"Retry_Limit 1"},
+			fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return throttle },
+			inLog: []string{"Rate exceeded", "cannot be retried"},
 		},
 		{
-			name: "retries forbidden", chunk: texted(50, contents), options: []string{"Retry_Limit no_retries"},
-			fault: func(int, *endpoint.Request) endpoint.Fault { return throttle },
-			says:  []string{"Rate exceeded", "not retried"},
+			name: "retries forbidden", chunk: numbered(50, contents), options: []string{"Retry_Limit no_retries"},
+			fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return throttle },
+			inLog: []string{"Rate exceeded", "not retried"},
 		},
 		{
 			// The engine knows only whole chunks, so the dead letter has the part
 			// that Kinesis took as well.
-			name: "retries used up after a part was sent", chunk: texted(4, strings.Repeat("x", 1000)),
+			name: "retries used up after a part was sent", chunk: numbered(4, strings.Repeat("x", 1000)),
 			options: []string{"Retry_Limit 1", "max_record_size 2200"},
-			fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+			fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 				if n == 1 {
-					return endpoint.OK
+					return fakekinesis.OK
 				}
 				return throttle
 			},
-			accepted: 2, says: []string{"Rate exceeded", "cannot be retried"},
+			accepted: 2, inLog: []string{"Rate exceeded", "cannot be retried"},
 		},
 	} {
 		for _, storage := range []string{"memory", "filesystem"} {
 			t.Run(tt.name+" in "+storage, func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
-				server := endpoint.Start(endpoint.Options{Fault: tt.fault})
+				server := fakekinesis.Start(fakekinesis.Options{Fault: tt.fault})
 				defer server.Close()
-				port, err := local.FreePort()
+				port, err := harness.FreePort()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -165,9 +165,9 @@ func TestFluentBitDeadLetters(t *testing.T) {
 				if n := strings.Count(engine.Log(), kept); n != 1 {
 					t.Errorf("the engine kept %d dead letters, want 1", n)
 				}
-				for _, words := range append(tt.says, "app/dead.letter") {
+				for _, words := range append(tt.inLog, "app/dead.letter") {
 					if !strings.Contains(engine.Log(), words) {
-						t.Errorf("the log does not say %q:\n%s", words, engine.Log())
+						t.Errorf("the log does not contain %q:\n%s", words, engine.Log())
 					}
 				}
 				if strings.Contains(engine.Log(), contents) {
@@ -186,7 +186,7 @@ func TestFluentBitDeadLetters(t *testing.T) {
 				for file, content := range letters {
 					name = file
 					if !strings.HasPrefix(file, "app_dead.letter_") {
-						t.Errorf("a dead letter is called %s, want the tag in it", file)
+						t.Errorf("a dead letter is named %s, want the tag in it", file)
 					}
 					if !bytes.Equal(content, tt.chunk.Bytes) {
 						t.Errorf("the dead letter has %d bytes of content, want the %d bytes of the chunk", len(content), len(tt.chunk.Bytes))
@@ -223,7 +223,7 @@ func consecutive(n int) []int {
 }
 
 // awaitLog waits until the engine's log contains some words.
-func awaitLog(t *testing.T, engine *local.FluentBit, words string, within time.Duration) {
+func awaitLog(t *testing.T, engine *harness.FluentBit, words string, within time.Duration) {
 	t.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
@@ -232,7 +232,7 @@ func awaitLog(t *testing.T, engine *local.FluentBit, words string, within time.D
 	for !strings.Contains(engine.Log(), words) {
 		select {
 		case <-deadline.C:
-			t.Fatalf("the log does not say %q after %s:\n%.20000s", words, within, engine.Log())
+			t.Fatalf("the log does not contain %q after %s:\n%.20000s", words, within, engine.Log())
 		case <-ticker.C:
 			if engine.Ended() {
 				t.Fatalf("fluent-bit ended:\n%.20000s", engine.Log())
@@ -241,17 +241,17 @@ func awaitLog(t *testing.T, engine *local.FluentBit, words string, within time.D
 	}
 }
 
-// TestFluentBitManyDeadLetters checks dead letters of one tag one after another.
-// The engine names their files by an address in memory, so it comes upon a name
+// TestFluentBit_ManyDeadLetters checks dead letters of one tag one after another.
+// The engine names their files by an address in memory, so it may reach a name
 // again, and then appends to that file.
-func TestFluentBitManyDeadLetters(t *testing.T) {
+func TestFluentBit_ManyDeadLetters(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 4, 2, "storage.keep.rejected is new in 4.2")
 	const chunks, records = 40, 25
 	dir := t.TempDir()
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	input, err := local.FreePort()
+	input, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,11 +260,11 @@ func TestFluentBitManyDeadLetters(t *testing.T) {
 		outputTo(server, "Workers 2", "max_record_size 1K", "oversize_chunk drop"),
 		append(service, "Flush 0.05", "storage.path "+filepath.Join(dir, "chunks"), "storage.keep.rejected on")...)
 	for i := range chunks {
-		var bodies []chunk.Map
+		var bodies []chunktest.Map
 		for id := i * records; id < (i+1)*records; id++ {
-			bodies = append(bodies, chunk.M("id", id, "text", contents+strings.Repeat("x", 40)))
+			bodies = append(bodies, chunktest.M("id", id, "text", contents+strings.Repeat("x", 40)))
 		}
-		forward(t, engine, input, "app", chunk.NewCorpus(bodies...).Bytes)
+		forward(t, engine, input, "app", chunktest.NewCorpus(bodies...).Bytes)
 	}
 	awaitMetric(t, engine, port, `fluentbit_output_dropped_records_total{name="kinesis_agg.0"}`, chunks*records, engineDeadline)
 	if err := engine.Stop(); err != nil {

@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
-// backoff is how long the engine lets a chunk wait for a retry: a random number
+// backoff is how long the engine delays the retry of a chunk: a random number
 // of seconds from base to base*2^n, and at most cap, plus one. n counts the
 // failures of the chunk; it does not start over when a part of it was sent.
 // Source: backoff_full_jitter and flb_sched_request_create in flb_scheduler.c.
@@ -97,8 +97,8 @@ func newArrivals() *arrivals {
 	return &arrivals{records: map[string]int{}, last: map[string]time.Time{}, changed: make(chan struct{}, 1)}
 }
 
-func (a *arrivals) add(r endpoint.Record) {
-	texts, _ := open(local.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+func (a *arrivals) add(r fakekinesis.Record) {
+	texts, _ := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
 	a.mu.Lock()
 	a.records[r.PartitionKey] += len(texts)
 	a.last[r.PartitionKey] = r.Received
@@ -110,7 +110,7 @@ func (a *arrivals) add(r endpoint.Record) {
 }
 
 // await waits until so many records of each of so many tags arrived.
-func (a *arrivals) await(t *testing.T, engine *local.FluentBit, tags, records int, within time.Duration) {
+func (a *arrivals) await(t *testing.T, engine *harness.FluentBit, tags, records int, within time.Duration) {
 	t.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
@@ -135,9 +135,9 @@ func (a *arrivals) await(t *testing.T, engine *local.FluentBit, tags, records in
 }
 
 // startForward starts an engine whose input is the forward protocol at a port.
-func startForward(t *testing.T, server *endpoint.Server, b backoff, more ...string) (*local.FluentBit, int) {
+func startForward(t *testing.T, server *fakekinesis.Server, b backoff, more ...string) (*harness.FluentBit, int) {
 	t.Helper()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,23 +147,23 @@ func startForward(t *testing.T, server *endpoint.Server, b backoff, more ...stri
 	return engine, port
 }
 
-// TestFluentBitRetryWaits sends chunks of several parts while every second
+// TestFluentBit_RetryWaits sends chunks of several parts while every second
 // request is throttled. The engine keeps to the waits that the comment on
 // scheduler.cap in conf/ describes, and each record arrives once. The log of
-// the test has the time that a chunk takes beside the time that a simulation
+// the test has the time that a chunk takes next to the time that a simulation
 // of the waits gives. OUT_KINESIS_AGG_SCHEDULER_CAP=60 measures the setting of
 // conf/ in about ten minutes.
-func TestFluentBitRetryWaits(t *testing.T) {
+func TestFluentBit_RetryWaits(t *testing.T) {
 	t.Parallel()
 	b, chunks, parts := backoff{1, 2}, 8, 3
 	if upper := number(t, "OUT_KINESIS_AGG_SCHEDULER_CAP", b.cap); upper != b.cap {
 		b, chunks, parts = backoff{5, upper}, 40, 10
 	}
 	arrived := newArrivals()
-	server := endpoint.Start(endpoint.Options{OnRecord: arrived.add, Fault: throttled(50, 3)})
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: arrived.add, Fault: throttled(50, 3)})
 	defer server.Close()
 	engine, port := startForward(t, server, b, "max_record_size 1500")
-	corpus := texted(parts, strings.Repeat("x", 1000))
+	corpus := numbered(parts, strings.Repeat("x", 1000))
 	sent := map[string]time.Time{}
 	for i := range chunks {
 		tag := fmt.Sprint("tag", i)
@@ -199,10 +199,10 @@ func TestFluentBitRetryWaits(t *testing.T) {
 	}
 }
 
-// TestFluentBitDrain counts how long chunks take to arrive after a time in which
+// TestFluentBit_Drain counts how long chunks take to arrive after a time in which
 // every request was throttled. OUT_KINESIS_AGG_DRAIN is the scheduler.cap of a
-// longer run: 50 chunks that came during 60 s.
-func TestFluentBitDrain(t *testing.T) {
+// longer run: 50 chunks that arrived during 60 s.
+func TestFluentBit_Drain(t *testing.T) {
 	t.Parallel()
 	b, chunks, outage := backoff{1, 2}, 10, 4*time.Second
 	if upper := number(t, "OUT_KINESIS_AGG_DRAIN", b.cap); upper != b.cap {
@@ -210,18 +210,18 @@ func TestFluentBitDrain(t *testing.T) {
 	}
 	arrived := newArrivals()
 	end := time.Now().Add(outage)
-	server := endpoint.Start(endpoint.Options{OnRecord: arrived.add, Fault: func(int, *endpoint.Request) endpoint.Fault {
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: arrived.add, Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
 		if time.Now().Before(end) {
-			return endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
+			return fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}})
 	defer server.Close()
 	engine, port := startForward(t, server, b)
 	every := time.NewTicker(outage / time.Duration(chunks+1))
 	defer every.Stop()
 	for i := range chunks {
-		forward(t, engine, port, fmt.Sprint("tag", i), chunk.AccessLog(uint64(i), 10).Bytes)
+		forward(t, engine, port, fmt.Sprint("tag", i), chunktest.AccessLog(uint64(i), 10).Bytes)
 		<-every.C
 	}
 	arrived.await(t, engine, chunks, 10, outage+time.Duration(b.cap+30)*time.Second)
@@ -253,9 +253,9 @@ func TestFluentBitDrain(t *testing.T) {
 	}
 }
 
-// TestConfigurationsBoundRetries checks that the configurations of conf/ keep a
-// chunk until it is delivered, and do not let it wait for half an hour.
-func TestConfigurationsBoundRetries(t *testing.T) {
+// TestConfigurations_BoundRetries checks that the configurations of conf/ keep a
+// chunk until it is delivered, and never wait half an hour.
+func TestConfigurations_BoundRetries(t *testing.T) {
 	t.Parallel()
 	for _, s := range samples(t) {
 		if !strings.HasPrefix(s.name, "conf/") {

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // number returns the value of an environment variable that makes a test longer,
@@ -34,16 +34,16 @@ func number(t *testing.T, variable string, normal int) int {
 
 // throttled throttles a share of the requests, in percent, at random and in the
 // same order for the same seed.
-func throttled(percent int, seed uint64) func(int, *endpoint.Request) endpoint.Fault {
+func throttled(percent int, seed uint64) func(int, *fakekinesis.Request) fakekinesis.Fault {
 	var mu sync.Mutex
 	r := rand.New(rand.NewPCG(seed, 0x7468726f74746c65))
-	return func(int, *endpoint.Request) endpoint.Fault {
+	return func(int, *fakekinesis.Request) fakekinesis.Fault {
 		mu.Lock()
 		defer mu.Unlock()
 		if r.IntN(100) < percent {
-			return endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
+			return fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded")
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}
 }
 
@@ -51,7 +51,7 @@ func throttled(percent int, seed uint64) func(int, *endpoint.Request) endpoint.F
 // at a free port.
 func httpServer(t *testing.T) (port int, service []string) {
 	t.Helper()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func httpServer(t *testing.T) (port int, service []string) {
 
 // awaitMetric waits until one of the engine's metrics is at least n. Until the
 // engine listens and has the metric, its value is 0.
-func awaitMetric(t *testing.T, engine *local.FluentBit, port int, name string, n int, within time.Duration) {
+func awaitMetric(t *testing.T, engine *harness.FluentBit, port int, name string, n int, within time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
@@ -80,27 +80,37 @@ func awaitMetric(t *testing.T, engine *local.FluentBit, port int, name string, n
 	}
 }
 
-// TestFluentBitIdenticalChunks checks that chunks with the same tag and the same
+// TestFluentBit_IdenticalChunks checks that chunks with the same tag and the same
 // bytes, which are split and retried at the same time, deliver each record once.
 // OUT_KINESIS_AGG_ROUNDS repeats it with other requests that fail.
-func TestFluentBitIdenticalChunks(t *testing.T) {
+func TestFluentBit_IdenticalChunks(t *testing.T) {
 	t.Parallel()
+	identicalChunks(t, chunktest.JSON(chunktest.M("message", strings.Repeat("x", 3000))), "max_record_size 100000")
+}
+
+// TestFluentBit_IdenticalBatches is the same with batches. Two lines of each batch
+// are as large as one after compression.
+func TestFluentBit_IdenticalBatches(t *testing.T) {
+	t.Parallel()
+	identicalChunks(t, incompressible(1, "", 3000).JSON[0], "batch_size 8K", "compression zstd", "max_record_size 30000")
+}
+
+func identicalChunks(t *testing.T, text string, options ...string) {
 	const samples, copies = 30, 200
-	text := chunk.JSON(chunk.M("message", strings.Repeat("x", 3000)))
 	for round := range number(t, "OUT_KINESIS_AGG_ROUNDS", 1) {
 		t.Run(fmt.Sprint("round ", round+1), func(t *testing.T) {
 			var total atomic.Int64
-			server := endpoint.Start(endpoint.Options{Fault: throttled(30, uint64(round)), OnRecord: func(r endpoint.Record) {
-				texts, err := open(local.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+			server := fakekinesis.Start(fakekinesis.Options{Fault: throttled(30, uint64(round)), OnRecord: func(r fakekinesis.Record) {
+				texts, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
 				if err != nil {
 					t.Error(err)
 				}
-				for i, got := range texts {
+				for i, got := range logRecords(t, texts) {
 					if got != text {
 						t.Errorf("user record %d of request %d: %.100s", i, r.Request, got)
 					}
 				}
-				total.Add(int64(len(texts)))
+				total.Add(int64(len(logRecords(t, texts))))
 			}})
 			defer server.Close()
 			port, service := httpServer(t)
@@ -109,8 +119,8 @@ func TestFluentBitIdenticalChunks(t *testing.T) {
 				fmt.Sprint("copies ", copies), fmt.Sprint("samples ", samples), "rate 10",
 			}
 			engine := startEngineIn(t, t.TempDir(),
-				strings.Join(input, "\n    ")+"\n\n"+outputTo(server, "Workers 8", "max_record_size 100000"), service...)
-			// The engine counts the records of a chunk when the plugin says that it
+				strings.Join(input, "\n    ")+"\n\n"+outputTo(server, append(options, "Workers 8")...), service...)
+			// The engine counts the records of a chunk when the plugin returns that it
 			// is delivered.
 			awaitMetric(t, engine, port, `fluentbit_output_proc_records_total{name="kinesis_agg.0"}`, samples*copies, 3*time.Minute)
 			if err := engine.Stop(); err != nil {

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // growing is a log file to which lines are appended at a steady rate.
@@ -68,18 +68,18 @@ func (g *growing) wait(t *testing.T) {
 // freeAddress returns an address of this machine at which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
-// TestFluentBitMemoryDuringOutage lets a file grow by 4,000 lines a second while
+// TestFluentBit_MemoryDuringOutage lets a file grow by 4,000 lines a second while
 // nothing listens at the endpoint. The memory of the engine with the plugin
 // stays within the limit that the input sets, and all lines arrive once after
 // the outage. OUT_KINESIS_AGG_OUTAGE is the length of the outage in seconds.
-func TestFluentBitMemoryDuringOutage(t *testing.T) {
+func TestFluentBit_MemoryDuringOutage(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 4, 0, "3.2.10 flushes a chunk of a memory input twice now and then")
 	const perSecond = 4000
@@ -106,8 +106,8 @@ func TestFluentBitMemoryDuringOutage(t *testing.T) {
 			file := grow(ctx, t, n, perSecond)
 			pipeline := tail(dir, file.path, tt.input...) + strings.Join([]string{
 				"[OUTPUT]", "Name kinesis_agg", "Match *", "Retry_Limit no_limits", "Workers 2", "stream delivery",
-				"region " + local.Region, "endpoint http://" + address,
-				"aws_key_id " + local.AccessKeyID, "aws_sec_key " + local.SecretAccessKey,
+				"region " + harness.Region, "endpoint http://" + address,
+				"aws_key_id " + harness.AccessKeyID, "aws_sec_key " + harness.SecretAccessKey,
 			}, "\n    ") + "\n"
 			engine := startEngineIn(t, dir, pipeline, tt.service(dir)...)
 			file.wait(t)
@@ -116,7 +116,7 @@ func TestFluentBitMemoryDuringOutage(t *testing.T) {
 				t.Fatalf("%v\n%.20000s", err, engine.Log())
 			}
 			if !strings.Contains(engine.Log(), "connection refused") {
-				t.Errorf("the log does not say that the connection is refused:\n%.5000s", engine.Log())
+				t.Errorf("the log does not contain that the connection is refused:\n%.5000s", engine.Log())
 			}
 
 			s := newIDs(n)
@@ -124,7 +124,7 @@ func TestFluentBitMemoryDuringOutage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			server := endpoint.Start(endpoint.Options{OnRecord: s.add, Listener: listener})
+			server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Listener: listener})
 			defer server.Close()
 			up := time.Now()
 			s.await(t, engine, n)
@@ -146,12 +146,12 @@ func TestFluentBitMemoryDuringOutage(t *testing.T) {
 	}
 }
 
-// TestFluentBitReloadUnderLoad reloads an engine while a file grows by 4,000
-// lines a second: each line arrives once. It is without workers, which have a
-// test of their own. OUT_KINESIS_AGG_RELOADS is the number of reloads.
-func TestFluentBitReloadUnderLoad(t *testing.T) {
+// TestFluentBit_ReloadUnderLoad reloads an engine while a file grows by 4,000
+// lines a second: each line arrives once. It has the worker that the plugin
+// creates by default. OUT_KINESIS_AGG_RELOADS is the number of reloads.
+func TestFluentBit_ReloadUnderLoad(t *testing.T) {
 	t.Parallel()
-	needVersion(t, 5, 0, "tail of earlier engines goes on in the middle of a line after a reload")
+	needVersion(t, 5, 0, "tail of earlier engines continues in the middle of a line after a reload")
 	const perSecond = 4000
 	reloads := number(t, "OUT_KINESIS_AGG_RELOADS", 5)
 	dir := t.TempDir()
@@ -160,7 +160,7 @@ func TestFluentBitReloadUnderLoad(t *testing.T) {
 	// As many lines as are written in the time of the slowest reload seen.
 	n := perSecond * reloads * 2
 	s := newIDs(n)
-	server := endpoint.Start(endpoint.Options{OnRecord: s.add})
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add})
 	defer server.Close()
 	file := grow(ctx, t, n, perSecond)
 	engine := startEngineIn(t, dir, tail(dir, file.path)+outputTo(server))
@@ -188,10 +188,10 @@ func TestFluentBitReloadUnderLoad(t *testing.T) {
 		n, reloads, slowest.Round(time.Millisecond), arrived, len(s.repeated()))
 }
 
-// TestFluentBitStopped stops the process with SIGSTOP for longer than
+// TestFluentBit_Stopped stops the process with SIGSTOP for longer than
 // request_timeout while a request is under way. Nothing is lost, and what
-// arrives twice are lines of requests whose response came during the stop.
-func TestFluentBitStopped(t *testing.T) {
+// arrives twice are lines of requests whose response arrived during the stop.
+func TestFluentBit_Stopped(t *testing.T) {
 	t.Parallel()
 	// A flush without a stop takes a small part of the time.
 	const n, rounds, timeout = 20_000, 3, 2 * time.Second
@@ -208,8 +208,8 @@ func TestFluentBitStopped(t *testing.T) {
 			excused := map[int]bool{} // ids of the lines in them
 			waits := make(chan struct{})
 			releases := make(chan (<-chan struct{}), 1)
-			server := endpoint.Start(endpoint.Options{
-				OnRecord: func(r endpoint.Record) {
+			server := fakekinesis.Start(fakekinesis.Options{
+				OnRecord: func(r fakekinesis.Record) {
 					s.add(r)
 					s.mu.Lock()
 					defer s.mu.Unlock()
@@ -219,14 +219,14 @@ func TestFluentBitStopped(t *testing.T) {
 						}
 					}
 				},
-				Fault: func(i int, _ *endpoint.Request) endpoint.Fault {
+				Fault: func(i int, _ *fakekinesis.Request) fakekinesis.Fault {
 					select {
 					case release := <-releases:
 						s.mu.Lock()
 						held[i], last = true, i
 						s.mu.Unlock()
 						waits <- struct{}{}
-						return endpoint.Hold(release)
+						return fakekinesis.Hold(release)
 					default:
 						// The plugin may read the response before it notices that its time
 						// is up, and then gives up the next request, which is accepted too.
@@ -235,7 +235,7 @@ func TestFluentBitStopped(t *testing.T) {
 							held[i] = true
 						}
 						s.mu.Unlock()
-						return endpoint.OK
+						return fakekinesis.OK
 					}
 				},
 			})

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
+	"out_kinesis_agg/test/fakekinesis"
 )
 
 // repeated returns the ids that arrived more than once, and how often too many.
@@ -27,9 +27,9 @@ func (s *ids) repeated() (ids map[int]int) {
 }
 
 // recordIDs returns the ids of the lines of a record.
-func recordIDs(t *testing.T, r endpoint.Record) (ids []int) {
+func recordIDs(t *testing.T, r fakekinesis.Record) (ids []int) {
 	t.Helper()
-	for _, text := range texts(t, []endpoint.Record{r}) {
+	for _, text := range texts(t, []fakekinesis.Record{r}) {
 		var id int
 		if _, err := fmt.Sscanf(text, `{"id":%d,`, &id); err != nil {
 			t.Fatalf("a user record without an id: %.100s", text)
@@ -39,37 +39,35 @@ func recordIDs(t *testing.T, r endpoint.Record) (ids []int) {
 	return ids
 }
 
-// TestFluentBitTerm sends SIGTERM while a flush waits for a response that does
-// not come, or comes late. The engine ends in time, and the chunk that is on
+// TestFluentBit_Term sends SIGTERM while a flush waits for a response that does
+// not arrive, or arrives late. The engine ends in time, and the chunk that is on
 // disk arrives after the next start: twice only where Kinesis had taken it and
 // the engine did not learn of it.
-func TestFluentBitTerm(t *testing.T) {
+func TestFluentBit_Term(t *testing.T) {
 	t.Parallel()
 	const n = 200
 	const late = 3 * time.Second // after SIGTERM
 	for _, tt := range []struct {
 		name     string
-		fault    func(late <-chan struct{}) endpoint.Fault // of the first request
-		timeout  int                                       // request_timeout, in seconds
-		grace    int                                       // in seconds
-		repeated []int                                     // with so many workers, the lines of the first request
+		fault    func(late <-chan struct{}) fakekinesis.Fault // of the first request
+		timeout  int                                          // request_timeout, in seconds
+		grace    int                                          // in seconds
+		repeated []int                                        // with so many workers, the lines of the first request
 	}{
-		{"no response", func(<-chan struct{}) endpoint.Fault { return endpoint.Hold(nil) }, 4, 6, nil},
-		{"no response and a short grace", func(<-chan struct{}) endpoint.Fault { return endpoint.Hold(nil) }, 6, 2, nil},
-		{"accepted without a response", func(<-chan struct{}) endpoint.Fault { return endpoint.AnswerHeld }, 4, 6, []int{0, 2}},
-		{"late response", endpoint.Hold, 6, 8, nil},
-		// Without workers the flush holds up the engine, which sees the response
-		// before it looks at its grace.
-		{"late response and a short grace", endpoint.Hold, 6, 2, []int{2}},
+		{"no response", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.Hold(nil) }, 4, 6, nil},
+		{"no response and a short grace", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.Hold(nil) }, 6, 2, nil},
+		{"accepted without a response", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.ResponseHeld }, 4, 6, []int{0, 2}},
+		{"late response", fakekinesis.Hold, 6, 8, nil},
+		{"late response and a short grace", fakekinesis.Hold, 6, 2, []int{0, 2}},
 	} {
 		for _, workers := range []int{0, 2} {
 			t.Run(fmt.Sprintf("%s with %d workers", tt.name, workers), func(t *testing.T) {
 				t.Parallel()
 				dir, path := t.TempDir(), logFile(t, n)
 				waits, release := make(chan struct{}), make(chan struct{})
-				server := endpoint.Start(endpoint.Options{Fault: func(i int, _ *endpoint.Request) endpoint.Fault {
+				server := fakekinesis.Start(fakekinesis.Options{Fault: func(i int, _ *fakekinesis.Request) fakekinesis.Fault {
 					if i > 1 {
-						return endpoint.OK
+						return fakekinesis.OK
 					}
 					close(waits)
 					return tt.fault(release)
@@ -155,7 +153,7 @@ func TestFluentBitTerm(t *testing.T) {
 }
 
 // firstRequestLines returns how many lines the record of the first request has.
-func firstRequestLines(t *testing.T, server *endpoint.Server) int {
+func firstRequestLines(t *testing.T, server *fakekinesis.Server) int {
 	t.Helper()
 	for _, r := range server.Records() {
 		if r.Request == 1 {

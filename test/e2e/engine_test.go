@@ -13,11 +13,11 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
-// engineDeadline bounds the wait for what Fluent Bit ships.
+// engineDeadline bounds the wait for records from Fluent Bit.
 const engineDeadline = 90 * time.Second
 
 // output is an [OUTPUT] section that writes to the stream with one worker.
@@ -29,27 +29,27 @@ func output(match, stream string, more ...string) string {
 		"Retry_Limit no_limits",
 		"Workers 1",
 		"stream " + stream,
-		"region " + local.Region,
-		"endpoint " + rig.kinesis.Endpoint,
-		"aws_key_id " + local.AccessKeyID,
-		"aws_sec_key " + local.SecretAccessKey,
+		"region " + harness.Region,
+		"endpoint " + fixture.kinesis.Endpoint,
+		"aws_key_id " + harness.AccessKeyID,
+		"aws_sec_key " + harness.SecretAccessKey,
 	}, more...)
 	return strings.Join(lines, "\n    ") + "\n"
 }
 
 // startEngine starts Fluent Bit for a test.
-func startEngine(t *testing.T, pipeline string) *local.FluentBit {
+func startEngine(t *testing.T, pipeline string) *harness.FluentBit {
 	t.Helper()
 	return startEngineIn(t, t.TempDir(), pipeline)
 }
 
 // arrived waits until n user records are in the stream.
-func arrived(t *testing.T, engine *local.FluentBit, stream string, n int) {
+func arrived(t *testing.T, engine *harness.FluentBit, stream string, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
 	opened, count := 0, 0
-	_, err := rig.kinesis.ReadUntil(ctx, stream, func(all []local.Record) (bool, error) {
+	_, err := fixture.kinesis.ReadUntil(ctx, stream, func(all []harness.Record) (bool, error) {
 		if engine.Ended() {
 			return false, fmt.Errorf("fluent-bit ended")
 		}
@@ -63,13 +63,13 @@ func arrived(t *testing.T, engine *local.FluentBit, stream string, n int) {
 		return count >= n, nil
 	})
 	if err != nil {
-		t.Fatalf("%d of %d records came: %v\n%s", count, n, err, engine.Log())
+		t.Fatalf("%d of %d records arrived: %v\n%s", count, n, err, engine.Log())
 	}
 }
 
 // shipped waits until n user records are in the stream, stops the engine, and
 // returns all texts of the stream.
-func shipped(t *testing.T, engine *local.FluentBit, stream string, n int) []string {
+func shipped(t *testing.T, engine *harness.FluentBit, stream string, n int) []string {
 	t.Helper()
 	arrived(t, engine, stream, n)
 	if err := engine.Stop(); err != nil {
@@ -81,20 +81,20 @@ func shipped(t *testing.T, engine *local.FluentBit, stream string, n int) []stri
 	return texts
 }
 
-func TestFluentBitTail(t *testing.T) {
+func TestFluentBit_Tail(t *testing.T) {
 	t.Parallel()
 	// Of each part the chunk fits into a record of 1 MiB, escaped or not.
 	parts := [][]string{
-		chunk.AccessLog(20, 2000).JSON,
-		chunk.Kubernetes(20, 500).JSON,
-		chunk.AccessLog(21, 1).JSON,
+		chunktest.AccessLog(20, 2000).JSON,
+		chunktest.Kubernetes(20, 500).JSON,
+		chunktest.AccessLog(21, 1).JSON,
 	}
 	for _, tt := range []struct {
 		name, parser string
-		text         func(line string) string // that a line becomes
+		text         func(line string) string // the record of a line
 	}{
 		{"json", "Parser json", func(line string) string { return line }},
-		{"plain lines", "", func(line string) string { return chunk.JSON(chunk.M("log", line)) }},
+		{"plain lines", "", func(line string) string { return chunktest.JSON(chunktest.M("log", line)) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -124,18 +124,18 @@ func TestFluentBitTail(t *testing.T) {
 	}
 }
 
-func TestFluentBitDummy(t *testing.T) {
+func TestFluentBit_Dummy(t *testing.T) {
 	t.Parallel()
 	const samples = 20
-	body := chunk.M("message", "dummy", "größe", chunk.M("n", 1, "x", 0.5, "list", []any{true, nil, "é"}))
+	body := chunktest.M("message", "dummy", "größe", chunktest.M("n", 1, "x", 0.5, "list", []any{true, nil, "é"}))
 	stream := newStream(t, 1)
 	input := []string{
-		"[INPUT]", "Name dummy", "Tag dummy.one", "Dummy " + chunk.JSON(body),
+		"[INPUT]", "Name dummy", "Tag dummy.one", "Dummy " + chunktest.JSON(body),
 		"Rate 100", fmt.Sprintf("Samples %d", samples),
 	}
 	engine := startEngine(t, strings.Join(input, "\n    ")+"\n\n"+
 		output("*", stream, "fixed_partition_key $TAG[1]"))
-	want := slices.Repeat([]string{chunk.JSON(body)}, samples)
+	want := slices.Repeat([]string{chunktest.JSON(body)}, samples)
 	wantSame(t, "samples", shipped(t, engine, stream, samples), want)
 	for _, r := range readAll(t, stream) {
 		if r.PartitionKey != "one" {
@@ -144,23 +144,23 @@ func TestFluentBitDummy(t *testing.T) {
 	}
 }
 
-func TestFluentBitForward(t *testing.T) {
+func TestFluentBit_Forward(t *testing.T) {
 	t.Parallel()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
 	newer, older := newStream(t, 1), newStream(t, 1)
 	engine := startEngine(t, fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port)+
 		output("new", newer)+"\n"+output("old", older))
-	newEvents, oldEvents := chunk.Kubernetes(21, 300), chunk.Numbers(21, 300)
+	newEvents, oldEvents := chunktest.Kubernetes(21, 300), chunktest.Numbers(21, 300)
 	forward(t, engine, port, "new", newEvents.Bytes)
 	forward(t, engine, port, "old", oldEvents.LegacyBytes())
 
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
-	if _, err := rig.kinesis.ReadUntil(ctx, newer, func(all []local.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
-		t.Fatalf("nothing came: %v\n%s", err, engine.Log())
+	if _, err := fixture.kinesis.ReadUntil(ctx, newer, func(all []harness.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
+		t.Fatalf("no record arrived: %v\n%s", err, engine.Log())
 	}
 	wantSame(t, "legacy events", shipped(t, engine, older, len(oldEvents.JSON)), oldEvents.JSON)
 	wantSame(t, "events", slices.Concat(read(t, readAll(t, newer))...), newEvents.JSON)
@@ -168,27 +168,27 @@ func TestFluentBitForward(t *testing.T) {
 
 // forward sends a chunk in the PackedForward mode of the forward protocol,
 // and waits for the acknowledgement.
-func forward(t *testing.T, engine *local.FluentBit, port int, tag string, entries []byte) {
+func forward(t *testing.T, engine *harness.FluentBit, port int, tag string, entries []byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
 	conn := dial(ctx, t, engine, fmt.Sprintf("127.0.0.1:%d", port))
 	defer conn.Close()
 	id := "chunk-of-" + tag
-	message := chunk.AppendValue(nil, []any{tag, entries, chunk.M("chunk", id, "size", 1)})
+	message := chunktest.AppendValue(nil, []any{tag, entries, chunktest.M("chunk", id, "size", 1)})
 	if _, err := conn.Write(message); err != nil {
 		t.Fatal(err)
 	}
-	var answer struct {
+	var response struct {
 		Ack string `msgpack:"ack"`
 	}
-	if err := msgpack.NewDecoder(conn).Decode(&answer); err != nil || answer.Ack != id {
-		t.Fatalf("forward answers %+v, %v; want ack %s\n%s", answer, err, id, engine.Log())
+	if err := msgpack.NewDecoder(conn).Decode(&response); err != nil || response.Ack != id {
+		t.Fatalf("the response of forward is %+v, %v; want ack %s\n%s", response, err, id, engine.Log())
 	}
 }
 
 // dial connects once the engine listens.
-func dial(ctx context.Context, t *testing.T, engine *local.FluentBit, address string) net.Conn {
+func dial(ctx context.Context, t *testing.T, engine *harness.FluentBit, address string) net.Conn {
 	t.Helper()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -212,16 +212,16 @@ func dial(ctx context.Context, t *testing.T, engine *local.FluentBit, address st
 	}
 }
 
-// TestFluentBitBadOption: the engine does not start, and its log says why.
-func TestFluentBitBadOption(t *testing.T) {
+// TestFluentBit_BadOption: the engine does not start, and its log names the reason.
+func TestFluentBit_BadOption(t *testing.T) {
 	t.Parallel()
 	engine := startEngine(t, "[INPUT]\n    Name dummy\n\n"+output("*", "s", "max_record_size 11M"))
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
 	if err := engine.Wait(ctx); err == nil {
-		t.Errorf("fluent-bit ended well:\n%s", engine.Log())
+		t.Errorf("fluent-bit ended without an error:\n%s", engine.Log())
 	} else if ctx.Err() != nil {
-		t.Fatalf("fluent-bit runs on:\n%s", engine.Log())
+		t.Fatalf("fluent-bit still runs:\n%s", engine.Log())
 	}
 	for _, word := range []string{"max_record_size", "11M"} {
 		if !strings.Contains(engine.Log(), word) {

@@ -5,13 +5,13 @@ import (
 	"os/exec"
 	"testing"
 
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/harness"
 )
 
 // needVersion skips a test of what the engine does only from a version on.
 func needVersion(t *testing.T, major, minor int, why string) {
 	t.Helper()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}

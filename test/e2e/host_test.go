@@ -9,28 +9,28 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
-func TestOneChunkIsOneRecord(t *testing.T) {
+func TestChunk_OneRecord(t *testing.T) {
 	t.Parallel()
-	for name, corpus := range map[string]chunk.Corpus{
-		"access log": chunk.AccessLog(1, 500),
-		"kubernetes": chunk.Kubernetes(1, 100),
-		"long text":  chunk.LongText(1, 50),
-		"numbers":    chunk.Numbers(1, 200),
-		"one event":  chunk.AccessLog(2, 1),
-		"empty body": chunk.NewCorpus(chunk.M()),
+	for name, corpus := range map[string]chunktest.Corpus{
+		"access log": chunktest.AccessLog(1, 500),
+		"kubernetes": chunktest.Kubernetes(1, 100),
+		"long text":  chunktest.LongText(1, 50),
+		"numbers":    chunktest.Numbers(1, 200),
+		"one event":  chunktest.AccessLog(2, 1),
+		"empty body": chunktest.NewCorpus(chunktest.M()),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			send(t, rig.host, nil, corpus)
+			send(t, fixture.host, nil, corpus)
 		})
 	}
 }
 
-func TestManyChunksManyThreadsTwoInstances(t *testing.T) {
+func TestChunks_ThreadsAndInstances(t *testing.T) {
 	t.Parallel()
 	const threads, repeat, chunks = 4, 3, 8
 	first, second := newStream(t, 1), newStream(t, 3)
@@ -41,13 +41,13 @@ func TestManyChunksManyThreadsTwoInstances(t *testing.T) {
 	}
 	var want [][]string
 	for i := range chunks {
-		c := chunk.AccessLog(uint64(i), 1+40*i)
+		c := chunktest.AccessLog(uint64(i), 1+40*i)
 		args = append(args, chunkFile(t, fmt.Sprintf("app.%d", i), c.Bytes))
 		for range repeat {
 			want = append(want, c.JSON)
 		}
 	}
-	run := runHost(t, rig.host, args...)
+	run := runHost(t, fixture.host, args...)
 	wantOutcomes(t, run, 2*repeat*chunks, 0, 0)
 	wantAggregates(t, first, want...)
 	wantAggregates(t, second, want...)
@@ -55,74 +55,74 @@ func TestManyChunksManyThreadsTwoInstances(t *testing.T) {
 
 func TestEventFormats(t *testing.T) {
 	t.Parallel()
-	now := chunk.EventTime{Sec: 1_772_366_400, Nsec: 123_456_789}
-	body := chunk.M("log", "x", "n", 1)
-	c := chunk.New()
+	now := chunktest.EventTime{Sec: 1_772_366_400, Nsec: 123_456_789}
+	body := chunktest.M("log", "x", "n", 1)
+	c := chunktest.New()
 	events := 0
 	add := func(ts, body any) {
 		c.Event(ts, body).Legacy(ts, body)
 		events += 2
 	}
 	for _, ts := range []any{
-		now, chunk.Wide{Value: now, Bytes: 1}, chunk.Wide{Value: now, Bytes: 4},
-		uint32(now.Sec), uint64(now.Sec), 0, chunk.Wide{Value: uint32(now.Sec), Bytes: 8},
+		now, chunktest.Wide{Value: now, Bytes: 1}, chunktest.Wide{Value: now, Bytes: 4},
+		uint32(now.Sec), uint64(now.Sec), 0, chunktest.Wide{Value: uint32(now.Sec), Bytes: 8},
 		float64(now.Sec) + 0.5, float32(1.5),
 	} {
 		add(ts, body)
 	}
-	wide := chunk.M(chunk.Wide{Value: "log", Bytes: 4}, chunk.Wide{Value: "x", Bytes: 2}, "n", chunk.Wide{Value: 1, Bytes: 8})
-	add(now, chunk.Wide{Value: wide, Bytes: 2})
-	add(now, chunk.Wide{Value: wide, Bytes: 4})
-	c.Value(chunk.Wide{Value: []any{chunk.Wide{Value: []any{now, chunk.Wide{Value: chunk.Map{}, Bytes: 2}}, Bytes: 2}, body}, Bytes: 4})
-	c.EventMeta(now, chunk.M("otlp", chunk.M("severity", 9)), body)
+	wide := chunktest.M(chunktest.Wide{Value: "log", Bytes: 4}, chunktest.Wide{Value: "x", Bytes: 2}, "n", chunktest.Wide{Value: 1, Bytes: 8})
+	add(now, chunktest.Wide{Value: wide, Bytes: 2})
+	add(now, chunktest.Wide{Value: wide, Bytes: 4})
+	c.Value(chunktest.Wide{Value: []any{chunktest.Wide{Value: []any{now, chunktest.Wide{Value: chunktest.Map{}, Bytes: 2}}, Bytes: 2}, body}, Bytes: 4})
+	c.EventMeta(now, chunktest.M("otlp", chunktest.M("severity", 9)), body)
 	events += 2
 	var want []string
 	for range events {
-		want = append(want, chunk.JSON(body))
+		want = append(want, chunktest.JSON(body))
 	}
 
 	stream := newStream(t, 1)
-	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.Bytes()))
+	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "app.log", c.Bytes()))
 	wantOutcomes(t, run, 1, 0, 0)
 	wantAggregates(t, stream, want)
 }
 
-func TestLegacyChunk(t *testing.T) {
+func TestEventFormats_Legacy(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunk.AccessLog(3, 100)
-	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.LegacyBytes()))
+	stream, c := newStream(t, 1), chunktest.AccessLog(3, 100)
+	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "app.log", c.LegacyBytes()))
 	wantOutcomes(t, run, 1, 0, 0)
 	wantAggregates(t, stream, c.JSON)
 }
 
-func TestGroupMarkersAreNoRecords(t *testing.T) {
+func TestGroupMarkers_NotSent(t *testing.T) {
 	t.Parallel()
-	c := chunk.New().Event(uint32(1), chunk.M("n", 0))
+	c := chunktest.New().Event(uint32(1), chunktest.M("n", 0))
 	want := []string{`{"n":0}`}
 	for n := 1; n < 4; n++ {
-		body := chunk.M("n", n)
-		c.GroupOpen(chunk.M("schema", "otlp"), chunk.M("resource", chunk.M("n", n))).
+		body := chunktest.M("n", n)
+		c.GroupOpen(chunktest.M("schema", "otlp"), chunktest.M("resource", chunktest.M("n", n))).
 			Event(uint32(1), body).Event(uint32(2), body).GroupClose()
-		want = append(want, chunk.JSON(body), chunk.JSON(body))
+		want = append(want, chunktest.JSON(body), chunktest.JSON(body))
 	}
 	stream := newStream(t, 1)
-	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.Bytes()))
+	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "app.log", c.Bytes()))
 	wantOutcomes(t, run, 1, 0, 0)
 	wantAggregates(t, stream, want)
 }
 
-func TestRandomKeyIsAnotherUUIDEachTime(t *testing.T) {
+func TestRandomKey_NewUUIDEachTime(t *testing.T) {
 	t.Parallel()
 	const puts = 20
-	stream, c := newStream(t, 4), chunk.AccessLog(4, 3)
-	run := runHost(t, rig.host, []string{"--repeat", strconv.Itoa(puts)}, instance(stream), chunkFile(t, "app.log", c.Bytes))
+	stream, c := newStream(t, 4), chunktest.AccessLog(4, 3)
+	run := runHost(t, fixture.host, []string{"--repeat", strconv.Itoa(puts)}, instance(stream), chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, puts, 0, 0)
 	records := wantAggregates(t, stream, slices.Repeat([][]string{c.JSON}, puts)...)
 	uuid := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	seen := map[string]bool{}
 	for _, r := range records {
 		if !uuid.MatchString(r.PartitionKey) {
-			t.Errorf("partition key %q is no UUID", r.PartitionKey)
+			t.Errorf("partition key %q is not a UUID", r.PartitionKey)
 		}
 		if seen[r.PartitionKey] {
 			t.Errorf("partition key %q twice", r.PartitionKey)
@@ -147,8 +147,8 @@ func TestFixedPartitionKey(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%.20s of %.20s", tt.key, tt.tag), func(t *testing.T) {
 			t.Parallel()
-			stream, c := newStream(t, 1), chunk.AccessLog(5, 3)
-			run := runHost(t, rig.host, instance(stream, "fixed_partition_key="+tt.key), chunkFile(t, tt.tag, c.Bytes))
+			stream, c := newStream(t, 1), chunktest.AccessLog(5, 3)
+			run := runHost(t, fixture.host, instance(stream, "fixed_partition_key="+tt.key), chunkFile(t, tt.tag, c.Bytes))
 			wantOutcomes(t, run, 1, 0, 0)
 			for _, r := range wantAggregates(t, stream, c.JSON) {
 				if r.PartitionKey != tt.want {
@@ -159,19 +159,19 @@ func TestFixedPartitionKey(t *testing.T) {
 	}
 }
 
-func TestChunkWithoutRecordsSendsNothing(t *testing.T) {
+func TestChunk_WithoutRecords(t *testing.T) {
 	t.Parallel()
 	stream := newStream(t, 1)
-	markers := chunk.New().GroupOpen(chunk.Map{}, chunk.Map{}).GroupClose()
-	run := runHost(t, rig.host, instance(stream), chunkFile(t, "empty", nil), chunkFile(t, "markers", markers.Bytes()))
+	markers := chunktest.New().GroupOpen(chunktest.Map{}, chunktest.Map{}).GroupClose()
+	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "empty", nil), chunkFile(t, "markers", markers.Bytes()))
 	wantOutcomes(t, run, 2, 0, 0)
 	wantAggregates(t, stream)
 }
 
-func TestOversizeChunkDropIsAnError(t *testing.T) {
+func TestOversizeChunk_DropIsError(t *testing.T) {
 	t.Parallel()
-	stream, small, large := newStream(t, 1), chunk.AccessLog(6, 1), chunk.AccessLog(6, 20)
-	run := runHost(t, rig.host, instance(stream, "max_record_size=1000", "oversize_chunk=drop"),
+	stream, small, large := newStream(t, 1), chunktest.AccessLog(6, 1), chunktest.AccessLog(6, 20)
+	run := runHost(t, fixture.host, instance(stream, "max_record_size=1000", "oversize_chunk=drop"),
 		chunkFile(t, "small.log", small.Bytes), chunkFile(t, "large.log", large.Bytes))
 	wantOutcomes(t, run, 1, 1, 0)
 	wantAggregates(t, stream, small.JSON)
@@ -184,9 +184,9 @@ func TestOversizeChunkDropIsAnError(t *testing.T) {
 	}
 }
 
-// logLine is the first line of the log that contains all the words, whatever
+// logLine returns the first line of the log that contains all words, regardless of
 // their case.
-func logLine(t *testing.T, run local.HostRun, words ...string) string {
+func logLine(t *testing.T, run harness.HostRun, words ...string) string {
 	t.Helper()
 	for line := range strings.Lines(run.Stderr) {
 		lower := strings.ToLower(line)
@@ -198,11 +198,11 @@ func logLine(t *testing.T, run local.HostRun, words ...string) string {
 	return ""
 }
 
-func TestOversizeChunkIsSplitInOrder(t *testing.T) {
+func TestOversizeChunk_SplitInOrder(t *testing.T) {
 	t.Parallel()
 	const limit = 1000
-	stream, c := newStream(t, 1), chunk.AccessLog(7, 50)
-	run := runHost(t, rig.host, instance(stream, "max_record_size=1000"), chunkFile(t, "large.log", c.Bytes))
+	stream, c := newStream(t, 1), chunktest.AccessLog(7, 50)
+	run := runHost(t, fixture.host, instance(stream, "max_record_size=1000"), chunkFile(t, "large.log", c.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	records := readAll(t, stream)
 	var got []string
@@ -218,13 +218,13 @@ func TestOversizeChunkIsSplitInOrder(t *testing.T) {
 	}
 }
 
-// TestStreamTakesLessThanMaxRecordSize: the option promises more than the
-// stream allows; Kinesis refuses, and the chunk goes in smaller records.
-func TestStreamTakesLessThanMaxRecordSize(t *testing.T) {
+// TestOversizeChunk_LowerStreamLimit: the option promises more than the
+// stream allows; Kinesis refuses, and the chunk is sent as smaller records.
+func TestOversizeChunk_LowerStreamLimit(t *testing.T) {
 	t.Parallel()
 	const limit = 1 << 20
-	stream, c := newStream(t, 1), chunk.AccessLog(18, 4000)
-	run := runHost(t, rig.host, []string{"--retry", "5"}, instance(stream, "max_record_size=10MiB"), chunkFile(t, "large.log", c.Bytes))
+	stream, c := newStream(t, 1), chunktest.AccessLog(18, 4000)
+	run := runHost(t, fixture.host, []string{"--retry", "5"}, instance(stream, "max_record_size=10MiB"), chunkFile(t, "large.log", c.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	records := readAll(t, stream)
 	for i, r := range records {
@@ -235,9 +235,9 @@ func TestStreamTakesLessThanMaxRecordSize(t *testing.T) {
 	wantSame(t, "split chunk", slices.Concat(read(t, records)...), c.JSON)
 }
 
-func TestCorruptTail(t *testing.T) {
+func TestCorruptChunk_Tail(t *testing.T) {
 	t.Parallel()
-	whole := chunk.AccessLog(8, 10)
+	whole := chunktest.AccessLog(8, 10)
 	const good = 6
 	cut := whole.Ends[good-1]
 	for name, tail := range map[string][]byte{
@@ -251,7 +251,7 @@ func TestCorruptTail(t *testing.T) {
 			t.Parallel()
 			stream := newStream(t, 1)
 			bytes := append(slices.Clone(whole.Bytes[:cut]), tail...)
-			run := runHost(t, rig.host, instance(stream), chunkFile(t, "corrupt.log", bytes))
+			run := runHost(t, fixture.host, instance(stream), chunkFile(t, "corrupt.log", bytes))
 			wantOutcomes(t, run, 1, 0, 0)
 			wantAggregates(t, stream, whole.JSON[:good])
 			line := logLine(t, run, "corrupt.log", strconv.Itoa(cut))
@@ -262,18 +262,18 @@ func TestCorruptTail(t *testing.T) {
 	}
 }
 
-func TestChunkOfNothingReadableIsAnError(t *testing.T) {
+func TestCorruptChunk_NothingReadable(t *testing.T) {
 	t.Parallel()
 	stream := newStream(t, 1)
-	run := runHost(t, rig.host, instance(stream), chunkFile(t, "garbage.log", []byte{0xc1, 0xc1, 0xc1}))
+	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "garbage.log", []byte{0xc1, 0xc1, 0xc1}))
 	wantOutcomes(t, run, 0, 1, 0)
 	wantAggregates(t, stream)
 	logLine(t, run, "[error]", "garbage.log")
 }
 
-// TestBadOption: a message names the option, the value and what is allowed;
-// the instance beside it works; the engine's ExitCtx(NULL) does no harm.
-func TestBadOption(t *testing.T) {
+// TestOptions_Invalid: a message names the option, the value and what is allowed;
+// the other instance works; the engine's ExitCtx(NULL) does no harm.
+func TestOptions_Invalid(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ option, value, allowed string }{
 		{"max_record_size", "11M", "10"},
@@ -287,10 +287,10 @@ func TestBadOption(t *testing.T) {
 	} {
 		t.Run(tt.option+" "+tt.value[:min(len(tt.value), 20)], func(t *testing.T) {
 			t.Parallel()
-			stream, c := newStream(t, 1), chunk.AccessLog(9, 3)
+			stream, c := newStream(t, 1), chunktest.AccessLog(9, 3)
 			bad := instance(stream)
 			bad = slices.DeleteFunc(bad, func(w string) bool { return strings.HasPrefix(w, tt.option+"=") })
-			run := runHost(t, rig.host,
+			run := runHost(t, fixture.host,
 				append(bad, tt.option+"="+tt.value), instance(stream), chunkFile(t, "app.log", c.Bytes))
 			inits := run.All("init")
 			if len(inits) != 2 || inits[0].Fields["outcome"] != "FAILED" || inits[1].Fields["outcome"] != "OK" {
@@ -310,8 +310,8 @@ func TestBadOption(t *testing.T) {
 // TestLog: lines name their instance, and the engine's log level holds.
 func TestLog(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunk.AccessLog(22, 3)
-	run := runHost(t, rig.host, instance(stream, "alias=the-alias"), instance(stream), instance(stream, "alias=silent", "log_level=error"),
+	stream, c := newStream(t, 1), chunktest.AccessLog(22, 3)
+	run := runHost(t, fixture.host, instance(stream, "alias=the-alias"), instance(stream), instance(stream, "alias=silent", "log_level=error"),
 		chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, 3, 0, 0)
 	logLine(t, run, "[ info]", "the-alias", stream)
@@ -321,11 +321,11 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestEveryBadOptionIsNamed: one start names them all, whichever part of the
+// TestOptions_AllInvalidNamed: one start names them all, whichever part of the
 // plugin checks them.
-func TestEveryBadOptionIsNamed(t *testing.T) {
+func TestOptions_AllInvalidNamed(t *testing.T) {
 	t.Parallel()
-	run := runHost(t, rig.host, []string{"--instance", "stream=logs-$TAG[x]", "region=Frankfurt!", "aws_key_id=A",
+	run := runHost(t, fixture.host, []string{"--instance", "stream=logs-$TAG[x]", "region=Frankfurt!", "aws_key_id=A",
 		"max_record_size=11G", "worker_id_key=w", "hostname_key=h", "fixed_partition_key=$TAG[", "debug=maybe"})
 	if init := run.All("init"); len(init) != 1 || init[0].Fields["outcome"] != "FAILED" {
 		t.Fatalf("init: %v", init)
@@ -339,7 +339,7 @@ func TestEveryBadOptionIsNamed(t *testing.T) {
 	}
 }
 
-func TestMissingOptions(t *testing.T) {
+func TestOptions_Missing(t *testing.T) {
 	t.Parallel()
 	for _, option := range []string{"stream", "region"} {
 		t.Run(option, func(t *testing.T) {
@@ -347,7 +347,7 @@ func TestMissingOptions(t *testing.T) {
 			args := slices.DeleteFunc(instance("s"), func(w string) bool { return strings.HasPrefix(w, option+"=") })
 			// Nor from the environment or a shared configuration.
 			env := []string{"AWS_REGION=", "AWS_DEFAULT_REGION=", "AWS_CONFIG_FILE=/dev/null", "AWS_EC2_METADATA_DISABLED=true"}
-			run, err := local.RunHost(t.Context(), rig.host, env, append([]string{rig.plugin}, args...)...)
+			run, err := harness.RunHost(t.Context(), fixture.host, env, append([]string{fixture.plugin}, args...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -361,7 +361,7 @@ func TestMissingOptions(t *testing.T) {
 
 func TestDryRun(t *testing.T) {
 	t.Parallel()
-	run := runHost(t, rig.host, []string{"--dry-run"}, instance("s"), instance("s"))
+	run := runHost(t, fixture.host, []string{"--dry-run"}, instance("s"), instance("s"))
 	for _, exit := range run.All("exit") {
 		if exit.Fields["context"] != "NULL" {
 			t.Errorf("exit: %v", exit)
@@ -369,17 +369,17 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// TestUnreachableEndpoint: nothing listens, so the engine has to keep the
-// chunk; a retry of the same bytes later goes through.
-func TestUnreachableEndpoint(t *testing.T) {
+// TestEndpoint_Unreachable: nothing listens, so the engine has to keep the
+// chunk; a later retry of the same bytes succeeds.
+func TestEndpoint_Unreachable(t *testing.T) {
 	t.Parallel()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nowhere := &local.Kinesis{Endpoint: fmt.Sprintf("http://127.0.0.1:%d", port)}
-	run := runHost(t, rig.host, []string{"--retry", "2"}, instanceAt(nowhere, "s"),
-		chunkFile(t, "app.log", chunk.AccessLog(10, 3).Bytes))
+	nowhere := &harness.Kinesis{Endpoint: fmt.Sprintf("http://127.0.0.1:%d", port)}
+	run := runHost(t, fixture.host, []string{"--retry", "2"}, instanceAt(nowhere, "s"),
+		chunkFile(t, "app.log", chunktest.AccessLog(10, 3).Bytes))
 	wantOutcomes(t, run, 0, 0, 1)
 	if n := len(run.All("flush")); n != 3 {
 		t.Errorf("%d flushes, want 3", n)
@@ -387,20 +387,20 @@ func TestUnreachableEndpoint(t *testing.T) {
 	logLine(t, run, "refused")
 }
 
-func TestStreamThatIsNotThere(t *testing.T) {
+func TestStream_NotFound(t *testing.T) {
 	t.Parallel()
-	run := runHost(t, rig.host, instance("not-there"), chunkFile(t, "app.log", chunk.AccessLog(11, 3).Bytes))
+	run := runHost(t, fixture.host, instance("not-there"), chunkFile(t, "app.log", chunktest.AccessLog(11, 3).Bytes))
 	wantOutcomes(t, run, 0, 0, 1)
 	logLine(t, run, "[error]", "not-there")
 }
 
-// TestTenMebibytes: on a stream that allows it, a chunk as large as a forward
+// TestMaxRecordSize_TenMebibytes: on a stream that allows it, a chunk as large as a forward
 // input makes them is still one PutRecord.
-func TestTenMebibytes(t *testing.T) {
+func TestMaxRecordSize_TenMebibytes(t *testing.T) {
 	t.Parallel()
-	// A look-alike of its own: it takes seconds over a record of this size,
-	// and does nothing else meanwhile.
-	k, err := local.StartKinesis(t.Context(), rig.readers)
+	// A separate kinesis-local: it needs seconds for a record of this size, and
+	// serves no other request meanwhile.
+	k, err := harness.StartKinesis(t.Context(), fixture.readers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,8 +412,8 @@ func TestTenMebibytes(t *testing.T) {
 	if err := k.SetMaxRecordSize(t.Context(), stream, 10<<10); err != nil {
 		t.Fatal(err)
 	}
-	c := chunk.AccessLog(13, chunkBytes/recordBytes)
-	run := runHost(t, rig.host, instanceAt(k, stream, "max_record_size=10MiB", "request_timeout=240s"),
+	c := chunktest.AccessLog(13, chunkBytes/recordBytes)
+	run := runHost(t, fixture.host, instanceAt(k, stream, "max_record_size=10MiB", "request_timeout=240s"),
 		chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	records, err := k.ReadAll(t.Context(), stream)
@@ -421,7 +421,7 @@ func TestTenMebibytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(records) != 1 || len(c.Bytes) < chunkBytes {
-		t.Fatalf("a chunk of %d bytes came as %d records, want one", len(c.Bytes), len(records))
+		t.Fatalf("a chunk of %d bytes arrived as %d records, want one", len(c.Bytes), len(records))
 	}
 	t.Logf("a chunk of %d bytes, a record of %d", len(c.Bytes), len(records[0].Data))
 	wantSame(t, "aggregate", read(t, records)[0], c.JSON)
@@ -429,10 +429,10 @@ func TestTenMebibytes(t *testing.T) {
 
 func TestOldEngine(t *testing.T) {
 	t.Parallel()
-	send(t, rig.oldHost, []string{"--threads", "2"}, chunk.AccessLog(14, 100), chunk.Kubernetes(14, 10))
+	send(t, fixture.oldHost, []string{"--threads", "2"}, chunktest.AccessLog(14, 100), chunktest.Kubernetes(14, 10))
 
-	// Without the engine's log the plugin writes to stderr by itself.
-	run := runHost(t, rig.oldHost, instance("s", "max_record_size=11M"))
+	// Without the engine's log the plugin writes to stderr itself.
+	run := runHost(t, fixture.oldHost, instance("s", "max_record_size=11M"))
 	logLine(t, run, "[error]", "max_record_size", "11M")
 }
 
@@ -443,8 +443,8 @@ func TestCoroutineStack(t *testing.T) {
 	for engine, bytes := range map[string]int{"before 5.1": 24576, "5.1": 65536} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			send(t, rig.host, []string{"--threads", "2", "--repeat", "1", "--coroutine-stack", strconv.Itoa(bytes), "--log-level", "trace"},
-				chunk.AccessLog(15, 300), chunk.LongText(15, 20), chunk.Numbers(15, 50))
+			send(t, fixture.host, []string{"--threads", "2", "--repeat", "1", "--coroutine-stack", strconv.Itoa(bytes), "--log-level", "trace"},
+				chunktest.AccessLog(15, 300), chunktest.LongText(15, 20), chunktest.Numbers(15, 50))
 		})
 	}
 }
@@ -452,28 +452,28 @@ func TestCoroutineStack(t *testing.T) {
 // TestEngineThread: without workers the engine flushes on its own thread.
 func TestEngineThread(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunk.AccessLog(16, 10)
-	run := runHost(t, rig.host, []string{"--threads", "0", "--repeat", "3"}, instance(stream), chunkFile(t, "app.log", c.Bytes))
+	stream, c := newStream(t, 1), chunktest.AccessLog(16, 10)
+	run := runHost(t, fixture.host, []string{"--threads", "0", "--repeat", "3"}, instance(stream), chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, 3, 0, 0)
 	wantAggregates(t, stream, c.JSON, c.JSON, c.JSON)
 }
 
-func TestWithoutWorkersIsSaidOnce(t *testing.T) {
+func TestWithoutWorkers_LoggedOnce(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunk.AccessLog(19, 10)
-	run := runHost(t, rig.host, []string{"--threads", "0", "--repeat", "3"}, instance(stream), chunkFile(t, "app.log", c.Bytes))
+	stream, c := newStream(t, 1), chunktest.AccessLog(19, 10)
+	run := runHost(t, fixture.host, []string{"--threads", "0", "--repeat", "3"}, instance(stream), chunkFile(t, "app.log", c.Bytes))
 	wantOutcomes(t, run, 3, 0, 0)
 	if n := strings.Count(strings.ToLower(run.Stderr), "workers"); n != 1 {
 		t.Errorf("%d lines about workers, want one:\n%s", n, run.Stderr)
 	}
 }
 
-// TestExitIsPrompt: an instance with nothing to do ends at once.
-func TestExitIsPrompt(t *testing.T) {
+// TestExit_Prompt: an instance with nothing to do ends at once.
+func TestExit_Prompt(t *testing.T) {
 	t.Parallel()
 	const most = 2 * time.Second
-	stream, c := newStream(t, 1), chunk.AccessLog(17, 10)
-	run := runHost(t, rig.host, instance(stream), chunkFile(t, "app.log", c.Bytes))
+	stream, c := newStream(t, 1), chunktest.AccessLog(17, 10)
+	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "app.log", c.Bytes))
 	for _, exit := range run.All("exit") {
 		if took := time.Duration(exit.Int("ms")) * time.Millisecond; took > most {
 			t.Errorf("exit took %s", took)
@@ -487,13 +487,13 @@ func TestWireFormats(t *testing.T) {
 	for _, format := range []string{"json", "cbor"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
-			stream, c := newStream(t, 1), chunk.LongText(20, 50)
-			run := runHost(t, rig.host, instance(stream, "wire_format="+format, "fixed_partition_key=Zürich-東京-🚲"),
-				chunkFile(t, "app.log", c.Bytes), chunkFile(t, "empty.log", chunk.NewCorpus(chunk.M()).Bytes))
+			stream, c := newStream(t, 1), chunktest.LongText(20, 50)
+			run := runHost(t, fixture.host, instance(stream, "wire_format="+format, "fixed_partition_key=Zürich-東京-🚲"),
+				chunkFile(t, "app.log", c.Bytes), chunkFile(t, "empty.log", chunktest.NewCorpus(chunktest.M()).Bytes))
 			wantOutcomes(t, run, 2, 0, 0)
 			wantAggregates(t, stream, c.JSON, []string{"{}"})
 
-			run = runHost(t, rig.host, instance("no-such-stream", "wire_format="+format), chunkFile(t, "app.log", c.Bytes))
+			run = runHost(t, fixture.host, instance("no-such-stream", "wire_format="+format), chunkFile(t, "app.log", c.Bytes))
 			wantOutcomes(t, run, 0, 0, 1)
 			logLine(t, run, "[error]", "no-such-stream", "not found")
 		})

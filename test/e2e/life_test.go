@@ -7,25 +7,26 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
-// exitDuringFlush lets the host exit its instance while a flush waits for the
-// endpoint to answer, which it does once the exit has begun, or never.
-func exitDuringFlush(t *testing.T, answers bool) (run local.HostRun, server *endpoint.Server) {
+// exitDuringFlush makes the host exit its instance while a flush waits for a
+// response, which the server sends when the exit has begun, or, unless responds,
+// never.
+func exitDuringFlush(t *testing.T, responds bool) (run harness.HostRun, server *fakekinesis.Server) {
 	t.Helper()
 	arrived, exiting := make(chan struct{}), make(chan struct{})
 	until := exiting
-	if !answers {
+	if !responds {
 		until = nil
 	}
-	server = endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+	server = fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n == 1 {
 			close(arrived)
 		}
-		return endpoint.Hold(until)
+		return fakekinesis.Hold(until)
 	}})
 	t.Cleanup(server.Close)
 	// The host exits its instances when its standard input ends.
@@ -34,12 +35,12 @@ func exitDuringFlush(t *testing.T, answers bool) (run local.HostRun, server *end
 		<-arrived
 		_ = end.Close()
 	}()
-	run, err := local.Host{
-		Path:  rig.host,
+	run, err := harness.Host{
+		Path:  fixture.host,
 		Stdin: stdin,
-		Args: slices.Concat([]string{rig.plugin, "--exit-early"}, faultAt(server.URL(), "request_timeout=3s"),
+		Args: slices.Concat([]string{fixture.plugin, "--exit-early"}, faultAt(server.URL(), "request_timeout=3s"),
 			chunkFile(t, faultTag, faultChunk.Bytes)),
-		OnEvent: func(e local.Event) bool {
+		OnEvent: func(e harness.Event) bool {
 			if e.Word == "exiting" {
 				close(exiting)
 			}
@@ -53,9 +54,9 @@ func exitDuringFlush(t *testing.T, answers bool) (run local.HostRun, server *end
 	return run, server
 }
 
-// wantExitAfterFlush: the clock of a flush stops a moment after it lets go of
-// the instance.
-func wantExitAfterFlush(t *testing.T, run local.HostRun) {
+// wantExitAfterFlush checks that the instance exited after its flush. The time of a
+// flush is taken a moment after the flush has released the instance.
+func wantExitAfterFlush(t *testing.T, run harness.HostRun) {
 	t.Helper()
 	const moment = time.Second
 	flush, exit := run.All("flush")[0], run.All("exit")[0]
@@ -64,8 +65,9 @@ func wantExitAfterFlush(t *testing.T, run local.HostRun) {
 	}
 }
 
-// TestExitWaitsForFlushes: what is on its way when the instance exits arrives.
-func TestExitWaitsForFlushes(t *testing.T) {
+// TestExit_WaitsForFlushes: a chunk that is being sent when the instance exits
+// arrives.
+func TestExit_WaitsForFlushes(t *testing.T) {
 	t.Parallel()
 	run, server := exitDuringFlush(t, true)
 	wantOutcomes(t, run, 1, 0, 0)
@@ -73,9 +75,9 @@ func TestExitWaitsForFlushes(t *testing.T) {
 	wantTimes(t, server.Records(), faultChunk.JSON, 1)
 }
 
-// TestExitIsBoundedByTheDeadline: an endpoint that never answers holds the exit
-// up for as long as request_timeout, and the engine keeps the chunk.
-func TestExitIsBoundedByTheDeadline(t *testing.T) {
+// TestExit_BoundedByTimeout: an endpoint that never responds delays the exit by at
+// most request_timeout, and the engine keeps the chunk.
+func TestExit_BoundedByTimeout(t *testing.T) {
 	t.Parallel()
 	run, server := exitDuringFlush(t, false)
 	wantOutcomes(t, run, 0, 0, 1)
@@ -89,24 +91,24 @@ func TestExitIsBoundedByTheDeadline(t *testing.T) {
 	}
 }
 
-// TestRounds loads, runs and unloads the library over and over in one process,
-// as hot reloads do, with an instance that fails beside two that work: nothing
-// grows.
-func TestRounds(t *testing.T) {
+// TestLibrary_LoadedRepeatedly loads, runs and unloads the library over and over in one process,
+// as hot reloads do, with one instance that fails and two that work. Memory,
+// threads and connections do not grow.
+func TestLibrary_LoadedRepeatedly(t *testing.T) {
 	t.Parallel()
 	const rounds, instances, threads, repeat = 200, 2, 4, 3
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	chunks := []chunk.Corpus{chunk.AccessLog(40, 50), chunk.Kubernetes(40, 50)}
+	chunks := []chunktest.Corpus{chunktest.AccessLog(40, 50), chunktest.Kubernetes(40, 50)}
 	args := slices.Concat(
-		[]string{rig.plugin, "--rounds", strconv.Itoa(rounds), "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
+		[]string{fixture.plugin, "--rounds", strconv.Itoa(rounds), "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
 		faultAt(server.URL()), faultAt(server.URL(), "max_record_size=11M"), faultAt(server.URL(), "max_record_size=5000"),
 		chunkFile(t, "app.access", chunks[0].Bytes), chunkFile(t, "app.kubernetes", chunks[1].Bytes),
 	)
-	mostOpen := 0
-	run, err := local.Host{Path: rig.host, Args: args, OnEvent: func(e local.Event) bool {
+	maxOpen := 0
+	run, err := harness.Host{Path: fixture.host, Args: args, OnEvent: func(e harness.Event) bool {
 		if e.Word == "round" {
-			mostOpen = max(mostOpen, server.Counts().OpenConnections)
+			maxOpen = max(maxOpen, server.Counts().OpenConnections)
 		}
 		return true
 	}}.Run(t.Context())
@@ -121,13 +123,13 @@ func TestRounds(t *testing.T) {
 	logLine(t, run, "[error]", "max_record_size", "11M")
 	wantTimes(t, server.Records(), slices.Concat(chunks[0].JSON, chunks[1].JSON), rounds*repeat*instances)
 
-	// A worker has a connection to each instance's endpoint, and a round leaves
-	// none behind. The next one may have begun when they are counted.
+	// A worker has a connection to each instance's endpoint, and none is left after
+	// a round. The next round may have begun when they are counted.
 	const perRound = instances * threads
-	if n := server.Counts().Connections; n > rounds*perRound || mostOpen > 2*perRound {
-		t.Errorf("%d connections, at most %d at a time, want %d a round", n, mostOpen, perRound)
+	if n := server.Counts().Connections; n > rounds*perRound || maxOpen > 2*perRound {
+		t.Errorf("%d connections, at most %d at a time, want %d a round", n, maxOpen, perRound)
 	}
-	t.Logf("at most %d connections open after a round", mostOpen)
+	t.Logf("at most %d connections open after a round", maxOpen)
 
 	states := run.All("round")
 	mean := func(field string, from, to int) float64 {

@@ -1,6 +1,6 @@
-// Package e2e tests the built plugin from outside: chunks go in through the
-// ABI host or through Fluent Bit, and come out of a Kinesis look-alike,
-// through readers that know nothing of the plugin.
+// Package e2e tests the built library: the ABI host or Fluent Bit gives it chunks,
+// it sends them to kinesis-local or to fakekinesis, and readers that share no code
+// with the plugin read them back.
 package e2e
 
 import (
@@ -21,18 +21,18 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
-// rig is what all tests share.
-var rig struct {
+// fixture is shared by all tests.
+var fixture struct {
 	dir     string // for what is built
 	readers string // test/readers
 	plugin  string // the built library
 	host    string // the ABI host
 	oldHost string // the ABI host as an engine before 2.0
-	kinesis *local.Kinesis
+	kinesis *harness.Kinesis
 	streams atomic.Int64
 }
 
@@ -52,11 +52,11 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		return 0, err
 	}
-	if rig.readers, err = local.ReadersDir(root); err != nil {
+	if fixture.readers, err = harness.ReadersDir(root); err != nil {
 		return 0, err
 	}
 	dir, err := os.MkdirTemp("", "e2e-")
@@ -64,7 +64,7 @@ func run(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	rig.dir = dir
+	fixture.dir = dir
 	if named := os.Getenv("OUT_KINESIS_AGG_SO"); named != "" {
 		// Relative to the module, as a Makefile at its root means it: tests run
 		// in the folder of their package.
@@ -74,28 +74,28 @@ func run(m *testing.M) (code int, err error) {
 		if _, err := os.Stat(named); err != nil {
 			return 0, fmt.Errorf("OUT_KINESIS_AGG_SO: %w", err)
 		}
-		rig.plugin = named
-	} else if rig.plugin, err = local.BuildPlugin(ctx, root, dir); err != nil {
+		fixture.plugin = named
+	} else if fixture.plugin, err = harness.BuildPlugin(ctx, root, dir); err != nil {
 		return 0, err
 	}
-	if rig.host, err = local.BuildHost(ctx, root, dir, false); err != nil {
+	if fixture.host, err = harness.BuildHost(ctx, root, dir, false); err != nil {
 		return 0, err
 	}
-	if rig.oldHost, err = local.BuildHost(ctx, root, dir, true); err != nil {
+	if fixture.oldHost, err = harness.BuildHost(ctx, root, dir, true); err != nil {
 		return 0, err
 	}
-	if rig.kinesis, err = local.StartKinesis(ctx, rig.readers); err != nil {
+	if fixture.kinesis, err = harness.StartKinesis(ctx, fixture.readers); err != nil {
 		return 0, err
 	}
-	defer rig.kinesis.Stop()
+	defer fixture.kinesis.Stop()
 	return m.Run(), nil
 }
 
 // newStream creates a stream of its own for a test.
 func newStream(t *testing.T, shards int) string {
 	t.Helper()
-	name := fmt.Sprintf("e2e-%d", rig.streams.Add(1))
-	if err := rig.kinesis.CreateStream(t.Context(), name, shards); err != nil {
+	name := fmt.Sprintf("e2e-%d", fixture.streams.Add(1))
+	if err := fixture.kinesis.CreateStream(t.Context(), name, shards); err != nil {
 		t.Fatal(err)
 	}
 	return name
@@ -104,17 +104,17 @@ func newStream(t *testing.T, shards int) string {
 // instance is the words of an --instance that writes to the stream, with
 // further options.
 func instance(stream string, options ...string) []string {
-	return instanceAt(rig.kinesis, stream, options...)
+	return instanceAt(fixture.kinesis, stream, options...)
 }
 
-func instanceAt(k *local.Kinesis, stream string, options ...string) []string {
+func instanceAt(k *harness.Kinesis, stream string, options ...string) []string {
 	return append([]string{
 		"--instance",
 		"stream=" + stream,
-		"region=" + local.Region,
+		"region=" + harness.Region,
 		"endpoint=" + k.Endpoint,
-		"aws_key_id=" + local.AccessKeyID,
-		"aws_sec_key=" + local.SecretAccessKey,
+		"aws_key_id=" + harness.AccessKeyID,
+		"aws_sec_key=" + harness.SecretAccessKey,
 	}, options...)
 }
 
@@ -140,13 +140,13 @@ var engineLine = regexp.MustCompile(`^\[\d{4}/\d\d/\d\d \d\d:\d\d:\d\d(\.\d+)?\]
 // runHost runs the ABI host with the plugin. The plugin must have written
 // nothing to stdout, to stderr only what looks like the engine's log, and no
 // secret.
-func runHost(t *testing.T, host string, args ...[]string) local.HostRun {
+func runHost(t *testing.T, host string, args ...[]string) harness.HostRun {
 	t.Helper()
-	words := []string{rig.plugin}
+	words := []string{fixture.plugin}
 	for _, more := range args {
 		words = append(words, more...)
 	}
-	run, err := local.RunHost(t.Context(), host, nil, words...)
+	run, err := harness.RunHost(t.Context(), host, nil, words...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,14 +158,14 @@ func runHost(t *testing.T, host string, args ...[]string) local.HostRun {
 			t.Errorf("a line of the log is not in the engine's form: %s", line)
 		}
 	}
-	if strings.Contains(run.Stderr, local.SecretAccessKey) {
+	if strings.Contains(run.Stderr, harness.SecretAccessKey) {
 		t.Errorf("the secret key is in the log:\n%s", run.Stderr)
 	}
 	return run
 }
 
 // wantOutcomes checks the last line of a run.
-func wantOutcomes(t *testing.T, run local.HostRun, ok, failed, retry int) {
+func wantOutcomes(t *testing.T, run harness.HostRun, ok, failed, retry int) {
 	t.Helper()
 	end := run.End()
 	if end.Int("ok") != ok || end.Int("error") != failed || end.Int("retry") != retry {
@@ -173,23 +173,23 @@ func wantOutcomes(t *testing.T, run local.HostRun, ok, failed, retry int) {
 	}
 }
 
-// readAll is what is in the stream.
-func readAll(t *testing.T, stream string) []local.Record {
+// readAll returns the records of the stream.
+func readAll(t *testing.T, stream string) []harness.Record {
 	t.Helper()
-	records, err := rig.kinesis.ReadAll(t.Context(), stream)
+	records, err := fixture.kinesis.ReadAll(t.Context(), stream)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return records
 }
 
-// open takes a Kinesis record apart with the generated protobuf code, and
-// checks all that the format and KCL want of it.
-func open(record local.Record) ([]string, error) {
+// open parses a Kinesis record with the generated protobuf code, and checks all
+// that the format and KCL require.
+func open(record harness.Record) ([]string, error) {
 	magic, trailer := []byte{0xf3, 0x89, 0x9a, 0xc2}, md5.Size
 	data := record.Data
 	if len(data) < len(magic)+trailer || !bytes.HasPrefix(data, magic) {
-		return nil, fmt.Errorf("no aggregate: %d bytes, begin % x", len(data), data[:min(len(data), 8)])
+		return nil, fmt.Errorf("not an aggregated record: %d bytes, begin % x", len(data), data[:min(len(data), 8)])
 	}
 	message, sum := data[len(magic):len(data)-trailer], data[len(data)-trailer:]
 	if want := md5.Sum(message); !bytes.Equal(sum, want[:]) {
@@ -220,9 +220,9 @@ func open(record local.Record) ([]string, error) {
 	return texts, nil
 }
 
-// read takes Kinesis records apart with the generated protobuf code and with
+// read parses Kinesis records with the generated protobuf code and with
 // aws-kinesis-agg, which must agree, and returns the texts of each.
-func read(t *testing.T, records []local.Record) [][]string {
+func read(t *testing.T, records []harness.Record) [][]string {
 	t.Helper()
 	var all [][]string
 	var flat []string
@@ -233,7 +233,7 @@ func read(t *testing.T, records []local.Record) [][]string {
 		}
 		all, flat = append(all, texts), append(flat, texts...)
 	}
-	users, err := local.Deaggregate(t.Context(), rig.readers, records)
+	users, err := harness.Deaggregate(t.Context(), fixture.readers, records)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,11 +254,11 @@ func read(t *testing.T, records []local.Record) [][]string {
 		others = append(others, string(u.Data))
 		sub++
 	}
-	wantSame(t, "aws-kinesis-agg beside the protobuf code", others, flat)
+	wantSame(t, "aws-kinesis-agg compared with the protobuf code", others, flat)
 	return all
 }
 
-// wantSame compares texts in order and shows where they part.
+// wantSame compares texts in order and reports the first difference.
 func wantSame(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	for i := range min(len(got), len(want)) {
@@ -273,7 +273,7 @@ func wantSame(t *testing.T, what string, got, want []string) {
 
 // wantAggregates reads the stream: one aggregate for each list of texts, in
 // any order, each list in its own order.
-func wantAggregates(t *testing.T, stream string, want ...[]string) []local.Record {
+func wantAggregates(t *testing.T, stream string, want ...[]string) []harness.Record {
 	t.Helper()
 	const separator = "\n" // JSON texts of the plugin have none
 	missing := map[string]int{}
@@ -283,12 +283,12 @@ func wantAggregates(t *testing.T, stream string, want ...[]string) []local.Recor
 	records := readAll(t, stream)
 	aggregates := read(t, records)
 	if len(want) == 1 && len(aggregates) == 1 {
-		wantSame(t, "aggregate", aggregates[0], want[0]) // says more when it fails
+		wantSame(t, "aggregate", aggregates[0], want[0]) // its message has more details
 	}
 	for i, texts := range aggregates {
 		key := strings.Join(texts, separator)
 		if missing[key] == 0 {
-			t.Fatalf("stream %s: aggregate %d is no chunk that was sent, or once too often: %d records, first %.200s",
+			t.Fatalf("stream %s: aggregate %d is not a chunk that was sent, or arrived once too often: %d records, first %.200s",
 				stream, i, len(texts), key)
 		}
 		missing[key]--
@@ -300,8 +300,8 @@ func wantAggregates(t *testing.T, stream string, want ...[]string) []local.Recor
 }
 
 // send flushes chunks under one tag each through one instance, which must
-// take them all, and checks what came out.
-func send(t *testing.T, host string, flags []string, corpora ...chunk.Corpus) {
+// deliver all of them, and checks the stream.
+func send(t *testing.T, host string, flags []string, corpora ...chunktest.Corpus) {
 	t.Helper()
 	stream := newStream(t, 1)
 	args := [][]string{flags, instance(stream)}

@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/harness"
 )
 
-// TestFluentBitMetrics reads the engine's metrics as Prometheus does: those of
+// TestFluentBit_Metrics reads the engine's metrics as Prometheus does: those of
 // two instances, one of which delivers.
-func TestFluentBitMetrics(t *testing.T) {
+func TestFluentBit_Metrics(t *testing.T) {
 	t.Parallel()
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,12 +83,12 @@ func metrics(ctx context.Context, t *testing.T, port int) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := http.DefaultClient.Do(r)
+	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}

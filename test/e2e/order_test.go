@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/harness"
 )
 
 // TestFluentBit_OrderPerKey: with the sample for rewrite_tag, all records with the
@@ -16,7 +16,7 @@ import (
 // in order.
 func TestFluentBit_OrderPerKey(t *testing.T) {
 	t.Parallel()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -52,7 +52,7 @@ func TestFluentBit_OrderPerKey(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	engine, err := local.StartFluentBitWith(path, dir, filepath.Join(dir, "order.conf"))
+	engine, err := harness.StartFluentBitWith(path, dir, filepath.Join(dir, "order.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}

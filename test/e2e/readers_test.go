@@ -8,15 +8,15 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/harness"
 )
 
-// TestReadersRefuse: the readers that the other tests stand on find what is
+// TestReaders_RefuseInvalid: the readers that the other tests rely on find what is
 // wrong with an aggregate.
-func TestReadersRefuse(t *testing.T) {
+func TestReaders_RefuseInvalid(t *testing.T) {
 	t.Parallel()
 	const key = "key"
-	seal := func(change func(*kplproto.AggregatedRecord)) local.Record {
+	seal := func(change func(*kplproto.AggregatedRecord)) harness.Record {
 		a := &kplproto.AggregatedRecord{
 			PartitionKeyTable: []string{key},
 			Records: []*kplproto.Record{
@@ -30,14 +30,14 @@ func TestReadersRefuse(t *testing.T) {
 			t.Fatal(err)
 		}
 		sum := md5.Sum(message)
-		return local.Record{PartitionKey: key, SequenceNumber: "1", Data: slices.Concat([]byte{0xf3, 0x89, 0x9a, 0xc2}, message, sum[:])}
+		return harness.Record{PartitionKey: key, SequenceNumber: "1", Data: slices.Concat([]byte{0xf3, 0x89, 0x9a, 0xc2}, message, sum[:])}
 	}
 	good := seal(func(*kplproto.AggregatedRecord) {})
-	if texts := read(t, []local.Record{good, good}); len(texts) != 2 || len(texts[1]) != 2 {
+	if texts := read(t, []harness.Record{good, good}); len(texts) != 2 || len(texts[1]) != 2 {
 		t.Fatalf("a good record twice: %q", texts)
 	}
 
-	for name, bad := range map[string]local.Record{
+	for name, bad := range map[string]harness.Record{
 		"another key":       seal(func(a *kplproto.AggregatedRecord) { a.PartitionKeyTable[0] = "other" }),
 		"two keys":          seal(func(a *kplproto.AggregatedRecord) { a.PartitionKeyTable = append(a.PartitionKeyTable, key) }),
 		"explicit hash key": seal(func(a *kplproto.AggregatedRecord) { a.ExplicitHashKeyTable = []string{"1"} }),
@@ -55,7 +55,7 @@ func TestReadersRefuse(t *testing.T) {
 	if _, err := open(broken); err == nil {
 		t.Error("wrong MD5: not refused")
 	}
-	if _, err := local.Deaggregate(t.Context(), rig.readers, []local.Record{broken}); err == nil {
+	if _, err := harness.Deaggregate(t.Context(), fixture.readers, []harness.Record{broken}); err == nil {
 		t.Error("wrong MD5: not refused by aws-kinesis-agg")
 	}
 }

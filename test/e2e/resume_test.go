@@ -5,38 +5,38 @@ import (
 	"slices"
 	"testing"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
-// parts is how many records a chunk makes in the tests of this file.
+// parts is the number of records of a chunk in the tests of this file.
 const parts = 6
 
-// flushSplit flushes a chunk of so many parts until it is delivered, and
-// returns what the endpoint took, part by part.
-func flushSplit(t *testing.T, fault func(n int) endpoint.Fault, options ...string) (counts endpoint.Counts, got [][]string, flushes []local.Event) {
+// flushSplit flushes a chunk of that many parts until it is delivered, and returns
+// the parts that the endpoint accepted, in order.
+func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...string) (counts fakekinesis.Counts, got [][]string, flushes []harness.Event) {
 	t.Helper()
-	server := endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault { return fault(n) }})
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
 	defer server.Close()
 	f := faultAt(server.URL(), append(options, "max_record_size=1000", "request_timeout=2s")...)
-	run := runHost(t, rig.host, []string{"--retry", "100"}, f, chunkFile(t, faultTag, resumeChunk.Bytes))
+	run := runHost(t, fixture.host, []string{"--retry", "100"}, f, chunkFile(t, faultTag, resumeChunk.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	checkLog(t, run)
 	for _, r := range server.Records() {
-		got = append(got, texts(t, []endpoint.Record{r}))
+		got = append(got, texts(t, []fakekinesis.Record{r}))
 	}
 	return server.Counts(), got, run.All("flush")
 }
 
-// faultAt is the words of an instance as TestFaults has it.
+// faultAt returns the arguments of an instance as in TestFaults.
 func faultAt(url string, options ...string) []string { return fault{options: options}.instance(url) }
 
-var resumeChunk = texted(120, contents)
+var resumeChunk = numbered(120, contents)
 
-func never(int) endpoint.Fault { return endpoint.OK }
+func never(int) fakekinesis.Fault { return fakekinesis.OK }
 
 // TestResume: of a split chunk whose k-th part fails, the retry sends that part
-// and what comes after it, and nothing before.
+// and those after it, and none before.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	_, whole, _ := flushSplit(t, never)
@@ -44,10 +44,10 @@ func TestResume(t *testing.T) {
 		t.Fatalf("%d parts, want %d", len(whole), parts)
 	}
 	wantSame(t, "parts", slices.Concat(whole...), resumeChunk.JSON)
-	for name, failure := range map[string]endpoint.Fault{
-		"throttled": endpoint.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
-		"reset":     endpoint.ResetRead,
-		"hang":      endpoint.Hold(nil),
+	for name, failure := range map[string]fakekinesis.Fault{
+		"throttled": fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
+		"reset":     fakekinesis.ResetRead,
+		"hang":      fakekinesis.Hold(nil),
 	} {
 		for k := 1; k <= parts; k++ {
 			if name == "hang" && k != parts/2 {
@@ -65,11 +65,11 @@ func TestResume(t *testing.T) {
 	}
 	t.Run("each part fails twice", func(t *testing.T) {
 		t.Parallel()
-		counts, got, flushes := flushSplit(t, func(n int) endpoint.Fault {
+		counts, got, flushes := flushSplit(t, func(n int) fakekinesis.Fault {
 			if n%3 != 0 {
-				return endpoint.Status(503)
+				return fakekinesis.Status(503)
 			}
-			return endpoint.OK
+			return fakekinesis.OK
 		})
 		if counts.PutRecords != 3*parts || len(flushes) != 2*parts+1 {
 			t.Errorf("%d PutRecords in %d flushes, want %d in %d", counts.PutRecords, len(flushes), 3*parts, 2*parts+1)
@@ -78,15 +78,15 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// TestAnswerLostRepeatsOnePart: Kinesis took the k-th part and the plugin could
-// not know: that part comes twice, and nothing else does.
-func TestAnswerLostRepeatsOnePart(t *testing.T) {
+// TestResponseLost_RepeatsOnePart: Kinesis accepted the k-th part and the response
+// was lost: that part arrives twice, and every other part once.
+func TestResponseLost_RepeatsOnePart(t *testing.T) {
 	t.Parallel()
-	for name, failure := range map[string]endpoint.Fault{
-		"reset":     endpoint.AnswerLost,
-		"cut":       endpoint.AnswerCut,
-		"no number": endpoint.NoNumber,
-		"hang":      endpoint.AnswerHeld,
+	for name, failure := range map[string]fakekinesis.Fault{
+		"reset":     fakekinesis.ResponseLost,
+		"cut":       fakekinesis.ResponseTruncated,
+		"no number": fakekinesis.NoNumber,
+		"hang":      fakekinesis.ResponseHeld,
 	} {
 		for _, auto := range []string{"true", "false"} {
 			for k := 1; k <= parts; k += 2 {
@@ -99,7 +99,7 @@ func TestAnswerLostRepeatsOnePart(t *testing.T) {
 					if counts.PutRecords != parts+1 || counts.Accepted != parts+1 {
 						t.Fatalf("%d PutRecords, %d accepted, want %d", counts.PutRecords, counts.Accepted, parts+1)
 					}
-					wantSame(t, "the part that came twice", got[k], got[k-1])
+					wantSame(t, "the part that arrived twice", got[k], got[k-1])
 					wantSame(t, "parts", slices.Concat(slices.Delete(got, k, k+1)...), resumeChunk.JSON)
 				})
 			}
@@ -107,12 +107,12 @@ func TestAnswerLostRepeatsOnePart(t *testing.T) {
 	}
 }
 
-// at lets the n-th PutRecord fail.
-func at(n int, failure endpoint.Fault) func(int) endpoint.Fault {
-	return func(i int) endpoint.Fault {
+// at makes the n-th PutRecord fail.
+func at(n int, failure fakekinesis.Fault) func(int) fakekinesis.Fault {
+	return func(i int) fakekinesis.Fault {
 		if i == n {
 			return failure
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}
 }

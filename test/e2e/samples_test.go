@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/option"
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 // sample is a configuration that people copy: a file of conf/, or a block of
@@ -28,7 +28,7 @@ var configuration = regexp.MustCompile("(?ms)^( *)```(ini|yaml)\n(.*?)^ *```$")
 // samples returns the configurations of conf/, README.md and docs/.
 func samples(t *testing.T) []sample {
 	t.Helper()
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,26 +73,26 @@ var outputName = regexp.MustCompile(`(?mi)^([ -]*)name(:? +)kinesis_agg$`)
 var httpPort = regexp.MustCompile(`(?m)^( +http_port:? +)\d+$`)
 
 // here makes a sample work on this machine, in dir: it replaces paths, ports,
-// and the look-alike's region and address, and adds what a part of a
+// and the region and address of kinesis-local, and adds what a part of a
 // configuration lacks.
 func (s sample) here(t *testing.T, dir string) string {
 	t.Helper()
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
 	paths := strings.NewReplacer(
-		"/fluent-bit/lib/out_kinesis_agg.so", rig.plugin,
+		"/fluent-bit/lib/out_kinesis_agg.so", fixture.plugin,
 		"/fluent-bit/", dir+"/",
 		"/var/log/app/", dir+"/",
 		"/var/log/containers/", dir+"/",
-		"eu-central-1", local.Region,
+		"eu-central-1", harness.Region,
 	)
 	plugins := paths.Replace(readFile(t, root, "conf", "plugins.conf"))
 	if err := os.WriteFile(filepath.Join(dir, "plugins.conf"), []byte(plugins), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	port, err := local.FreePort()
+	port, err := harness.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,8 +100,8 @@ func (s sample) here(t *testing.T, dir string) string {
 	text = outputName.ReplaceAllStringFunc(text, func(line string) string {
 		m := outputName.FindStringSubmatch(line)
 		for _, option := range [][2]string{
-			{"endpoint", rig.kinesis.Endpoint}, {"sts_endpoint", rig.kinesis.Endpoint},
-			{"aws_key_id", local.AccessKeyID}, {"aws_sec_key", local.SecretAccessKey},
+			{"endpoint", fixture.kinesis.Endpoint}, {"sts_endpoint", fixture.kinesis.Endpoint},
+			{"aws_key_id", harness.AccessKeyID}, {"aws_sec_key", harness.SecretAccessKey},
 		} {
 			line += "\n" + strings.ReplaceAll(m[1], "-", " ") + option[0] + m[2] + option[1]
 		}
@@ -140,9 +140,9 @@ func outputs(text string) [][][2]string {
 	return all
 }
 
-// TestSamplesInTheHost: the plugin knows every option of every sample and
+// TestSamples_InTheHost: the plugin knows every option of every sample and
 // accepts its value.
-func TestSamplesInTheHost(t *testing.T) {
+func TestSamples_InTheHost(t *testing.T) {
 	t.Parallel()
 	known := []string{"name", "match", "alias", "workers", "retry_limit", "storage.total_limit_size"}
 	engines := len(known)
@@ -169,7 +169,7 @@ func TestSamplesInTheHost(t *testing.T) {
 				}
 				args = append(args, words)
 			}
-			run := runHost(t, rig.host, args...)
+			run := runHost(t, fixture.host, args...)
 			for _, init := range run.All("init") {
 				if init.Fields["outcome"] != "OK" {
 					t.Errorf("the plugin does not start:\n%s", run.Stderr)
@@ -179,11 +179,11 @@ func TestSamplesInTheHost(t *testing.T) {
 	}
 }
 
-// TestSamplesInFluentBit: every sample starts without an error in the log. The
+// TestSamples_InFluentBit: every sample starts without an error in the log. The
 // configurations of conf/ also deliver.
-func TestSamplesInFluentBit(t *testing.T) {
+func TestSamples_InFluentBit(t *testing.T) {
 	t.Parallel()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -205,10 +205,10 @@ func TestSamplesInFluentBit(t *testing.T) {
 					t.Fatal(err)
 				}
 				for line := range strings.Lines(lines) {
-					want = append(want, chunk.JSON(chunk.M("log", strings.TrimSpace(line))))
+					want = append(want, chunktest.JSON(chunktest.M("log", strings.TrimSpace(line))))
 				}
 			}
-			engine, err := local.StartFluentBitWith(path, dir, file)
+			engine, err := harness.StartFluentBitWith(path, dir, file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -227,7 +227,7 @@ func TestSamplesInFluentBit(t *testing.T) {
 }
 
 // started waits until the engine has started all outputs.
-func started(t *testing.T, engine *local.FluentBit) {
+func started(t *testing.T, engine *harness.FluentBit) {
 	t.Helper()
 	const afterOutputs = "stream processor started"
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)

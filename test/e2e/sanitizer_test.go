@@ -9,8 +9,8 @@ import (
 	"sync"
 	"testing"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // sanitized is the ABI host and the library with AddressSanitizer and
@@ -27,11 +27,11 @@ var sanitizers = sync.OnceValue(func() (s sanitized) {
 	if cc == "" {
 		cc = "cc"
 	}
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		return sanitized{skip: err.Error()}
 	}
-	s = sanitized{host: filepath.Join(rig.dir, "abihost-sanitized"), plugin: filepath.Join(rig.dir, "sanitized.so")}
+	s = sanitized{host: filepath.Join(fixture.dir, "abihost-sanitized"), plugin: filepath.Join(fixture.dir, "sanitized.so")}
 	args := append(strings.Fields(flags), "-std=c11", "-O1", "-g", "-rdynamic", "-pthread", "-o", s.host,
 		filepath.Join(root, "test", "abihost", "abihost.c"), "-ldl")
 	if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
@@ -71,11 +71,11 @@ func wantNoReport(t *testing.T, log string) {
 func TestSanitizers_InTheHost(t *testing.T) {
 	t.Parallel()
 	s := withSanitizers(t)
-	failing := func(n int, _ *endpoint.Request) endpoint.Fault {
+	failing := func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n%2 == 1 {
-			return endpoint.Error(400, "ResourceNotFoundException", "a\n\x1b[2Jb")
+			return fakekinesis.Error(400, "ResourceNotFoundException", "a\n\x1b[2Jb")
 		}
-		return endpoint.OK
+		return fakekinesis.OK
 	}
 	for _, tt := range []struct {
 		name        string
@@ -89,9 +89,9 @@ func TestSanitizers_InTheHost(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := endpoint.Start(endpoint.Options{Fault: failing})
+			server := fakekinesis.Start(fakekinesis.Options{Fault: failing})
 			defer server.Close()
-			run, err := local.RunHost(t.Context(), s.host, nil, slices.Concat([]string{s.plugin}, tt.args,
+			run, err := harness.RunHost(t.Context(), s.host, nil, slices.Concat([]string{s.plugin}, tt.args,
 				faultAt(server.URL(), "debug=true"), faultAt(server.URL(), "max_record_size=11G"),
 				chunkFile(t, "a\nb", faultChunk.Bytes))...)
 			wantNoReport(t, run.Stderr)
@@ -109,7 +109,7 @@ func TestSanitizers_InTheHost(t *testing.T) {
 // the host does not have.
 func TestSanitizers_InFluentBit(t *testing.T) {
 	t.Parallel()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -132,7 +132,7 @@ func TestSanitizers_InFluentBit(t *testing.T) {
 		t.Fatal(err)
 	}
 	const samples = 20
-	engine, err := local.StartFluentBit(wrapper, dir, s.plugin,
+	engine, err := harness.StartFluentBit(wrapper, dir, s.plugin,
 		"[INPUT]\n    Name dummy\n    Rate 20\n    Samples 20\n\n"+output("*", stream, "alias a\"b\\c"))
 	if err != nil {
 		t.Fatal(err)

@@ -10,24 +10,24 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
-// TestFiftyInstances: fifty [OUTPUT] sections in one engine, each with its stream,
+// TestInstances_Fifty: fifty [OUTPUT] sections in one engine, each with its stream,
 // share nothing: each stream gets each record once, under its instance's options.
-func TestFiftyInstances(t *testing.T) {
+func TestInstances_Fifty(t *testing.T) {
 	t.Parallel()
 	const instances, threads, repeat, rounds = 50, 8, 4, 2
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	c := chunk.AccessLog(50, 20)
+	c := chunktest.AccessLog(50, 20)
 	args := [][]string{{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat), "--rounds", strconv.Itoa(rounds)}}
 	for i := range instances {
 		args = append(args, faultAt(server.URL(), fmt.Sprintf("stream=s-%d", i), fmt.Sprintf("fixed_partition_key=k-%d", i)))
 	}
-	run := runHost(t, rig.host, append(args, chunkFile(t, "app", c.Bytes))...)
+	run := runHost(t, fixture.host, append(args, chunkFile(t, "app", c.Bytes))...)
 	wantOutcomes(t, run, instances*repeat*rounds, 0, 0)
 	wantTimes(t, server.Records(), c.JSON, instances*repeat*rounds)
 	puts := map[string]int{}
@@ -44,21 +44,21 @@ func TestFiftyInstances(t *testing.T) {
 	}
 }
 
-// TestThirtyTwoWorkers: 32 threads flush at once, which a server that holds the
+// TestWorkers_ThirtyTwo: 32 threads flush at once, which a server that holds the
 // first 32 requests until all are there sees, and open no more than two connections each: a
-// thread may dial while another one lets go of its connection.
-func TestThirtyTwoWorkers(t *testing.T) {
+// thread may dial while another one releases its connection.
+func TestWorkers_ThirtyTwo(t *testing.T) {
 	t.Parallel()
 	const threads, flushes = 32, 640
 	together := make(chan struct{})
-	server := endpoint.Start(endpoint.Options{Fault: func(n int, _ *endpoint.Request) endpoint.Fault {
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n == threads {
 			close(together)
 		}
-		return endpoint.Hold(together)
+		return fakekinesis.Hold(together)
 	}})
 	defer server.Close()
-	run := runHost(t, rig.host, []string{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(flushes)},
+	run := runHost(t, fixture.host, []string{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(flushes)},
 		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
 	wantOutcomes(t, run, flushes, 0, 0)
 	wantTimes(t, server.Records(), faultChunk.JSON, flushes)
@@ -67,32 +67,50 @@ func TestThirtyTwoWorkers(t *testing.T) {
 	}
 }
 
-// TestManyTags: 100,000 tags, with $TAG in stream and key, need no more memory,
-// connections or log than a few do, whether Kinesis takes the records or each tag
-// lacks its stream.
-func TestManyTags(t *testing.T) {
+// manyTags returns how many tags TestTags_Many uses: a number that a test run can
+// afford, or the one in OUT_KINESIS_AGG_TAGS.
+func manyTags(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("OUT_KINESIS_AGG_TAGS")
+	if text == "" {
+		return 40_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 10_000 {
+		t.Fatalf("OUT_KINESIS_AGG_TAGS=%s: want a number of tags, 10000 or more", text)
+	}
+	return n
+}
+
+// TestTags_Many: many tags, with $TAG in stream and key, need no more memory,
+// connections or log lines than a few do, both if Kinesis accepts the records and
+// if each tag's stream is missing. With OUT_KINESIS_AGG_TAGS=100000 it takes a
+// minute or two.
+func TestTags_Many(t *testing.T) {
 	t.Parallel()
 	const threads, few = 8, 2_000
-	// A tag is 100 bytes, and so are stream and key: with 100,000 of them, 8 MiB is
-	// less than what keeping a single string a tag needs.
-	const mostGrowthKiB = 8 << 10
+	many := manyTags(t)
 	for _, tt := range []struct {
-		name     string
-		fault    endpoint.Fault
-		ok       bool
-		many     int
-		mostLine int
+		name  string
+		fault fakekinesis.Fault
+		ok    bool
+		many  int
+		// maxTagBytes is less than what a plugin needs that keeps one string a tag,
+		// and in the second case one error a tag. A tag is 100 bytes, and so are
+		// stream and key.
+		maxTagBytes int
+		maxLines    int
 	}{
-		{"delivered", endpoint.OK, true, 100_000, 10},
-		{"missing streams", endpoint.Error(400, "ResourceNotFoundException", "no such stream"), false, 30_000, 5_000},
+		{"delivered", fakekinesis.OK, true, many, 84, 10},
+		{"missing streams", fakekinesis.Error(400, "ResourceNotFoundException", "no such stream"), false, many * 3 / 10, 160, 5_000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			peak := map[int]int{}
 			for _, tags := range []int{few, tt.many} {
 				names := make(chan string, 1024)
-				server := endpoint.Start(endpoint.Options{
-					Fault:    func(int, *endpoint.Request) endpoint.Fault { return tt.fault },
-					OnRecord: func(r endpoint.Record) { names <- r.Stream + " " + r.PartitionKey },
+				server := fakekinesis.Start(fakekinesis.Options{
+					Fault:    func(int, *fakekinesis.Request) fakekinesis.Fault { return tt.fault },
+					OnRecord: func(r fakekinesis.Record) { names <- r.Stream + " " + r.PartitionKey },
 				})
 				distinct := make(chan int)
 				go func() {
@@ -106,11 +124,11 @@ func TestManyTags(t *testing.T) {
 					}
 					distinct <- len(seen)
 				}()
-				run, err := local.Host{
-					Path: rig.host,
-					Args: slices.Concat([]string{rig.plugin, "--threads", strconv.Itoa(threads), "--stream", tagStream(t, tags)},
+				run, err := harness.Host{
+					Path: fixture.host,
+					Args: slices.Concat([]string{fixture.plugin, "--threads", strconv.Itoa(threads), "--stream", tagStream(t, tags)},
 						faultAt(server.URL(), "stream=$TAG", "fixed_partition_key=$TAG")),
-					OnEvent: func(e local.Event) bool { return e.Word != "flush" },
+					OnEvent: func(e harness.Event) bool { return e.Word != "flush" },
 				}.Run(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -126,14 +144,14 @@ func TestManyTags(t *testing.T) {
 				if counts.Connections > 2*threads {
 					t.Errorf("%d tags: %d connections for %d threads", tags, counts.Connections, threads)
 				}
-				if n := strings.Count(run.Stderr, "\n"); n > tt.mostLine {
-					t.Errorf("%d tags: %d lines in the log, want at most %d", tags, n, tt.mostLine)
+				if n := strings.Count(run.Stderr, "\n"); n > tt.maxLines {
+					t.Errorf("%d tags: %d lines in the log, want at most %d", tags, n, tt.maxLines)
 				}
 				peak[tags] = run.All("round")[0].Int("peak_kib")
 				t.Logf("%d tags: %d KiB, %d connections, %d bytes of log", tags, peak[tags], counts.Connections, len(run.Stderr))
 			}
-			if growth := peak[tt.many] - peak[few]; growth > mostGrowthKiB {
-				t.Errorf("%d KiB more for %d tags than for %d", growth, tt.many, few)
+			if growth := peak[tt.many] - peak[few]; growth > tt.many*tt.maxTagBytes/1024 {
+				t.Errorf("%d KiB more for %d tags than for %d, want at most %d bytes a tag", growth, tt.many, few, tt.maxTagBytes)
 			}
 		})
 	}
@@ -143,7 +161,7 @@ func TestManyTags(t *testing.T) {
 // --stream reads it.
 func tagStream(t *testing.T, n int) string {
 	t.Helper()
-	events := chunk.New().Event(chunk.EventTime{Sec: 1}, chunk.M("log", "x")).Bytes()
+	events := chunktest.New().Event(chunktest.EventTime{Sec: 1}, chunktest.M("log", "x")).Bytes()
 	var b bytes.Buffer
 	for i := range n {
 		fmt.Fprintf(&b, "0 %0100d %d\n", i, len(events))
@@ -156,12 +174,12 @@ func tagStream(t *testing.T, n int) string {
 	return path
 }
 
-// TestTwoLibraries: two copies of the library, and so two Go runtimes, in one
+// TestLibraries_TwoInOneProcess: two copies of the library, and so two Go runtimes, in one
 // process, flush at the same time and are loaded again.
-func TestTwoLibraries(t *testing.T) {
+func TestLibraries_TwoInOneProcess(t *testing.T) {
 	t.Parallel()
 	const threads, repeat, rounds = 4, 50, 5
-	library, err := os.ReadFile(rig.plugin)
+	library, err := os.ReadFile(fixture.plugin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,9 +187,9 @@ func TestTwoLibraries(t *testing.T) {
 	if err := os.WriteFile(other, library, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	run := runHost(t, rig.host, []string{"--twin", other, "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
+	run := runHost(t, fixture.host, []string{"--twin", other, "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
 		"--rounds", strconv.Itoa(rounds)},
 		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
 	wantOutcomes(t, run, 2*rounds*repeat, 0, 0)

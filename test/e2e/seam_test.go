@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
 // tolerance is how long a start that is refused may take.
@@ -39,14 +39,14 @@ func wantDaemonRefused(t *testing.T, log string) {
 // gets an error from Init, and the calls that follow return.
 func TestDaemon_InTheHost(t *testing.T) {
 	t.Parallel()
-	for name, host := range map[string]string{"engine": rig.host, "old engine": rig.oldHost} {
+	for name, host := range map[string]string{"engine": fixture.host, "old engine": fixture.oldHost} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			server := endpoint.Start(endpoint.Options{})
+			server := fakekinesis.Start(fakekinesis.Options{})
 			defer server.Close()
-			run, err := local.RunHost(ctx, host, nil, slices.Concat([]string{rig.plugin, "--daemon"},
+			run, err := harness.RunHost(ctx, host, nil, slices.Concat([]string{fixture.plugin, "--daemon"},
 				faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))...)
 			if err != nil {
 				t.Fatal(err)
@@ -63,11 +63,11 @@ func TestDaemon_InTheHost(t *testing.T) {
 	}
 }
 
-// TestDaemon_InFluentBit: the daemon writes the error where the log goes, to its
+// TestDaemon_InFluentBit: the daemon writes the error to the log, or to its
 // first stderr if that is closed, and ends.
 func TestDaemon_InFluentBit(t *testing.T) {
 	t.Parallel()
-	path, err := local.FindFluentBit()
+	path, err := harness.FindFluentBit()
 	if err != nil {
 		t.Skip(err)
 	}
@@ -81,7 +81,7 @@ func TestDaemon_InFluentBit(t *testing.T) {
 				config += "    Log_File " + file + "\n"
 			}
 			config += "[INPUT]\n    Name dummy\n\n" + output("*", "s")
-			for name, text := range map[string]string{"plugins.conf": "[PLUGINS]\n    Path " + rig.plugin + "\n", "daemon.conf": config} {
+			for name, text := range map[string]string{"plugins.conf": "[PLUGINS]\n    Path " + fixture.plugin + "\n", "daemon.conf": config} {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -89,9 +89,9 @@ func TestDaemon_InFluentBit(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, path, "-c", filepath.Join(dir, "daemon.conf"))
-			cmd.Env = local.Environ()
+			cmd.Env = harness.Environ()
 			// The daemon holds a duplicate of stderr until it ends, and Run waits
-			// for that: it returns once there is no process left.
+			// for that: it returns when no process is left.
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
 			began := time.Now()
@@ -117,9 +117,9 @@ func TestDaemon_InFluentBit(t *testing.T) {
 func TestChildren(t *testing.T) {
 	t.Parallel()
 	const threads, repeat = 4, 300
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	run := runHost(t, rig.host, []string{"--children", "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
+	run := runHost(t, fixture.host, []string{"--children", "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
 		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
 	wantOutcomes(t, run, repeat, 0, 0)
 	wantTimes(t, server.Records(), faultChunk.JSON, repeat)
@@ -130,8 +130,8 @@ func TestChildren(t *testing.T) {
 	t.Log(children.Fields)
 }
 
-// TestFluentBitExecInput: the input exec starts a program for each record.
-func TestFluentBitExecInput(t *testing.T) {
+// TestFluentBit_ExecInput: the input exec starts a program for each record.
+func TestFluentBit_ExecInput(t *testing.T) {
 	t.Parallel()
 	const records = 5
 	stream := newStream(t, 1)
@@ -148,15 +148,15 @@ func TestFluentBitExecInput(t *testing.T) {
 	}
 }
 
-// TestSignals: SIGCONT and SIGHUP come in while flushes run, on handlers that
+// TestSignals: SIGCONT and SIGHUP arrive while flushes run, on handlers that
 // install themselves again, as the engine's do. Afterwards faults in Go code reach
 // the Go runtime, which makes a panic of them.
 func TestSignals(t *testing.T) {
 	t.Parallel()
 	const threads, repeat, rounds = 4, 300, 2
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	run := runHost(t, rig.host, []string{"--signals", "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
+	run := runHost(t, fixture.host, []string{"--signals", "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
 		"--rounds", strconv.Itoa(rounds)},
 		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
 	wantOutcomes(t, run, rounds*repeat, 0, 0)
@@ -173,9 +173,9 @@ func TestSignals(t *testing.T) {
 // handler, which ends the process.
 func TestSignals_FaultInC(t *testing.T) {
 	t.Parallel()
-	server := endpoint.Start(endpoint.Options{})
+	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
-	run, err := local.RunHost(t.Context(), rig.host, nil, slices.Concat([]string{rig.plugin, "--signals", "--crash"},
+	run, err := harness.RunHost(t.Context(), fixture.host, nil, slices.Concat([]string{fixture.plugin, "--signals", "--crash"},
 		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))...)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || !strings.Contains(exit.String(), "abort") {
@@ -189,9 +189,9 @@ func TestSignals_FaultInC(t *testing.T) {
 	}
 }
 
-// TestFluentBitSignals: SIGCONT makes the engine dump its state and install its
-// handlers again. It goes on.
-func TestFluentBitSignals(t *testing.T) {
+// TestFluentBit_Signals: SIGCONT makes the engine dump its state and install its
+// handlers again. It continues.
+func TestFluentBit_Signals(t *testing.T) {
 	t.Parallel()
 	const samples = 60
 	stream := newStream(t, 1)
@@ -208,36 +208,36 @@ func TestFluentBitSignals(t *testing.T) {
 	}
 }
 
-// TestHostileText: neither a tag nor an error text from outside begins a line of
+// TestLog_HostileText: neither a tag nor an error text from outside begins a line of
 // the log, hides a part of one, or reaches a terminal as a command.
-func TestHostileText(t *testing.T) {
+func TestLog_HostileText(t *testing.T) {
 	t.Parallel()
 	const forged = "[2026/01/01 00:00:00] [error] [output:kinesis_agg:kinesis_agg.0] forged"
 	hostile := "a\n" + forged + "\r\x1b[2J\x07\u0085\u202eevil\u2028\xff"
 	for _, tt := range []struct {
 		name, tag string
-		fault     endpoint.Fault
+		fault     fakekinesis.Fault
 		options   []string
-		say       []string
+		inLog     []string
 	}{
-		{"tag", hostile, endpoint.Error(400, "ResourceNotFoundException", "no stream"), nil,
+		{"tag", hostile, fakekinesis.Error(400, "ResourceNotFoundException", "no stream"), nil,
 			[]string{`a\n[2026/01/01`, `\r\x1b[2J\a\u0085\u202eevil\u2028\xff`}},
-		{"error message", "app", endpoint.Error(400, "ResourceNotFoundException", "a\x1b[2J\x07\u0085\u202eevil\u2028"), []string{"debug=true"},
+		{"error message", "app", fakekinesis.Error(400, "ResourceNotFoundException", "a\x1b[2J\x07\u0085\u202eevil\u2028"), []string{"debug=true"},
 			[]string{`a\x1b[2J\a\u0085\u202eevil\u2028`}},
-		{"lines in an error message", "app", endpoint.Error(400, "ResourceNotFoundException", strings.TrimSuffix(hostile, "\xff")), nil, nil},
-		{"long error message", "app", endpoint.Error(400, "ResourceNotFoundException", strings.Repeat("\x07", 20_000)), nil,
+		{"lines in an error message", "app", fakekinesis.Error(400, "ResourceNotFoundException", strings.TrimSuffix(hostile, "\xff")), nil, nil},
+		{"long error message", "app", fakekinesis.Error(400, "ResourceNotFoundException", strings.Repeat("\x07", 20_000)), nil,
 			[]string{`\a\a\a`}},
-		{"error code", "app", endpoint.Error(400, hostile[:20], "text"), []string{"debug=true"}, nil},
-		{"long tag", strings.Repeat("t", 5000), endpoint.Error(400, "ResourceNotFoundException", "no stream"), nil,
+		{"error code", "app", fakekinesis.Error(400, hostile[:20], "text"), []string{"debug=true"}, nil},
+		{"long tag", strings.Repeat("t", 5000), fakekinesis.Error(400, "ResourceNotFoundException", "no stream"), nil,
 			[]string{strings.Repeat("t", 256) + " (4744 bytes more)", "no stream"}},
-		{"alias", "app", endpoint.OK, []string{"alias=x\n" + forged}, []string{`:x\n[2026`}},
-		{"option", "app", endpoint.OK, []string{"role_session_name=x\n" + forged}, []string{`x\n[2026`}},
+		{"alias", "app", fakekinesis.OK, []string{"alias=x\n" + forged}, []string{`:x\n[2026`}},
+		{"option", "app", fakekinesis.OK, []string{"role_session_name=x\n" + forged}, []string{`x\n[2026`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			server := endpoint.Start(endpoint.Options{Fault: func(int, *endpoint.Request) endpoint.Fault { return tt.fault }})
+			server := fakekinesis.Start(fakekinesis.Options{Fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return tt.fault }})
 			defer server.Close()
-			for name, host := range map[string]string{"through the engine": rig.host, "to stderr": rig.oldHost} {
+			for name, host := range map[string]string{"through the engine": fixture.host, "to stderr": fixture.oldHost} {
 				run := runHost(t, host, faultAt(server.URL(), tt.options...), chunkFile(t, tt.tag, faultChunk.Bytes))
 				for line := range strings.Lines(run.Stderr) {
 					line = strings.TrimSuffix(line, "\n")
@@ -245,7 +245,7 @@ func TestHostileText(t *testing.T) {
 						t.Errorf("%s: %q", name, line)
 					}
 				}
-				for _, want := range tt.say {
+				for _, want := range tt.inLog {
 					if !strings.Contains(run.Stderr, want) {
 						t.Errorf("%s: %q is not in the log:\n%.2000s", name, want, run.Stderr)
 					}

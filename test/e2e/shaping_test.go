@@ -12,27 +12,27 @@ import (
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
-// shapingChunk is what the tests below shape; plain is what becomes of it
+// shapingChunk returns the events that the tests below shape; plain is the result
 // without any option.
 func shapingChunk() (events []byte, plain []string) {
-	bodies := []chunk.Map{
-		chunk.M("log", "say \"é\"\n", "n.a", 1, "k", chunk.M("x.y", 2, "list", []any{chunk.M("z.", nil)})),
-		chunk.M("log", chunk.M("deep", "text"), "time", "own", "tag", "own"),
-		chunk.M("n", 0.5),
+	bodies := []chunktest.Map{
+		chunktest.M("log", "say \"é\"\n", "n.a", 1, "k", chunktest.M("x.y", 2, "list", []any{chunktest.M("z.", nil)})),
+		chunktest.M("log", chunktest.M("deep", "text"), "time", "own", "tag", "own"),
+		chunktest.M("n", 0.5),
 	}
-	c := chunk.New().
-		Event(chunk.EventTime{Sec: 1772366400, Nsec: 123456789}, bodies[0]).
-		GroupOpen(chunk.M("schema", "otlp"), chunk.M("resource", chunk.M("attributes", chunk.M("service.name", "a")))).
-		EventMeta(chunk.EventTime{Sec: 1772366400, Nsec: 999_000_000}, chunk.M("otlp", chunk.M("severity_number", 9)), bodies[1]).
+	c := chunktest.New().
+		Event(chunktest.EventTime{Sec: 1772366400, Nsec: 123456789}, bodies[0]).
+		GroupOpen(chunktest.M("schema", "otlp"), chunktest.M("resource", chunktest.M("attributes", chunktest.M("service.name", "a")))).
+		EventMeta(chunktest.EventTime{Sec: 1772366400, Nsec: 999_000_000}, chunktest.M("otlp", chunktest.M("severity_number", 9)), bodies[1]).
 		GroupClose().
 		Legacy(uint32(1772366461), bodies[2])
 	for _, body := range bodies {
-		plain = append(plain, chunk.JSON(body))
+		plain = append(plain, chunktest.JSON(body))
 	}
 	return c.Bytes(), plain
 }
@@ -80,11 +80,11 @@ func TestShaping(t *testing.T) {
 		t.Run(strings.Join(tt.options, " "), func(t *testing.T) {
 			t.Parallel()
 			stream := newStream(t, 1)
-			run := runHost(t, rig.host, instance(stream, tt.options...), chunkFile(t, "app.log", events))
+			run := runHost(t, fixture.host, instance(stream, tt.options...), chunkFile(t, "app.log", events))
 			wantOutcomes(t, run, 1, 0, 0)
 			wantAggregates(t, stream, tt.want)
 			if missing := strings.Contains(run.Stderr, "without the key in log_key"); missing != (len(tt.want) < len(plain)) {
-				t.Errorf("the log says that there are records without log_key: %v\n%s", missing, run.Stderr)
+				t.Errorf("the log reports records without log_key: %v\n%s", missing, run.Stderr)
 			}
 		})
 	}
@@ -120,7 +120,7 @@ func decompress(t *testing.T, algorithm, record string) string {
 
 func TestCompression(t *testing.T) {
 	t.Parallel()
-	corpus := chunk.Kubernetes(31, 50)
+	corpus := chunktest.Kubernetes(31, 50)
 	for _, tt := range []struct{ algorithm, level string }{
 		{"none", ""}, {"gzip", ""}, {"gzip", "9"}, {"zlib", "1"}, {"zstd", ""}, {"zstd", "22"}, {"snappy", ""}, {"snappy", "3"},
 	} {
@@ -131,7 +131,7 @@ func TestCompression(t *testing.T) {
 			if tt.level != "" {
 				options = append(options, "compression_level="+tt.level)
 			}
-			run := runHost(t, rig.host, instance(stream, options...), chunkFile(t, "app.log", corpus.Bytes))
+			run := runHost(t, fixture.host, instance(stream, options...), chunkFile(t, "app.log", corpus.Bytes))
 			wantOutcomes(t, run, 1, 0, 0)
 			records := slices.Concat(read(t, readAll(t, stream))...)
 			size := 0
@@ -147,18 +147,18 @@ func TestCompression(t *testing.T) {
 	}
 }
 
-// TestShapedChunkIsSplit: the parts of a chunk are shaped alike, a group that
-// goes through several of them included.
-func TestShapedChunkIsSplit(t *testing.T) {
+// TestShaping_SplitChunk: the parts of a chunk are shaped alike, a group that
+// is in several of them included.
+func TestShaping_SplitChunk(t *testing.T) {
 	t.Parallel()
-	c := chunk.New().GroupOpen(chunk.M(), chunk.M("resource", "r"))
+	c := chunktest.New().GroupOpen(chunktest.M(), chunktest.M("resource", "r"))
 	var want []string
-	for i, body := range chunk.AccessLog(32, 30).Bodies {
+	for i, body := range chunktest.AccessLog(32, 30).Bodies {
 		c.Event(uint32(1772366400+i), body)
-		want = append(want, strings.TrimSuffix(chunk.JSON(body), "}")+`,"meta":{"resource":"r"}}`)
+		want = append(want, strings.TrimSuffix(chunktest.JSON(body), "}")+`,"meta":{"resource":"r"}}`)
 	}
 	stream := newStream(t, 1)
-	run := runHost(t, rig.host, instance(stream, "metadata_key=meta", "max_record_size=1500"), chunkFile(t, "app.log", c.Bytes()))
+	run := runHost(t, fixture.host, instance(stream, "metadata_key=meta", "max_record_size=1500"), chunkFile(t, "app.log", c.Bytes()))
 	wantOutcomes(t, run, 1, 0, 0)
 	aggregates := read(t, readAll(t, stream))
 	wantSame(t, "split chunk", slices.Concat(aggregates...), want)
@@ -167,11 +167,11 @@ func TestShapedChunkIsSplit(t *testing.T) {
 	}
 }
 
-func TestStreamByTag(t *testing.T) {
+func TestStream_ByTag(t *testing.T) {
 	t.Parallel()
 	web, db := newStream(t, 1), newStream(t, 1)
-	forWeb, forDB := chunk.AccessLog(33, 5), chunk.AccessLog(34, 5)
-	run := runHost(t, rig.host, instance("$TAG[1]", "fixed_partition_key=$TAG[0]"),
+	forWeb, forDB := chunktest.AccessLog(33, 5), chunktest.AccessLog(34, 5)
+	run := runHost(t, fixture.host, instance("$TAG[1]", "fixed_partition_key=$TAG[0]"),
 		chunkFile(t, "app."+web, forWeb.Bytes), chunkFile(t, "job."+db, forDB.Bytes))
 	wantOutcomes(t, run, 2, 0, 0)
 	for _, r := range append(wantAggregates(t, web, forWeb.JSON), wantAggregates(t, db, forDB.JSON)...) {
@@ -183,16 +183,16 @@ func TestStreamByTag(t *testing.T) {
 
 func TestCheckStream(t *testing.T) {
 	t.Parallel()
-	auto := endpoint.Start(endpoint.Options{DistributesRecords: true})
+	auto := fakekinesis.Start(fakekinesis.Options{Auto: func() bool { return true }})
 	t.Cleanup(auto.Close)
-	// kinesis-local does not tell how large a stream's records can be.
-	small := endpoint.Start(endpoint.Options{})
+	// kinesis-local does not report the limit of a stream's records.
+	small := fakekinesis.Start(fakekinesis.Options{})
 	t.Cleanup(small.Close)
 	for _, tt := range []struct {
 		name, stream string
 		options      []string
 		starts       bool
-		says         []string
+		inLog        []string
 	}{
 		{"good", newStream(t, 1), nil, true, []string{"[ info]", "check_stream true"}},
 		{"not there", "not-there", nil, true, []string{"[ warn]", "check_stream", "not-there"}},
@@ -205,22 +205,22 @@ func TestCheckStream(t *testing.T) {
 			// Of an option given twice the first one counts.
 			args := append([]string{"--instance", "check_stream=true"}, tt.options...)
 			args = append(args, instance(tt.stream)[1:]...)
-			run := runHost(t, rig.host, args)
+			run := runHost(t, fixture.host, args)
 			if got := run.All("init")[0].Fields["outcome"]; (got == "OK") != tt.starts {
 				t.Errorf("init: %s", got)
 			}
-			logLine(t, run, tt.says...)
+			logLine(t, run, tt.inLog...)
 		})
 	}
 }
 
-// TestBadShapingOption: each bad value stops the start, with a message that
+// TestShaping_InvalidOption: each bad value stops the start, with a message that
 // names option, value and what is allowed.
-func TestBadShapingOption(t *testing.T) {
+func TestShaping_InvalidOption(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		options []string
-		says    []string
+		inLog   []string
 	}{
 		{[]string{"time_key_format=%Q"}, []string{"time_key_format", "%Q", "strftime"}},
 		{[]string{"include_time_key=2"}, []string{"include_time_key", "2", "true"}},
@@ -245,11 +245,11 @@ func TestBadShapingOption(t *testing.T) {
 			if !strings.HasPrefix(tt.options[0], "stream=") {
 				args = append(args, "stream=s")
 			}
-			run := runHost(t, rig.host, append(args, "region="+local.Region))
+			run := runHost(t, fixture.host, append(args, "region="+harness.Region))
 			if got := run.All("init")[0].Fields["outcome"]; got != "FAILED" {
 				t.Errorf("init: %s", got)
 			}
-			logLine(t, run, append(tt.says, "[error]")...)
+			logLine(t, run, append(tt.inLog, "[error]")...)
 		})
 	}
 }

@@ -17,7 +17,8 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunk"
+	"out_kinesis_agg/kpl/compression"
+	"out_kinesis_agg/test/chunktest"
 )
 
 // consumers is the folder of the examples in docs/reading.md.
@@ -172,17 +173,17 @@ func TestConsumers_Concatenated(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
-		compression aggregator.Compression
-		extension   string
-		readers     [][]string
+		format    compression.Format
+		extension string
+		readers   [][]string
 	}{
-		{aggregator.Uncompressed, ".json", [][]string{{"cat"}}},
-		{aggregator.Gzip, ".gz", [][]string{
+		{compression.None, ".json", [][]string{{"cat"}}},
+		{compression.Gzip, ".gz", [][]string{
 			{"gzip", "-dc"},
 			{"node", "-e", `process.stdout.write(require('zlib').gunzipSync(require('fs').readFileSync(process.argv[1])))`},
 			{python, "-c", `import gzip, shutil, sys; shutil.copyfileobj(gzip.open(sys.argv[1]), sys.stdout.buffer)`},
 		}},
-		{aggregator.Zstd, ".zst", [][]string{
+		{compression.Zstd, ".zst", [][]string{
 			{"zstd", "-dc"},
 			{"node", "-e", `process.stdout.write(require('fzstd').decompress(require('fs').readFileSync(process.argv[1])))`},
 			{python, "-c", `import shutil, sys, zstandard
@@ -190,11 +191,11 @@ f = zstandard.ZstdDecompressor().stream_reader(open(sys.argv[1], "rb"), read_acr
 shutil.copyfileobj(f, sys.stdout.buffer)`},
 		}},
 	} {
-		create, err := aggregator.Factory(aggregator.Transform{BatchBytes: 10_000, Compression: tt.compression})
+		create, err := aggregator.Factory(aggregator.Transform{BatchBytes: 10_000, Compression: tt.format})
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := chunk.Kubernetes(1, 500)
+		c := chunktest.Kubernetes(1, 500)
 		var file []byte
 		a := create()
 		for from := 0; from < len(c.Bytes); {
@@ -213,7 +214,7 @@ shutil.copyfileobj(f, sys.stdout.buffer)`},
 			t.Fatal(err)
 		}
 		for _, reader := range tt.readers {
-			t.Run(string(tt.compression)+" "+filepath.Base(reader[0]), func(t *testing.T) {
+			t.Run(string(tt.format)+" "+filepath.Base(reader[0]), func(t *testing.T) {
 				if _, err := exec.LookPath(reader[0]); err != nil {
 					t.Skip(err)
 				}
@@ -238,11 +239,11 @@ func TestConsumers_ReadAll(t *testing.T) {
 	var records [][]byte
 	var want []string
 	seed := uint64(0)
-	for _, compression := range []aggregator.Compression{aggregator.Uncompressed, aggregator.Gzip, aggregator.Zlib, aggregator.Zstd} {
+	for _, format := range []compression.Format{compression.None, compression.Gzip, compression.Zlib, compression.Zstd} {
 		for _, transform := range []aggregator.Transform{{}, {AppendNewline: true}, {BatchBytes: 1}, {BatchBytes: 5_000}, {BatchBytes: 1 << 20}} {
-			transform.Compression = compression
+			transform.Compression = format
 			seed++
-			c := chunk.Kubernetes(seed, 60)
+			c := chunktest.Kubernetes(seed, 60)
 			create, err := aggregator.Factory(transform)
 			if err != nil {
 				t.Fatal(err)
@@ -285,11 +286,11 @@ func TestConsumers_ReadAll(t *testing.T) {
 
 // TestConsumers_ReportDamage: no example passes on a record that it cannot read.
 func TestConsumers_ReportDamage(t *testing.T) {
-	create, err := aggregator.Factory(aggregator.Transform{BatchBytes: 10_000, Compression: aggregator.Zstd})
+	create, err := aggregator.Factory(aggregator.Transform{BatchBytes: 10_000, Compression: compression.Zstd})
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := create().Build(chunk.Kubernetes(1, 60).Bytes, 0, "key", aggregator.Limit{RecordMax: 1 << 20, SingleRecordMax: 1 << 20}).Aggregate
+	good := create().Build(chunktest.Kubernetes(1, 60).Bytes, 0, "key", aggregator.Limit{RecordMax: 1 << 20, SingleRecordMax: 1 << 20}).Aggregate
 	last := len(good) - 1
 	wrongDigest := append(bytes.Clone(good[:last]), good[last]^1)
 	for _, consumer := range exampleConsumers(t) {

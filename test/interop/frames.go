@@ -1,18 +1,17 @@
-// Package interop holds this project's writer and reader of aggregated records
-// against those that others wrote: KCL's AggregatorUtil (java/), aws-kinesis-agg
+// Package interop compares this project's writer and reader of aggregated records
+// with other implementations: KCL's AggregatorUtil (java/), aws-kinesis-agg
 // (node/) and aws_kinesis_agg (python/).
 //
 //	make interop
 //
-// They talk through two kinds of files. A field is its length, 4 bytes
+// They exchange two kinds of files. A field is its length, 4 bytes
 // big-endian, and its bytes. A file of records has, for each Kinesis record,
 //
 //	partition key, shard's first hash key, its last one, data
 //
 // as fields; a file of groups has, for each Kinesis record,
 //
-//	A or P             taken apart, or taken for plain, which is what becomes
-//	                   of a damaged one
+//	A or P             aggregated, or plain, which a damaged one counts as
 //	4 bytes            how many user records
 //	for each of them   partition key, explicit hash key or nothing, data
 //
@@ -28,14 +27,14 @@ import (
 	"os"
 )
 
-// Record is a Kinesis record, and the shard that it came from.
+// Record is a Kinesis record, and the hash keys of its shard.
 type Record struct {
 	Key              string
 	Starting, Ending string // of the shard's hash keys
 	Data             []byte
 }
 
-// Group is what a Kinesis record holds.
+// Group is the content of a Kinesis record.
 type Group struct {
 	Plain bool
 	Users []User
@@ -63,11 +62,11 @@ func WriteRecords(path string, records []Record) error {
 func WriteGroups(path string, groups []Group) error {
 	return writeFile(path, func(w *bufio.Writer) {
 		for _, g := range groups {
-			verdict := byte('A')
+			kind := byte('A')
 			if g.Plain {
-				verdict = 'P'
+				kind = 'P'
 			}
-			_ = w.WriteByte(verdict)
+			_ = w.WriteByte(kind)
 			_, _ = w.Write(binary.BigEndian.AppendUint32(nil, uint32(len(g.Users))))
 			for _, u := range g.Users {
 				writeField(w, []byte(u.Key))
@@ -108,12 +107,12 @@ func ReadGroups(path string) ([]Group, error) {
 	var groups []Group
 	err := readFile(path, func(f *fields) {
 		var g Group
-		switch verdict := f.bytes(1); string(verdict) {
+		switch kind := f.bytes(1); string(kind) {
 		case "P":
 			g.Plain = true
 		case "A":
 		default:
-			f.err = fmt.Errorf("a group begins with %q", verdict)
+			f.err = fmt.Errorf("a group begins with %q", kind)
 		}
 		for range f.length() {
 			if f.err != nil {

@@ -24,8 +24,8 @@ import (
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 // toolsVariable names the folder where `make interop` has built the readers and
@@ -39,18 +39,17 @@ const (
 	foreign    = 1_000 // groups for each writer
 )
 
-// tool is a reader, and perhaps a writer, of others.
+// tool is another reader, and possibly a writer.
 type tool struct {
 	name    string
 	command func(mode, from, to string) *exec.Cmd
-	// ranges says that it drops aggregates with a user record of another shard.
+	// ranges: it drops aggregated records with a user record of another shard.
 	ranges bool
-	// firstHashKey says that it gives a record without explicit hash key the
-	// first one of the table, if there is one: it reads an index that is not
-	// there as 0.
+	// firstHashKey: it gives a user record without an explicit hash key the first
+	// one of the table, if there is one, because it reads a missing index as 0.
 	firstHashKey bool
-	// lenient says that its protobuf reader takes a key that breaks off at the
-	// end of the message, where the MD5 is right.
+	// lenient: its protobuf reader accepts a key that is truncated at the end of
+	// the message if the MD5 is correct.
 	lenient bool
 }
 
@@ -68,7 +67,7 @@ func tools(t *testing.T) []tool {
 	t.Helper()
 	built := os.Getenv(toolsVariable)
 	if built == "" {
-		t.Skip("run `make interop`: it builds the readers of others")
+		t.Skip("run `make interop`, which builds the other readers")
 	}
 	classpath, err := os.ReadFile(filepath.Join(built, "java", "classpath"))
 	if err != nil {
@@ -92,7 +91,7 @@ func tools(t *testing.T) []tool {
 	return []tool{kcl, node, python}
 }
 
-// run lets a tool make one file of another.
+// run makes a tool convert one file into another.
 func (tool tool) run(t *testing.T, mode string, write func(path string) error) string {
 	t.Helper()
 	from, to := filepath.Join(t.TempDir(), "in"), filepath.Join(t.TempDir(), "out")
@@ -129,7 +128,7 @@ func (tool tool) write(t *testing.T, groups []Group) []Record {
 	return records
 }
 
-// open is this project's reader, with KCL's check.
+// open reads a record with this project's reader, and KCL's check.
 func open(r Record) (Group, error) {
 	a, err := kpl.Open(r.Data)
 	if err != nil {
@@ -149,7 +148,7 @@ func open(r Record) (Group, error) {
 	return g, nil
 }
 
-// same says where two groups differ.
+// same returns an error that describes the first difference of two groups.
 func same(got, want Group) error {
 	if got.Plain != want.Plain || len(got.Users) != len(want.Users) {
 		return fmt.Errorf("%d user records, plain: %v; want %d, %v", len(got.Users), got.Plain, len(want.Users), want.Plain)
@@ -163,7 +162,7 @@ func same(got, want Group) error {
 	return nil
 }
 
-// asReadBy is the group as a tool sees it.
+// asReadBy returns the group as a tool reads it.
 func (g Group) asReadBy(tool tool, message *kplproto.AggregatedRecord) Group {
 	table := message.GetExplicitHashKeyTable()
 	if !tool.firstHashKey || len(table) == 0 {
@@ -178,10 +177,10 @@ func (g Group) asReadBy(tool tool, message *kplproto.AggregatedRecord) Group {
 	return Group{Users: users}
 }
 
-// TestOthersReadOurs: all readers agree with what was written, record by
+// TestReaders_ReadOurs: all readers agree with what was written, record by
 // record, on every generated aggregate, from a shard that has all its keys; and
 // from one that has not, KCL and kpl.CheckHashKeys drop the same.
-func TestOthersReadOurs(t *testing.T) {
+func TestReaders_ReadOurs(t *testing.T) {
 	readers := tools(t)
 	g := newGenerator()
 	var inside, outside []Record
@@ -231,9 +230,9 @@ func TestOthersReadOurs(t *testing.T) {
 	}
 }
 
-// TestOthersRefuseDamage: whatever kpl.Open refuses, no reader that checks takes
+// TestReaders_RefuseDamage: what kpl.Open refuses, no reader that checks accepts
 // apart.
-func TestOthersRefuseDamage(t *testing.T) {
+func TestReaders_RefuseDamage(t *testing.T) {
 	readers := tools(t)
 	g := newGenerator()
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -282,8 +281,8 @@ func digestIsRight(data []byte) bool {
 	return bytes.HasPrefix(data, []byte(kpl.Magic)) && bytes.HasSuffix(data, sum[:])
 }
 
-// TestWeReadOthers: what other writers make, kpl.Open reads.
-func TestWeReadOthers(t *testing.T) {
+// TestOurReader_ReadsOthers: what other writers make, kpl.Open reads.
+func TestOurReader_ReadsOthers(t *testing.T) {
 	tools(t)
 	g := newGenerator()
 	var groups []Group
@@ -304,13 +303,13 @@ func TestWeReadOthers(t *testing.T) {
 	}
 }
 
-// TestWeReadTheNativeKPL: what the KPL itself ships, through a local Kinesis.
-func TestWeReadTheNativeKPL(t *testing.T) {
+// TestOurReader_ReadsNativeKPL: what the KPL itself ships, through a local Kinesis.
+func TestOurReader_ReadsNativeKPL(t *testing.T) {
 	tools(t)
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("the native KPL is compared on linux/amd64 only: run `make interop` there")
 	}
-	k, err := local.StartKinesis(t.Context(), filepath.Join("..", "readers"))
+	k, err := harness.StartKinesis(t.Context(), filepath.Join("..", "readers"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,8 +344,8 @@ func TestWeReadTheNativeKPL(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := produce(file, stream, strconv.Itoa(k.TLSPort), t.TempDir())
-	cmd.Env = append(local.Environ(), "AWS_REGION="+local.Region,
-		"AWS_ACCESS_KEY_ID="+local.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+local.SecretAccessKey)
+	cmd.Env = append(harness.Environ(), "AWS_REGION="+harness.Region,
+		"AWS_ACCESS_KEY_ID="+harness.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+harness.SecretAccessKey)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("KPL: %v\n%s", err, out)
 	}
@@ -435,17 +434,17 @@ func has(t *testing.T, shard [2]string, g Group) bool {
 type generator struct {
 	r      *rand.Rand
 	agg    *aggregator.Aggregator
-	corpus []chunk.Corpus
+	corpus []chunktest.Corpus
 }
 
 func newGenerator() *generator {
 	return &generator{
 		r: rand.New(rand.NewPCG(seed, 0)), agg: aggregator.New(),
-		corpus: []chunk.Corpus{chunk.AccessLog(seed, 8000), chunk.Kubernetes(seed, 4000), chunk.Numbers(seed, 2000)},
+		corpus: []chunktest.Corpus{chunktest.AccessLog(seed, 8000), chunktest.Kubernetes(seed, 4000), chunktest.Numbers(seed, 2000)},
 	}
 }
 
-// next makes the n-th aggregate, and says what is in it. Every set comes by
+// next returns the n-th aggregated record and its content. Every set comes by
 // again and again, the largest ones rarely.
 func (g *generator) next(n int) ([]byte, Group) {
 	if n%1000 == 0 {

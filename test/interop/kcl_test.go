@@ -15,8 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/kpl/decompress"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/harness"
 )
 
 const (
@@ -25,27 +26,32 @@ const (
 	kclDeadline   = 5 * time.Minute
 )
 
-// TestAKCLApplicationReadsWhatThePluginShips: KCL's scheduler, with leases in a
-// DynamoDB look-alike, delivers every line of a log once and in order, before
+// TestKCL_ReadsPluginOutput: KCL's scheduler, with leases in a
+// local DynamoDB, delivers every line of a log once and in order, before
 // and after a shard is split.
-func TestAKCLApplicationReadsWhatThePluginShips(t *testing.T) {
+func TestKCL_ReadsPluginOutput(t *testing.T) { kclReads(t) }
+
+// TestKCL_ReadsBatches is the same with batches, several in each aggregated record.
+func TestKCL_ReadsBatches(t *testing.T) { kclReads(t, "batch_size=20K", "compression=zstd") }
+
+func kclReads(t *testing.T, options ...string) {
 	tools(t)
 	ctx, cancel := context.WithTimeout(t.Context(), kclDeadline)
 	defer cancel()
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	plugin, err := local.BuildPlugin(ctx, root, dir)
+	plugin, err := harness.BuildPlugin(ctx, root, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, err := local.BuildHost(ctx, root, dir, false)
+	host, err := harness.BuildHost(ctx, root, dir, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := local.StartKinesis(ctx, filepath.Join("..", "readers"))
+	k, err := harness.StartKinesis(ctx, filepath.Join("..", "readers"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,10 +60,11 @@ func TestAKCLApplicationReadsWhatThePluginShips(t *testing.T) {
 	if err := k.CreateStream(ctx, stream, 2); err != nil {
 		t.Fatal(err)
 	}
-	corpus := chunk.AccessLog(seed, 2*chunksPerShip*linesPerChunk)
+	corpus := chunktest.AccessLog(seed, 2*chunksPerShip*linesPerChunk)
 	ship := func(first int) {
-		args := []string{"--expect-ok", plugin, "--instance", "stream=" + stream, "region=" + local.Region, "endpoint=" + k.Endpoint,
-			"aws_key_id=" + local.AccessKeyID, "aws_sec_key=" + local.SecretAccessKey}
+		args := []string{"--expect-ok", plugin, "--instance", "stream=" + stream, "region=" + harness.Region, "endpoint=" + k.Endpoint,
+			"aws_key_id=" + harness.AccessKeyID, "aws_sec_key=" + harness.SecretAccessKey}
+		args = append(args, options...)
 		for n := first; n < first+chunksPerShip; n++ {
 			from := 0
 			if n > 0 {
@@ -69,7 +76,7 @@ func TestAKCLApplicationReadsWhatThePluginShips(t *testing.T) {
 			}
 			args = append(args, "--chunk", "app="+file)
 		}
-		if run, err := local.RunHost(ctx, host, nil, args...); err != nil || run.ExitCode != 0 {
+		if run, err := harness.RunHost(ctx, host, nil, args...); err != nil || run.ExitCode != 0 {
 			t.Fatalf("the plugin: %v\n%s", err, run.Stderr)
 		}
 	}
@@ -82,29 +89,36 @@ func TestAKCLApplicationReadsWhatThePluginShips(t *testing.T) {
 	}
 	seen := map[int]bool{}
 	last := map[string]int{} // of a Kinesis record
+	var decoder decompress.Decoder
 	read := func(until int) {
 		for len(seen) < until {
 			var line string
 			select {
 			case line = <-lines: // "" where KCL has ended
 			case <-ctx.Done():
-				t.Fatalf("%d of %d lines came within %s", len(seen), until, kclDeadline)
+				t.Fatalf("%d of %d lines arrived within %s", len(seen), until, kclDeadline)
 			}
 			words := strings.Fields(line) // shard, sequence, sub-sequence, data
 			if len(words) != 4 {
-				t.Fatalf("KCL says %q and has delivered %d of %d lines", line, len(seen), until)
+				t.Fatalf("KCL printed %q and has delivered %d of %d lines", line, len(seen), until)
 			}
 			data, err := base64.StdEncoding.DecodeString(words[3])
-			n, known := number[string(data)]
-			switch sub := strconv.Itoa(last[words[1]]); {
-			case err != nil || !known:
-				t.Fatalf("a line that was not sent: %s", line)
-			case seen[n]:
-				t.Fatalf("line %d came twice", n)
-			case words[2] != sub:
-				t.Fatalf("line %d is number %s of its record, want %s", n, words[2], sub)
+			if err == nil {
+				data, err = decoder.Append(nil, data, decompress.Detect(data))
 			}
-			seen[n] = true
+			if sub := strconv.Itoa(last[words[1]]); err != nil || words[2] != sub {
+				t.Fatalf("user record %s of its record, want %s: %v", words[2], sub, err)
+			}
+			for text := range decompress.Lines(data) {
+				n, known := number[string(text)]
+				switch {
+				case !known:
+					t.Fatalf("a line that was not sent: %s", text)
+				case seen[n]:
+					t.Fatalf("line %d arrived twice", n)
+				}
+				seen[n] = true
+			}
 			last[words[1]]++
 		}
 	}
@@ -135,8 +149,8 @@ func startDynamo(ctx context.Context, t *testing.T) string {
 func startKCL(ctx context.Context, t *testing.T, stream, kinesisURL, dynamoURL string) <-chan string {
 	t.Helper()
 	cmd := consume(stream, kinesisURL, dynamoURL)
-	cmd.Env = append(local.Environ(), "AWS_REGION="+local.Region,
-		"AWS_ACCESS_KEY_ID="+local.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+local.SecretAccessKey)
+	cmd.Env = append(harness.Environ(), "AWS_REGION="+harness.Region,
+		"AWS_ACCESS_KEY_ID="+harness.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+harness.SecretAccessKey)
 	return start(ctx, t, cmd)
 }
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-// deaggregate.js reads Kinesis records from stdin, as JSON lines
+// deaggregate.js exports deaggregate(record). As a command, it reads Kinesis
+// records from stdin, as JSON lines
 //   {"partitionKey": "...", "explicitHashKey": "...", "sequenceNumber": "...", "data": "base64"}
-// takes them apart with aws-kinesis-agg, checksums verified, and prints the
-// user records as JSON lines
+// and prints their user records, as JSON lines
 //   {"partitionKey": "...", "explicitHashKey": "...", "sequenceNumber": "...", "subSequenceNumber": 0, "data": "base64"}
-// in order. A record that is no aggregate is printed without
-// subSequenceNumber. It exits 1 on the first record that the library refuses.
+// in order. A record that is not aggregated is printed without subSequenceNumber.
+// The command exits with code 1 at the first record that aws-kinesis-agg refuses.
 'use strict';
 
 const readline = require('node:readline');
@@ -13,7 +13,9 @@ const { deaggregateSync } = require('aws-kinesis-agg');
 
 const VERIFY_CHECKSUMS = true;
 
-function takeApart(record) {
+// deaggregate returns the user records of a Kinesis record, with the checksum
+// verified. It throws if aws-kinesis-agg refuses the record.
+function deaggregate(record) {
   let userRecords;
   deaggregateSync(
     {
@@ -42,7 +44,7 @@ async function main() {
     }
     let userRecords;
     try {
-      userRecords = takeApart(JSON.parse(text));
+      userRecords = deaggregate(JSON.parse(text));
     } catch (err) {
       throw new Error(`record ${line}: ${err.message}`);
     }
@@ -59,7 +61,11 @@ async function main() {
   }
 }
 
-main().catch((err) => {
-  process.stderr.write(`deaggregate: ${err.message}\n`);
-  process.exitCode = 1;
-});
+module.exports = { deaggregate };
+
+if (require.main === module) {
+  main().catch((err) => {
+    process.stderr.write(`deaggregate: ${err.message}\n`);
+    process.exitCode = 1;
+  });
+}

@@ -2,21 +2,21 @@ package main
 
 import "sync"
 
-// ledger keeps account of every user record: how often it arrived with an
-// answer that told the plugin so, and how often with one that did not.
+// ledger counts how often each log record arrived, separately for requests whose
+// response reached the plugin and for the others.
 type ledger struct {
-	mu       sync.Mutex
-	chunks   []chunkAccount
-	answered []uint8 // by id
-	lost     []uint8 // by id: accepted, and the answer did not come through
-	strange  int     // ids that were never sent
+	mu           sync.Mutex
+	chunks       []chunkAccount
+	acknowledged []uint8 // by id
+	lost         []uint8 // by id: accepted, and the response did not reach the plugin
+	unknown      int     // ids that were never sent
 }
 
 type chunkAccount struct {
 	first, records int
 	done           bool
-	// gaveUp: a flush of the chunk ran out of time, so that the plugin may
-	// have hung up on an answer that the endpoint had sent.
+	// gaveUp: a flush of the chunk reached its deadline. The plugin may have
+	// closed the connection after the server had sent the response.
 	gaveUp bool
 }
 
@@ -24,24 +24,24 @@ type chunkAccount struct {
 func (l *ledger) open(n int) (first int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	first = len(l.answered)
+	first = len(l.acknowledged)
 	l.chunks = append(l.chunks, chunkAccount{first: first, records: n})
-	l.answered = append(l.answered, make([]uint8, n)...)
+	l.acknowledged = append(l.acknowledged, make([]uint8, n)...)
 	l.lost = append(l.lost, make([]uint8, n)...)
 	return first
 }
 
-// arrived enters a record that the endpoint took.
-func (l *ledger) arrived(ids []int, answered bool) {
+// arrived enters the ids of a record that the server accepted.
+func (l *ledger) arrived(ids []int, acknowledged bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	times := l.lost
-	if answered {
-		times = l.answered
+	if acknowledged {
+		times = l.acknowledged
 	}
 	for _, id := range ids {
 		if id < 0 || id >= len(times) {
-			l.strange++
+			l.unknown++
 		} else if times[id] < 255 {
 			times[id]++
 		}
@@ -58,44 +58,44 @@ func (l *ledger) change(chunk int, f func(*chunkAccount)) {
 	f(&l.chunks[chunk])
 }
 
-// balance is what the account of a run comes to.
+// balance is the result of a run.
 type balance struct {
 	chunks, undelivered int // undelivered: never OK
-	ids, lost           int // lost: arrived not once
+	ids, lost           int // lost: never arrived
 	// Arrivals after the first one of each id.
-	explained   int // the answer to another one was lost
-	gaveUp      int // the flush had run out of time
+	explained   int // the response to another one was lost
+	gaveUp      int // the flush had reached its deadline
 	unexplained int
-	// unproven are ids that the plugin called delivered without an answer.
+	// unproven are ids of chunks that returned OK without a response.
 	unproven int
-	strange  int
+	unknown  int
 }
 
 func (b balance) good() bool {
-	return b.undelivered == 0 && b.lost == 0 && b.unexplained == 0 && b.unproven == 0 && b.strange == 0
+	return b.undelivered == 0 && b.lost == 0 && b.unexplained == 0 && b.unproven == 0 && b.unknown == 0
 }
 
 func (l *ledger) balance() balance {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := balance{chunks: len(l.chunks), ids: len(l.answered), strange: l.strange}
+	b := balance{chunks: len(l.chunks), ids: len(l.acknowledged), unknown: l.unknown}
 	for _, c := range l.chunks {
 		if !c.done {
 			b.undelivered++
 		}
 		for id := c.first; id < c.first+c.records; id++ {
-			answered, lost := int(l.answered[id]), int(l.lost[id])
+			acknowledged, lost := int(l.acknowledged[id]), int(l.lost[id])
 			switch {
-			case answered+lost == 0:
+			case acknowledged+lost == 0:
 				b.lost++
-			case answered == 0:
+			case acknowledged == 0:
 				b.unproven++
-			case answered > 1 && c.gaveUp:
-				b.gaveUp += answered - 1
-			case answered > 1:
-				b.unexplained += answered - 1
+			case acknowledged > 1 && c.gaveUp:
+				b.gaveUp += acknowledged - 1
+			case acknowledged > 1:
+				b.unexplained += acknowledged - 1
 			}
-			if answered > 0 {
+			if acknowledged > 0 {
 				b.explained += lost
 			}
 		}

@@ -13,21 +13,21 @@ func TestBalance(t *testing.T) {
 			balance{chunks: 1, ids: 2, undelivered: 1}},
 		"lost": {func(l *ledger) { l.arrived([]int{1}, true); l.done(0) },
 			balance{chunks: 1, ids: 2, lost: 1}},
-		"answer lost": {func(l *ledger) {
+		"response lost": {func(l *ledger) {
 			l.arrived([]int{0}, true)
 			l.arrived([]int{1}, false)
 			l.arrived([]int{1}, true)
 			l.done(0)
 		},
 			balance{chunks: 1, ids: 2, explained: 1}},
-		"repeated for nothing": {func(l *ledger) { l.arrived([]int{0, 1}, true); l.arrived([]int{1}, true); l.done(0) },
+		"repeated without a reason": {func(l *ledger) { l.arrived([]int{0, 1}, true); l.arrived([]int{1}, true); l.done(0) },
 			balance{chunks: 1, ids: 2, unexplained: 1}},
-		"out of time": {func(l *ledger) { l.gaveUp(0); l.arrived([]int{0, 1}, true); l.arrived([]int{0, 1}, true); l.done(0) },
+		"deadline reached": {func(l *ledger) { l.gaveUp(0); l.arrived([]int{0, 1}, true); l.arrived([]int{0, 1}, true); l.done(0) },
 			balance{chunks: 1, ids: 2, gaveUp: 2}},
-		"OK without an answer": {func(l *ledger) { l.arrived([]int{0, 1}, false); l.done(0) },
+		"OK without a response": {func(l *ledger) { l.arrived([]int{0, 1}, false); l.done(0) },
 			balance{chunks: 1, ids: 2, unproven: 2}},
 		"never sent": {func(l *ledger) { l.arrived([]int{0, 1, 2}, true); l.done(0) },
-			balance{chunks: 1, ids: 2, strange: 1}},
+			balance{chunks: 1, ids: 2, unknown: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l ledger
@@ -36,7 +36,7 @@ func TestBalance(t *testing.T) {
 			if got := l.balance(); got != test.want {
 				t.Errorf("got %+v, want %+v", got, test.want)
 			}
-			if good := test.want.lost+test.want.unexplained+test.want.undelivered+test.want.unproven+test.want.strange == 0; test.want.good() != good {
+			if good := test.want.lost+test.want.unexplained+test.want.undelivered+test.want.unproven+test.want.unknown == 0; test.want.good() != good {
 				t.Errorf("good: %v", !good)
 			}
 		})

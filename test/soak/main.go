@@ -1,15 +1,15 @@
-// Command soak runs the built plugin in the ABI host, for many chunks, against
-// an endpoint that fails a share of the requests at random in every way that
-// it knows, and keeps account of every record: each has to arrive, and more
-// than once only where the answer was lost on its way.
+// Command soak runs the built plugin in the ABI host, for many chunks, against a
+// server that fails a share of the requests at random, in all ways of
+// fakekinesis.PutRecordFaults. It counts how often each log record arrives: at
+// least once, and more often only if a response was lost.
 //
 //	go run ./test/soak --chunks 100000 --threads 8 --minutes 10 --fail 0.3
 //
-// It ends after that many chunks or minutes, whichever comes first, prints the
-// tally, and exits 1 on a loss, a duplicate without reason, or, from 20,000
-// chunks on, memory that grows. The host and its endpoint speak TLS, with a role whose credentials
-// last for seconds, and two instances get chunks: one makes a record of each,
-// the other splits most.
+// It ends after that many chunks or minutes, prints the counts, and exits with
+// code 1 if a record is lost or duplicated without a reason, or if memory grows
+// (in runs of 40,000 chunks and more). Requests use TLS and a role whose
+// credentials expire within seconds. Four instances receive chunks: one sends each
+// as a single record, one splits most, and two do the same with batches.
 package main
 
 import (
@@ -33,24 +33,24 @@ import (
 
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunk"
-	"out_kinesis_agg/test/endpoint"
-	"out_kinesis_agg/test/local"
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
 )
 
-// What a run is made of.
 const (
 	requestTimeout = time.Second
 	// splitBytes is the max_record_size of the instance that splits.
 	splitBytes = 4000
-	// mostGrowth is how much more memory the host may have in the last tenth of
-	// the chunks than in the first.
-	mostGrowth = 0.05
-	// growthChunks is from how many chunks on that counts: before, the first
-	// tenth is the time in which the plugin's buffers take their size.
-	growthChunks = 20_000
-	// mostRetries keeps a chunk from being tried for ever.
-	mostRetries = 100_000
+	// maxGrowth is how much more memory the host may use during the last tenth of
+	// the chunks than during the second. The first is left out: meanwhile the
+	// buffers and the encoders of all workers grow to their size.
+	maxGrowth = 0.05
+	// growthChunks is the number of chunks from which maxGrowth applies. In shorter
+	// runs the plugin's buffers still grow to their size during the second tenth.
+	growthChunks = 40_000
+	// maxRetries bounds the retries of a chunk.
+	maxRetries = 100_000
 )
 
 type settings struct {
@@ -66,10 +66,10 @@ func main() {
 	var s settings
 	flag.IntVar(&s.chunks, "chunks", 100_000, "chunks to flush")
 	flag.IntVar(&s.threads, "threads", 8, "threads that flush")
-	flag.Float64Var(&s.minutes, "minutes", 10, "minutes after which no other chunk is begun")
+	flag.Float64Var(&s.minutes, "minutes", 10, "minutes after which no new chunk starts")
 	flag.Float64Var(&s.fail, "fail", 0.3, "share of the requests that fail")
-	flag.Uint64Var(&s.seed, "seed", 1, "of the chunks and of the failures")
-	flag.StringVar(&s.plugin, "plugin", os.Getenv("OUT_KINESIS_AGG_SO"), "built library to take, instead of building one")
+	flag.Uint64Var(&s.seed, "seed", 1, "seed of the chunks and of the failures")
+	flag.StringVar(&s.plugin, "plugin", os.Getenv("OUT_KINESIS_AGG_SO"), "built library to use, instead of building one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -85,15 +85,15 @@ func main() {
 // soak is one run.
 type soak struct {
 	settings
-	ledger  ledger
-	weather *weather
+	ledger ledger
+	script *script
 
 	pid     int
 	flushes map[string]int // by what they returned
 	memory  []int          // of the host, in KiB, each sampleEvery chunks
 }
 
-// sampleEvery is after how many chunks the host's memory is looked at.
+// sampleEvery is the number of chunks between samples of the host's memory.
 const sampleEvery = 50
 
 func run(ctx context.Context, s settings, out io.Writer) (good bool, err error) {
@@ -102,23 +102,23 @@ func run(ctx context.Context, s settings, out io.Writer) (good bool, err error) 
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	root, err := local.ModuleRoot()
+	root, err := harness.ModuleRoot()
 	if err != nil {
 		return false, err
 	}
 	if s.plugin == "" {
-		if s.plugin, err = local.BuildPlugin(ctx, root, dir); err != nil {
+		if s.plugin, err = harness.BuildPlugin(ctx, root, dir); err != nil {
 			return false, err
 		}
 	}
-	host, err := local.BuildHost(ctx, root, dir, false)
+	host, err := harness.BuildHost(ctx, root, dir, false)
 	if err != nil {
 		return false, err
 	}
 
-	k := &soak{settings: s, weather: newWeather(s.fail, s.seed), flushes: map[string]int{}}
-	server := endpoint.Start(endpoint.Options{
-		TLS: true, Fault: k.weather.putRecord, Handshake: k.weather.handshake, Role: k.weather.role, OnRecord: k.arrived,
+	k := &soak{settings: s, script: newScript(s.fail, s.seed), flushes: map[string]int{}}
+	server := fakekinesis.Start(fakekinesis.Options{
+		TLS: true, Fault: k.script.putRecord, Handshake: k.script.handshake, Role: k.script.role, OnRecord: k.arrived,
 	})
 	defer server.Close()
 	ca := filepath.Join(dir, "ca.pem")
@@ -134,11 +134,11 @@ func run(ctx context.Context, s settings, out io.Writer) (good bool, err error) 
 		generated <- err
 	}()
 	begin := time.Now()
-	result, err := local.Host{
+	result, err := harness.Host{
 		Path: host, Env: []string{"AWS_CA_BUNDLE=" + ca}, Stdin: chunks,
 		Args: append([]string{
-			s.plugin, "--stream", "/dev/stdin", "--threads", strconv.Itoa(s.threads), "--retry", strconv.Itoa(mostRetries)},
-			append(instance(server.URL()), instance(server.URL(), fmt.Sprint("max_record_size=", splitBytes))...)...),
+			s.plugin, "--stream", "/dev/stdin", "--threads", strconv.Itoa(s.threads), "--retry", strconv.Itoa(maxRetries)},
+			instances(server.URL())...),
 		OnStart: func(pid int) { k.pid = pid },
 		OnEvent: k.event,
 	}.Run(ctx)
@@ -154,13 +154,13 @@ func run(ctx context.Context, s settings, out io.Writer) (good bool, err error) 
 
 func instance(url string, more ...string) []string {
 	return append([]string{
-		"--instance", "stream=soak", "region=" + local.Region, "endpoint=" + url, "sts_endpoint=" + url,
-		"aws_key_id=" + local.AccessKeyID, "aws_sec_key=" + local.SecretAccessKey,
+		"--instance", "stream=soak", "region=" + harness.Region, "endpoint=" + url, "sts_endpoint=" + url,
+		"aws_key_id=" + harness.AccessKeyID, "aws_sec_key=" + harness.SecretAccessKey,
 		"role_arn=arn:aws:iam::123456789012:role/writer", "request_timeout=" + requestTimeout.String(),
 	}, more...)
 }
 
-// generate writes chunks for the host as fast as it takes them.
+// generate writes chunks for the host as fast as it reads them.
 func (k *soak) generate(ctx context.Context, to io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(k.minutes*float64(time.Minute)))
 	defer cancel()
@@ -173,14 +173,17 @@ func (k *soak) generate(ctx context.Context, to io.Writer) error {
 			records *= 10
 		}
 		id := k.ledger.open(records)
-		c := chunk.New()
+		c := chunktest.New()
 		for range records {
-			c.Event(chunk.EventTime{Sec: 1_772_366_400, Nsec: uint32(id % 1e9)}, chunk.M("id", id, "text", text[:r.IntN(len(text))]))
+			c.Event(chunktest.EventTime{Sec: 1_772_366_400, Nsec: uint32(id % 1e9)}, chunktest.M("id", id, "text", text[:r.IntN(len(text))]))
 			id++
 		}
 		instance := 0
 		if r.IntN(4) == 0 {
 			instance = 1
+		}
+		if r.IntN(2) == 0 {
+			instance += 2 // with batches
 		}
 		if _, err := fmt.Fprintf(w, "%d app.%d %d\n", instance, n%10, len(c.Bytes())); err != nil {
 			return err
@@ -192,34 +195,41 @@ func (k *soak) generate(ctx context.Context, to io.Writer) error {
 	return w.Flush()
 }
 
-// arrived is the endpoint's OnRecord.
-func (k *soak) arrived(r endpoint.Record) {
+// arrived is the server's OnRecord.
+func (k *soak) arrived(r fakekinesis.Record) {
 	var ids []int
 	var aggregate kplproto.AggregatedRecord
 	data := r.Data[min(len(r.Data), len(kpl.Magic)):max(len(r.Data)-kpl.DigestBytes, len(kpl.Magic))]
 	if err := proto.Unmarshal(data, &aggregate); err != nil {
-		log.Printf("soak: a record that is no aggregate: %v", err)
+		log.Printf("soak: a record that is not an aggregated record: %v", err)
 		ids = append(ids, -1)
 	}
 	for _, record := range aggregate.Records {
-		var body struct{ ID *int }
-		if err := json.Unmarshal(record.Data, &body); err != nil || body.ID == nil {
+		texts, err := logRecords(record.Data)
+		if err != nil {
+			log.Printf("soak: %v", err)
 			ids = append(ids, -1)
-			continue
 		}
-		ids = append(ids, *body.ID)
+		for _, text := range texts {
+			var body struct{ ID *int }
+			if err := json.Unmarshal(text, &body); err != nil || body.ID == nil {
+				ids = append(ids, -1)
+				continue
+			}
+			ids = append(ids, *body.ID)
+		}
 	}
-	k.ledger.arrived(ids, k.weather.answered(r.Request))
+	k.ledger.arrived(ids, k.script.acknowledged(r.Request))
 }
 
-// event takes in what the host reports.
-func (k *soak) event(e local.Event) (keep bool) {
+// event handles an event of the host's report.
+func (k *soak) event(e harness.Event) (keep bool) {
 	if e.Word != "flush" {
 		return true
 	}
 	ret := e.Fields["ret"]
 	k.flushes[ret]++
-	// The host's clock and the plugin's do not agree to the millisecond.
+	// The host measures a flush less exactly than the plugin does.
 	if ms := time.Duration(e.Int("ms")) * time.Millisecond; ms >= requestTimeout*9/10 {
 		k.ledger.gaveUp(e.Int("chunk"))
 	}
@@ -234,8 +244,8 @@ func (k *soak) event(e local.Event) (keep bool) {
 	return false
 }
 
-// residentKiB is a process's resident memory. The host may have ended before
-// all that it reported is read.
+// residentKiB returns a process's resident memory. The host may have ended
+// before its report is read to the end.
 func residentKiB(pid int) (kib int, running bool) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -250,33 +260,33 @@ func residentKiB(pid int) (kib int, running bool) {
 	return kib, err == nil
 }
 
-// tenths returns the mean memory during the first and the last tenth of the
+// tenths returns the mean memory during the second and the last tenth of the
 // chunks.
-func tenths(memory []int) (first, last float64) {
+func tenths(memory []int) (second, last float64) {
 	n := len(memory) / 10
 	if n == 0 {
 		return 0, 0
 	}
 	for i := range n {
-		first += float64(memory[i]) / float64(n)
+		second += float64(memory[n+i]) / float64(n)
 		last += float64(memory[len(memory)-1-i]) / float64(n)
 	}
-	return first, last
+	return second, last
 }
 
-// report prints the tally and says whether all is well.
-func (k *soak) report(out io.Writer, result local.HostRun, counts endpoint.Counts, took time.Duration) bool {
+// report prints the counts, and returns whether the run passed.
+func (k *soak) report(out io.Writer, result harness.HostRun, counts fakekinesis.Counts, took time.Duration) bool {
 	b := k.ledger.balance()
-	first, last := tenths(k.memory)
+	second, last := tenths(k.memory)
 	growth := 0.0
-	if first > 0 {
-		growth = last/first - 1
+	if second > 0 {
+		growth = last/second - 1
 	}
 	secrets := 0
-	for _, word := range []string{local.SecretAccessKey, "role-secret-key", "role-session-token", "text of a record"} {
+	for _, word := range []string{harness.SecretAccessKey, "role-secret-key", "role-session-token", "text of a record"} {
 		secrets += strings.Count(result.Stderr, word)
 	}
-	flat := growth <= mostGrowth || b.chunks < growthChunks
+	flat := growth <= maxGrowth || b.chunks < growthChunks
 	good := b.good() && flat && secrets == 0 && b.chunks > 0
 
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -289,26 +299,26 @@ func (k *soak) report(out io.Writer, result local.HostRun, counts endpoint.Count
 	line("  that returned ERROR", k.flushes["ERROR"])
 	line("PutRecords", counts.PutRecords)
 	line("  accepted", counts.Accepted)
-	for i, t := range troubles {
-		line("  "+t.name, k.weather.counts[i])
+	for i, f := range fakekinesis.PutRecordFaults {
+		line("  "+f.Name, k.script.counts[i])
 	}
 	line("connections", counts.Connections)
-	line("  untrusted certificate", k.weather.handshakes)
+	line("  untrusted certificate", k.script.handshakes)
 	line("requests for a role", counts.RoleRequests)
-	line("  failed", k.weather.roles)
+	line("  failed", k.script.roles)
 	line("ids", b.ids)
 	line("  lost", b.lost)
-	line("  twice, an answer was lost", b.explained)
+	line("  twice, a response was lost", b.explained)
 	line("  twice, the flush ran out of time", b.gaveUp)
-	line("  twice without reason", b.unexplained)
-	line("  called delivered without an answer", b.unproven)
-	line("  never sent", b.strange)
+	line("  twice without a reason", b.unexplained)
+	line("  returned OK without a response", b.unproven)
+	line("  never sent", b.unknown)
 	line("chunks never delivered", b.undelivered)
-	line("lines of log", strings.Count(result.Stderr, "\n"))
-	line("  secrets and contents in them", secrets)
-	line("memory of the host, first tenth", fmt.Sprintf("%.1f MiB", first/1024))
+	line("log lines", strings.Count(result.Stderr, "\n"))
+	line("  secrets and record contents in them", secrets)
+	line("memory of the host, second tenth", fmt.Sprintf("%.1f MiB", second/1024))
 	line("  last tenth", fmt.Sprintf("%.1f MiB (%+.1f%%)", last/1024, 100*growth))
-	line("verdict", map[bool]string{true: "good", false: "BAD"}[good])
+	line("result", map[bool]string{true: "pass", false: "FAIL"}[good])
 	_ = w.Flush()
 	return good
 }

@@ -22,7 +22,7 @@ func handler(_ context.Context, event events.KinesisEvent) error {
 	var decoder decompress.Decoder
 	var text []byte
 	userRecord := func(data []byte) error {
-		// For `compression snappy`, pass decompress.Snappy instead.
+		// For `compression snappy`, pass compression.Snappy of kpl/compression.
 		var err error
 		if text, err = decoder.Append(text[:0], data, decompress.Detect(data)); err != nil {
 			return err

@@ -3,11 +3,12 @@
 // writes them:
 //   interop.js read RECORDS GROUPS
 //   interop.js write GROUPS RECORDS
-// The files are those of frames.go. NODE_PATH has to have the library.
+// The files are those of frames.go. NODE_PATH has to contain the library.
 'use strict';
 
 const fs = require('node:fs');
-const { deaggregateSync, RecordAggregator } = require('aws-kinesis-agg');
+const { RecordAggregator } = require('aws-kinesis-agg');
+const { deaggregate } = require('../../readers/deaggregate.js');
 
 const [mode, from, to] = process.argv.slice(2);
 const input = fs.readFileSync(from);
@@ -51,12 +52,7 @@ function read() {
   const data = field().toString('base64');
   let records;
   try {
-    deaggregateSync({ partitionKey, sequenceNumber: '1', data }, true, (err, userRecords) => {
-      if (err) {
-        throw err;
-      }
-      records = userRecords;
-    });
+    records = deaggregate({ partitionKey, sequenceNumber: '1', data });
   } catch {
     records = [{ partitionKey, data }];
   }

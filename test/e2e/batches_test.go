@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"encoding/base64"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+)
+
+// inBatches are the options of the tests that run with batches.
+var inBatches = []string{"batch_size=256K", "compression=zstd"}
+
+// logRecords returns the log records of user records, some of which may be batches
+// and compressed. The JSON of a log record contains no newline.
+func logRecords(t *testing.T, userRecords []string) (all []string) {
+	t.Helper()
+	for _, data := range userRecords {
+		if strings.HasPrefix(data, "\x28\xb5\x2f\xfd") {
+			data = decompress(t, "zstd", data)
+		}
+		all = append(all, strings.Split(strings.TrimSuffix(data, "\n"), "\n")...)
+	}
+	return all
+}
+
+// incompressible returns n records with an id and a text that ends with so many
+// random characters. zstd saves only a quarter of them.
+func incompressible(n int, text string, chars int) chunktest.Corpus {
+	source := rand.NewChaCha8([32]byte{1})
+	var bodies []chunktest.Map
+	for id := range n {
+		random := make([]byte, chars/4*3)
+		_, _ = source.Read(random)
+		bodies = append(bodies, chunktest.M("id", id, "text", text+base64.StdEncoding.EncodeToString(random)))
+	}
+	return chunktest.NewCorpus(bodies...)
+}
+
+// TestFaults_Batches runs the rows of TestFaults with batches. Their chunks are
+// replaced by ones that are as large after compression.
+func TestFaults_Batches(t *testing.T) {
+	t.Parallel()
+	small, large := incompressible(50, contents, 100), incompressible(1200, contents, 1200)
+	for _, f := range faults {
+		switch f.chunk {
+		case nil:
+			f.chunk = &small
+		case &largeChunk:
+			f.chunk = &large
+		}
+		f.options = slices.Concat(f.options, inBatches)
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			f.run(t)
+		})
+	}
+}
+
+// flushBatches flushes a chunk until it is delivered, and returns the log records
+// of each record that the endpoint accepted.
+func flushBatches(t *testing.T, c chunktest.Corpus, fault func(n int) fakekinesis.Fault, options ...string) (counts fakekinesis.Counts, got [][]string) {
+	t.Helper()
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
+	defer server.Close()
+	run := runHost(t, fixture.host, []string{"--retry", "100"}, faultAt(server.URL(), slices.Concat(inBatches, options)...), chunkFile(t, faultTag, c.Bytes))
+	wantOutcomes(t, run, 1, 0, 0)
+	checkLog(t, run)
+	for _, r := range server.Records() {
+		got = append(got, texts(t, []fakekinesis.Record{r}))
+	}
+	return server.Counts(), got
+}
+
+// TestResume_Batches: a batch that does not fit into a record is split. The parts
+// are the same in each flush, so that a retry sends the part that failed and those
+// after it. A part whose response is lost arrives twice.
+func TestResume_Batches(t *testing.T) {
+	t.Parallel()
+	c := incompressible(400, contents, 200)
+	const limit = "max_record_size=10000"
+	_, whole := flushBatches(t, c, never, limit)
+	wantSame(t, "parts", slices.Concat(whole...), c.JSON)
+	count := len(whole)
+	if count < 5 {
+		t.Fatalf("%d parts, want more", count)
+	}
+	for name, failure := range map[string]fakekinesis.Fault{
+		"throttled":       fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded"),
+		"response lost":   fakekinesis.ResponseLost,
+		"no sequence no.": fakekinesis.NoNumber,
+	} {
+		for k := 1; k <= count; k++ {
+			t.Run(fmt.Sprintf("%s at part %d", name, k), func(t *testing.T) {
+				t.Parallel()
+				counts, got := flushBatches(t, c, at(k, failure), limit, "auto_retry_requests=false")
+				if counts.PutRecords != count+1 {
+					t.Errorf("%d PutRecords, want %d", counts.PutRecords, count+1)
+				}
+				if counts.Accepted == count+1 {
+					wantSame(t, "the part that arrived twice", got[k], got[k-1])
+					got = slices.Delete(got, k, k+1)
+				}
+				wantSame(t, "parts", slices.Concat(got...), c.JSON)
+			})
+		}
+	}
+}
+
+// TestDrop_Batches: a log record that is too large is dropped and reported, and
+// those before and after it in its batch are sent once, also after a failure.
+func TestDrop_Batches(t *testing.T) {
+	t.Parallel()
+	small := incompressible(20, contents, 100)
+	for position := range 3 {
+		large := incompressible(1, contents, 5000)
+		bodies := slices.Insert(slices.Clone(small.Bodies), position*10, large.Bodies[0])
+		want := small.JSON
+		c := chunktest.NewCorpus(bodies...)
+		for name, fault := range map[string]func(int) fakekinesis.Fault{"": never, ", first request fails": at(1, fakekinesis.Status(503))} {
+			t.Run(fmt.Sprint("at ", position*10, name), func(t *testing.T) {
+				t.Parallel()
+				server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
+				defer server.Close()
+				run := runHost(t, fixture.host, []string{"--retry", "100"}, faultAt(server.URL(), slices.Concat(inBatches, []string{"max_record_size=2000"})...),
+					chunkFile(t, faultTag, c.Bytes))
+				wantOutcomes(t, run, 1, 0, 0)
+				checkLog(t, run)
+				wantTimes(t, server.Records(), want, 1)
+				logLine(t, run, "[error]", "too large", ": 1 from byte offset", ", 50")
+			})
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/harness"
+)
+
+// TestFluentBit_AutoStream switches a stream to the strategy AUTO while the engine
+// delivers: within 100 PutRecords the plugin notices it from the responses and holds
+// the chunks. It continues by itself when the strategy is switched back, and nothing
+// is lost or repeated. With and without the permission to describe the stream.
+func TestFluentBit_AutoStream(t *testing.T) {
+	denied := fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:DescribeStreamSummary")
+	for name, fault := range map[string]*fakekinesis.Fault{"permitted": nil, "not permitted": &denied} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("KINESIS_AGG_CHECK_INTERVAL", "1s")
+			const lines, mostRecords = 3000, 100
+			var auto atomic.Bool
+			var mu sync.Mutex
+			arrived := map[string]int{}
+			sinceSwitch := 0 // records with user records
+			server := fakekinesis.Start(fakekinesis.Options{
+				Shards: 8, Auto: auto.Load, DescribeFault: fault,
+				OnRecord: func(r fakekinesis.Record) {
+					texts, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+					if err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					for _, text := range texts {
+						arrived[text]++
+					}
+					if auto.Load() && len(texts) > 0 {
+						sinceSwitch++
+					}
+				},
+			})
+			defer server.Close()
+			log := filepath.Join(t.TempDir(), "app.log")
+			written := 0
+			write := func() {
+				f, err := os.OpenFile(log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer f.Close()
+				for range lines {
+					fmt.Fprintln(f, chunktest.JSON(chunktest.M("id", written)))
+					written++
+				}
+			}
+			count := func() int {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(arrived)
+			}
+			write()
+			engine := startEngine(t, "[INPUT]\n    Name tail\n    Tag app\n    Path "+log+"\n    Read_from_Head true\n    Refresh_Interval 1\n    Parser json\n\n"+
+				outputTo(server, "Workers 2", "max_record_size 1K"))
+			until := func(what string, done func() bool) {
+				t.Helper()
+				deadline := time.Now().Add(engineDeadline)
+				for !done() {
+					if time.Now().After(deadline) || engine.Ended() {
+						t.Fatalf("waiting for %s: %d lines arrived of %d\n%.20000s", what, count(), written, engine.Log())
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+			}
+			until("the first lines", func() bool { return count() == written })
+			auto.Store(true)
+			write()
+			const detected = "has the record distribution strategy AUTO"
+			until("the detection", func() bool { return strings.Contains(engine.Log(), detected) })
+			// Several flushes have been held since.
+			until("retries", func() bool { return strings.Count(engine.Log(), "failed to flush chunk") >= 4 })
+			mu.Lock()
+			if sinceSwitch > mostRecords {
+				t.Errorf("%d records were sent after the switch, want at most %d", sinceSwitch, mostRecords)
+			}
+			t.Logf("%d records were sent after the switch", sinceSwitch)
+			mu.Unlock()
+			if count() == written {
+				t.Fatal("all lines arrived before the detection: nothing was held")
+			}
+			auto.Store(false)
+			until("the rest", func() bool { return count() == written })
+			if !strings.Contains(engine.Log(), "has user partition keys, delivery continues") {
+				t.Errorf("the log does not say that delivery continues:\n%s", engine.Log())
+			}
+			if err := engine.Stop(); err != nil {
+				t.Error(err)
+			}
+			for text, n := range arrived {
+				if n != 1 {
+					t.Fatalf("%d copies of %s", n, text)
+				}
+			}
+		})
+	}
+}

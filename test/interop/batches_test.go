@@ -1,0 +1,81 @@
+package interop
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+
+	"out_kinesis_agg/aggregator"
+	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/kpl/compression"
+	"out_kinesis_agg/kpl/decompress"
+	"out_kinesis_agg/test/chunktest"
+)
+
+// TestReaders_ReadBatches: all readers agree, byte for byte, on the user records of
+// batches in every format, and these contain each log record once and in order. The
+// largest are as large as a record of the default size.
+func TestReaders_ReadBatches(t *testing.T) {
+	readers := tools(t)
+	g := newGenerator()
+	var records []Record
+	var want []Group
+	for _, format := range compression.Formats() {
+		for _, batchBytes := range []int{1, 10_000, 256_000, 1 << 20} {
+			create, err := aggregator.Factory(aggregator.Transform{BatchBytes: batchBytes, Compression: format})
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := create()
+			for i, c := range append(slices.Clone(g.corpus), chunktest.LongText(seed, 2000)) {
+				limit := aggregator.Limit{RecordMax: 50_000, SingleRecordMax: kpl.DefaultMaxRecordBytes}
+				if i == 0 {
+					limit.RecordMax = kpl.DefaultMaxRecordBytes
+				}
+				var logs []string
+				for from := 0; from < len(c.Bytes); {
+					key := g.key()
+					part := a.Build(c.Bytes, from, key, limit)
+					r := Record{key, "0", largest, bytes.Clone(part.Aggregate)}
+					group, err := open(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					logs = append(logs, lines(t, group, format)...)
+					records, want = append(records, r), append(want, group)
+					from = part.Next
+				}
+				if !slices.Equal(logs, c.JSON) {
+					t.Fatalf("%s, batches of %d bytes: %d log records of %d, or others", format, batchBytes, len(logs), len(c.JSON))
+				}
+			}
+		}
+	}
+	t.Logf("%d aggregated records", len(records))
+	for _, reader := range readers {
+		t.Run(reader.name, func(t *testing.T) {
+			for n, got := range reader.read(t, records) {
+				if err := same(got, want[n]); err != nil {
+					t.Fatalf("aggregated record %d: %v", n, err)
+				}
+			}
+		})
+	}
+}
+
+// lines returns the log records of a group.
+func lines(t *testing.T, g Group, format compression.Format) (all []string) {
+	t.Helper()
+	var decoder decompress.Decoder
+	for i, u := range g.Users {
+		text, err := decoder.Append(nil, u.Data, format)
+		if err != nil {
+			t.Fatal(fmt.Errorf("user record %d: %w", i, err))
+		}
+		for line := range decompress.Lines(text) {
+			all = append(all, string(line))
+		}
+	}
+	return all
+}
