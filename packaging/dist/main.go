@@ -238,6 +238,7 @@ func (b *builder) tarball(stem, library, kplcat string, licenses []byte) (err er
 		t.read("kplcat", kplcat, true),
 		t.readFolder("conf", "conf"),
 		t.readFolder("docs", "docs"),
+		t.readFolder("deploy", "deploy"),
 	)
 	for _, document := range []string{"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"} {
 		err = errors.Join(err, t.read(document, document, false))
@@ -271,6 +272,7 @@ func (b *builder) packages(arch, folder, library, kplcat string, licenses []byte
 		t.read(name+".so", library, false),
 		t.read("kplcat", kplcat, true),
 		t.readFolder("doc/docs", "docs"),
+		t.readFolder("doc/deploy", "deploy"),
 		t.read("doc/README.md", "README.md", false),
 		t.read("doc/CHANGELOG.md", "CHANGELOG.md", false),
 		t.read("doc/copyright", "packaging/copyright", false),
