@@ -48,7 +48,8 @@ DEB=$(echo "$dist"/*_"$arch".deb)
 export TMP_DIR="$tmp" ROOT="$root" DEB
 # Mounts end with the namespace. /tmp is the same in the root, so that chunk
 # files have the same paths; tests with the engine or with other compilers do not
-# run in the root and are left out.
+# run in the root and are left out. Tests that measure memory and threads run one
+# at a time.
 # shellcheck disable=SC2016 # the inner shell expands the variables
 unshare --mount sh -euc '
 	mount --bind /tmp "$ROOT/tmp"
@@ -56,7 +57,11 @@ unshare --mount sh -euc '
 	mount -t proc proc "$ROOT/proc"
 	chroot "$ROOT" ldd --version | sed -n 1p
 	(cd test/e2e && CC="$TMP_DIR/cc" OUT_KINESIS_AGG_SO="$TMP_DIR/out_kinesis_agg.so" FLUENT_BIT=/nonexistent \
-		"$TMP_DIR/e2e.test" -test.skip "Sanitiz|FluentBit" -test.timeout 15m)
+		sh -euc "
+			measured=\"TestTags_Many|TestLibrary_LoadedRepeatedly\"
+			\"\$TMP_DIR/e2e.test\" -test.skip \"Sanitiz|FluentBit|\$measured\" -test.timeout 15m
+			\"\$TMP_DIR/e2e.test\" -test.run \"\$measured\" -test.parallel 1 -test.timeout 15m
+		")
 
 	cp "$DEB" "$TMP_DIR/package.deb"
 	chroot "$ROOT" dpkg --install "$TMP_DIR/package.deb"
