@@ -278,15 +278,7 @@ func FuzzBatch(f *testing.F) {
 }
 
 func BenchmarkBuildBatch(b *testing.B) {
-	for _, corpus := range []struct {
-		name string
-		c    chunktest.Corpus
-	}{
-		{"AccessLog", chunktest.AccessLog(1, 6000)},
-		{"Kubernetes", chunktest.Kubernetes(1, 2500)},
-		{"LongText", chunktest.LongText(1, 900)},
-		{"Numbers", chunktest.Numbers(1, 9000)},
-	} {
+	for _, corpus := range benchmarkCorpora() {
 		c := corpus.c
 		for _, format := range allCompressions {
 			b.Run(corpus.name+"/"+string(format), func(b *testing.B) {

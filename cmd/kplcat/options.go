@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"out_kinesis_agg/internal/arn"
 	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/internal/plugin/version"
 	"out_kinesis_agg/kpl/compression"
@@ -144,7 +145,7 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 	if err := checkEndpoint(o.endpoint); err != nil {
 		return o, err
 	}
-	if region := arnRegion(o.stream); o.region == "" {
+	if region := arn.Region(o.stream); o.region == "" {
 		o.region = region
 	} else if region != "" && region != o.region {
 		return o, fmt.Errorf("--region %s: the stream's ARN has the region %s", o.region, region)
@@ -257,12 +258,4 @@ func parseTime(text string, now time.Time) (at time.Time, ok bool) {
 		}
 	}
 	return time.Time{}, false
-}
-
-// arnRegion returns the region of arn:aws:kinesis:REGION:ACCOUNT:stream/NAME.
-func arnRegion(stream string) string {
-	if parts := strings.Split(stream, ":"); consumer.IsARN(stream) && len(parts) > 3 {
-		return parts[3]
-	}
-	return ""
 }

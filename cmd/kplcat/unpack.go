@@ -78,9 +78,9 @@ func (u *unpacker) decompress(data []byte) ([]byte, error) {
 	return data, nil
 }
 
-// isBatch reports whether a text consists of log records that are to be split. Of
-// other producers, data that are not text and a JSON value that is written in
-// several lines may end with a newline too.
+// isBatch reports whether text consists of log records that are to be split. Data of
+// other producers can end with a newline too: binary data, and a JSON value that is
+// written in several lines.
 func (u *unpacker) isBatch(text []byte) bool {
 	switch {
 	case u.noSplit:
@@ -94,7 +94,7 @@ func (u *unpacker) isBatch(text []byte) bool {
 	return bytes.IndexByte(text, '\n') == len(text)-1 || !json.Valid(text)
 }
 
-// isTruncated reports whether a text is the start of a batch that ends within a
+// isTruncated reports whether text is the start of a batch that ends within a
 // line: the first line is a JSON object, and the last one is the start of one.
 func isTruncated(text []byte) bool {
 	if len(text) == 0 || text[0] != '{' || decompress.IsBatch(text) {
@@ -104,8 +104,8 @@ func isTruncated(text []byte) bool {
 	return first > 0 && text[last] == '{' && !json.Valid(text[last:]) && json.Valid(text[:first])
 }
 
-// records iterates over the log records of a text, with their line numbers from 0.
-// The line number is -1 if the text is not a batch. The log records alias text.
+// records iterates over the log records in text, with their line numbers from 0. The
+// line number is -1 if text is not a batch. The log records alias text.
 func (u *unpacker) records(text []byte) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		if !u.isBatch(text) {
@@ -122,7 +122,7 @@ func (u *unpacker) records(text []byte) iter.Seq2[int, []byte] {
 	}
 }
 
-// count returns the number of log records of a text.
+// count returns the number of log records in text.
 func (u *unpacker) count(text []byte) int {
 	switch {
 	case !u.isBatch(text):

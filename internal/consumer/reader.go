@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
+	"out_kinesis_agg/internal/arn"
 	"out_kinesis_agg/kpl"
 )
 
@@ -189,12 +190,9 @@ func hashKeyRange(r *types.HashKeyRange) (kpl.HashKeyRange, error) {
 }
 
 // streamID returns the stream either as a name or as an ARN.
-func (r *Reader) streamID() (name, arn *string) {
-	if IsARN(r.Stream) {
+func (r *Reader) streamID() (name, streamARN *string) {
+	if arn.Is(r.Stream) {
 		return nil, &r.Stream
 	}
 	return &r.Stream, nil
 }
-
-// IsARN reports whether stream is an ARN rather than a name.
-func IsARN(stream string) bool { return strings.HasPrefix(stream, "arn:") }

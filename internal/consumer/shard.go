@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"out_kinesis_agg/internal/arn"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
@@ -91,7 +93,7 @@ func (r *Reader) readOnce(ctx context.Context, s *Shard, iterator string) (out *
 		}
 		defer func() { <-r.slots }()
 		in := &kinesis.GetRecordsInput{ShardIterator: &iterator}
-		if IsARN(r.Stream) {
+		if arn.Is(r.Stream) {
 			in.StreamARN = &r.Stream
 		}
 		if out, err = r.API.GetRecords(ctx, in); err != nil {

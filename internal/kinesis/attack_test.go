@@ -185,7 +185,7 @@ func TestAddress_SameHostForKeysAndRoles(t *testing.T) {
 		"keys":                          {stream: "logs", want: "kinesis.eu-west-1.amazonaws.com:443"},
 		"role":                          {stream: "logs", role: true, want: "kinesis.eu-west-1.amazonaws.com:443"},
 		"role, account endpoint wanted": {stream: "logs", role: true, mode: "preferred", want: "123456789012.data-kinesis.eu-west-1.amazonaws.com:443"},
-		"ARN":                           {stream: arn, want: "123456789012.data-kinesis.eu-west-1.amazonaws.com:443"},
+		"ARN":                           {stream: streamARN, want: "123456789012.data-kinesis.eu-west-1.amazonaws.com:443"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_ACCOUNT_ID_ENDPOINT_MODE", test.mode)

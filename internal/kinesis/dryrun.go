@@ -3,7 +3,6 @@ package kinesis
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
@@ -34,5 +33,5 @@ func (s *Sender) DryRun(ctx context.Context, stream, partitionKey string, data [
 	if err == nil || errors.As(err, &success) {
 		return nil
 	}
-	return s.failed(ctx, try, fmt.Sprintf("check stream %s", stream), err)
+	return s.failed(ctx, try, "check stream "+stream, err)
 }

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	arn       = "arn:aws:kinesis:eu-west-1:123456789012:stream/logs"
+	streamARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/logs"
 	secretKey = "static-secret-key"
 	patience  = 10 * time.Second // timeout for steps that should take milliseconds
 )
@@ -116,7 +116,7 @@ func TestPutRecord_SendsKeyAndData(t *testing.T) {
 		data        []byte
 	}{
 		{"logs", "key", []byte("data")},
-		{arn, "key", []byte("data")},
+		{streamARN, "key", []byte("data")},
 		{"logs", `quote " backslash \ slash / <&>`, everyByte},
 		{"logs", "schlüssel-鍵-🔑-\u2028", []byte{0}},
 		{"logs", strings.Repeat("é", 256), bytes.Repeat([]byte("x"), 100_000)},
@@ -129,7 +129,7 @@ func TestPutRecord_SendsKeyAndData(t *testing.T) {
 		if got.Stream != "logs" || got.PartitionKey != test.key || !bytes.Equal(got.Data, test.data) {
 			t.Errorf("received stream %s, key %q, %d bytes", got.Stream, got.PartitionKey, len(got.Data))
 		}
-		if (got.StreamARN != "") != (test.stream == arn) {
+		if (got.StreamARN != "") != (test.stream == streamARN) {
 			t.Errorf("%s was sent with ARN %q", test.stream, got.StreamARN)
 		}
 		if got.ExplicitHashKey != "" {
@@ -347,7 +347,7 @@ func TestDescribe_Summary(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{Streams: []string{"logs"}, RecordLimitBytes: 5 << 20, Auto: func() bool { return true }})
 	sender := open(t, settings(server))
-	for _, stream := range []string{"logs", arn} {
+	for _, stream := range []string{"logs", streamARN} {
 		got, err := sender.Describe(context.Background(), stream)
 		if want := (Stream{DistributesRecords: true, MaxRecordBytes: 5 << 20}); err != nil || got != want {
 			t.Errorf("got %+v, %v", got, err)

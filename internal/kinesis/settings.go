@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"out_kinesis_agg/internal/arn"
 )
 
 // Settings are the settings of a Sender. Zero values mean "not set". The caller has
@@ -52,11 +54,9 @@ const (
 	DefaultConnectTimeout = 5 * time.Second
 )
 
-func isARN(stream string) bool { return strings.HasPrefix(stream, "arn:") }
-
 // streamID returns the stream, either as a name or as an ARN.
-func streamID(stream string) (name, arn *string) {
-	if isARN(stream) {
+func streamID(stream string) (name, streamARN *string) {
+	if arn.Is(stream) {
 		return nil, &stream
 	}
 	return &stream, nil

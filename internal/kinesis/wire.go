@@ -15,12 +15,15 @@ import (
 	"strings"
 	"sync"
 
+	"out_kinesis_agg/internal/arn"
+
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/encoding/cbor"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
 	// 17 times as fast as the standard library, with AVX2 or NEON.
 	"github.com/segmentio/asm/base64"
 )
@@ -56,7 +59,7 @@ var requests = sync.Pool{New: func() any { return new(request) }}
 // encode encodes the body for a record. It does not keep data.
 func (r *request) encode(format WireFormat, stream, partitionKey string, data []byte) {
 	streamMember := "StreamName"
-	if isARN(stream) {
+	if arn.Is(stream) {
 		streamMember = "StreamARN"
 	}
 	r.format = format

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"out_kinesis_agg/internal/arn"
 )
 
 // TagTemplate is a string in which $TAG is replaced by a chunk's tag and $TAG[n] by
@@ -117,7 +119,4 @@ func (s Stream) For(tag string) string {
 }
 
 // Region returns the region of an ARN, or an empty string.
-func (s Stream) Region() string {
-	region, _, _ := ParseStreamARN(s.text)
-	return region
-}
+func (s Stream) Region() string { return arn.Region(s.text) }

@@ -15,6 +15,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"out_kinesis_agg/aggregator"
+	"out_kinesis_agg/internal/arn"
 	"out_kinesis_agg/kpl"
 )
 
@@ -284,18 +285,8 @@ const maxStreamNameBytes = 128
 var (
 	streamName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
 	// An ARN with more after the name is that of a consumer, not of a stream.
-	streamARN = regexp.MustCompile(`^arn:aws[a-z-]*:kinesis:([a-z0-9-]+):\d{12}:stream/([a-zA-Z0-9_.-]{1,128})$`)
+	streamARN = regexp.MustCompile(`^arn:aws[a-z-]*:kinesis:[a-z0-9-]+:\d{12}:stream/[a-zA-Z0-9_.-]{1,128}$`)
 )
-
-// ParseStreamARN returns the region and the name in the ARN of a stream:
-// arn:PARTITION:kinesis:REGION:ACCOUNT:stream/NAME.
-func ParseStreamARN(arn string) (region, name string, err error) {
-	parts := streamARN.FindStringSubmatch(arn)
-	if parts == nil {
-		return "", "", fmt.Errorf("option: %q is not the ARN of a stream", arn)
-	}
-	return parts[1], parts[2], nil
-}
 
 func (v streamValue) Set(text string) error {
 	t, err := parseTagTemplate(text)
@@ -303,11 +294,11 @@ func (v streamValue) Set(text string) error {
 		return err
 	}
 	switch {
-	case strings.HasPrefix(text, "arn:") && t.UsesTag():
+	case arn.Is(text) && t.UsesTag():
 		return errors.New("is an ARN with $TAG, which only a name can contain")
-	case strings.HasPrefix(text, "arn:") && !streamARN.MatchString(text):
+	case arn.Is(text) && !streamARN.MatchString(text):
 		return errors.New("is not the ARN of a stream")
-	case !strings.HasPrefix(text, "arn:") && !t.UsesTag() && !streamName.MatchString(text):
+	case !arn.Is(text) && !t.UsesTag() && !streamName.MatchString(text):
 		return errors.New("is not a stream name")
 	}
 	*v.to = Stream{t}

@@ -68,12 +68,10 @@ func (f *flush) deliver() Outcome {
 		}
 		if part.Aggregate != nil {
 			f.logSplit()
-			began := f.in.now()
 			c, err := f.put(key, part)
 			recordBytes := len(key) + len(part.Aggregate)
 			switch {
-			case err == nil:
-				f.acceptedPart(recordBytes, f.in.now().Sub(began))
+			case err == nil: // put has counted it
 			case !needsSplit(c, recordBytes):
 				f.shrink(c, part.LogRecords, recordBytes)
 				f.logFailure(c, err)
@@ -129,10 +127,10 @@ func needsSplit(c kinesis.Classification, recordBytes int) bool {
 
 // put sends one part. The classification is that of the error, if there is one.
 func (f *flush) put(key string, part aggregator.Result) (kinesis.Classification, error) {
-	began := time.Now()
+	began := f.in.now()
 	ticket := f.watch.detector.Begin()
 	shardID, err := f.in.sender.PutRecord(f.ctx, f.stream, key, part.Aggregate)
-	took := time.Since(began)
+	took := f.in.now().Sub(began)
 	f.in.metrics.seconds.Observe(took.Seconds())
 	if err != nil {
 		c := kinesis.Classify(err)
@@ -146,6 +144,7 @@ func (f *flush) put(key string, part aggregator.Result) (kinesis.Classification,
 		f.in.metrics.autoStreams.Add(1)
 		f.in.log(engine.Error, alarm)
 	}
+	f.acceptedPart(len(key)+len(part.Aggregate), took)
 	f.in.metrics.accepted(part, part.Next-f.at.offset)
 	f.in.firstDelivery.Do(func() {
 		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, log records: %d, user records: %d, bytes: %d, time: %d ms",

@@ -107,11 +107,12 @@ type watch struct {
 	stream   string
 	detector autostream.Detector
 
+	checking sync.Mutex // held by the flush that checks the stream
+
 	mu        sync.Mutex
 	next      time.Time // of the next check, once AUTO is detected
 	confirmed bool      // by DescribeStreamSummary
 	denied    bool      // DescribeStreamSummary is not permitted
-	checking  bool
 }
 
 // accepted records a response. It returns a line for the log if it proves that the
@@ -149,20 +150,19 @@ func (w *watch) check(ctx context.Context) (problem, recovered string) {
 		return "", ""
 	}
 	w.mu.Lock()
-	due := !w.checking && !w.now().Before(w.next)
-	w.checking = w.checking || due
+	due := !w.now().Before(w.next)
 	problem = w.text()
 	w.mu.Unlock()
-	if !due {
+	if !due || !w.checking.TryLock() {
 		return problem, ""
 	}
+	defer w.checking.Unlock() // also after a panic
 	state := w.describe(ctx)
 	if state == notPermitted && w.holds {
 		state = w.probe(ctx)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.checking = false
 	w.next = w.now().Add(w.interval*4/5 + rand.N(w.interval*2/5))
 	switch state {
 	case hasUserKeys:
@@ -212,9 +212,9 @@ func (w *watch) describe(ctx context.Context) strategy {
 func (w *watch) probe(ctx context.Context) strategy {
 	var probe autostream.Detector
 	for range probeRequests {
-		key := uuid.NewString()
+		key, record := emptyRecord()
 		ticket := probe.Begin()
-		shardID, err := w.client.PutRecord(ctx, w.stream, key, kpl.Seal(kpl.AppendHead(nil, key)))
+		shardID, err := w.client.PutRecord(ctx, w.stream, key, record)
 		if err != nil {
 			return unknown
 		}
@@ -223,4 +223,11 @@ func (w *watch) probe(ctx context.Context) strategy {
 		}
 	}
 	return hasUserKeys
+}
+
+// emptyRecord returns an aggregated record without user records, which consumers do
+// not see, and its random partition key.
+func emptyRecord() (partitionKey string, record []byte) {
+	key := uuid.NewString()
+	return key, kpl.Seal(kpl.AppendHead(nil, key))
 }

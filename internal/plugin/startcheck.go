@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
-	"out_kinesis_agg/kpl"
 )
 
 // dryRun is kinesis.Sender.DryRun.
@@ -30,8 +27,8 @@ var transient = map[string]bool{
 // or an empty string. The aggregated record that it sends has no user record, so
 // that consumers would not see it even if it were stored.
 func checkAccess(ctx context.Context, stream string, try dryRun) string {
-	key := uuid.NewString()
-	err := try(ctx, stream, key, kpl.Seal(kpl.AppendHead(nil, key)))
+	key, record := emptyRecord()
+	err := try(ctx, stream, key, record)
 	if err == nil || errors.Is(err, kinesis.ErrNoDryRun) || transient[kinesis.Classify(err).Cause] {
 		return ""
 	}

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"out_kinesis_agg/test/chunktest"
 	"out_kinesis_agg/test/fakekinesis"
@@ -68,23 +67,13 @@ func TestFluentBit_AutoStream(t *testing.T) {
 			write()
 			engine := startEngine(t, "[INPUT]\n    Name tail\n    Tag app\n    Path "+log+"\n    Read_from_Head true\n    Refresh_Interval 1\n    Parser json\n\n"+
 				outputTo(server, "Workers 2", "max_record_size 1K"))
-			until := func(what string, done func() bool) {
-				t.Helper()
-				deadline := time.Now().Add(engineDeadline)
-				for !done() {
-					if time.Now().After(deadline) || engine.Ended() {
-						t.Fatalf("waiting for %s: %d lines arrived of %d\n%.20000s", what, count(), written, engine.Log())
-					}
-					time.Sleep(20 * time.Millisecond)
-				}
-			}
-			until("the first lines", func() bool { return count() == written })
+			await(t, engine, "first lines", engineDeadline, func() bool { return count() == written })
 			auto.Store(true)
 			write()
 			const detected = "has the record distribution strategy AUTO"
-			until("the detection", func() bool { return strings.Contains(engine.Log(), detected) })
+			awaitLog(t, engine, detected, engineDeadline)
 			// Several flushes have been held since.
-			until("retries", func() bool { return strings.Count(engine.Log(), "failed to flush chunk") >= 4 })
+			await(t, engine, "retries", engineDeadline, func() bool { return strings.Count(engine.Log(), "failed to flush chunk") >= 4 })
 			mu.Lock()
 			if sinceSwitch > mostRecords {
 				t.Errorf("%d records were sent after the switch, want at most %d", sinceSwitch, mostRecords)
@@ -95,7 +84,7 @@ func TestFluentBit_AutoStream(t *testing.T) {
 				t.Fatal("all lines arrived before the detection: nothing was held")
 			}
 			auto.Store(false)
-			until("the rest", func() bool { return count() == written })
+			await(t, engine, "rest of the lines", engineDeadline, func() bool { return count() == written })
 			if !strings.Contains(engine.Log(), "has user partition keys, delivery continues") {
 				t.Errorf("the log does not say that delivery continues:\n%s", engine.Log())
 			}

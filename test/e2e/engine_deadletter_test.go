@@ -225,14 +225,20 @@ func consecutive(n int) []int {
 // awaitLog waits until the engine's log contains some words.
 func awaitLog(t *testing.T, engine *harness.FluentBit, words string, within time.Duration) {
 	t.Helper()
+	await(t, engine, fmt.Sprintf("%q in the log", words), within, func() bool { return strings.Contains(engine.Log(), words) })
+}
+
+// await waits until done returns true.
+func await(t *testing.T, engine *harness.FluentBit, what string, within time.Duration, done func() bool) {
+	t.Helper()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for !strings.Contains(engine.Log(), words) {
+	for !done() {
 		select {
 		case <-deadline.C:
-			t.Fatalf("the log does not contain %q after %s:\n%.20000s", words, within, engine.Log())
+			t.Fatalf("no %s after %s:\n%.20000s", what, within, engine.Log())
 		case <-ticker.C:
 			if engine.Ended() {
 				t.Fatalf("fluent-bit ended:\n%.20000s", engine.Log())
