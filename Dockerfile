@@ -42,9 +42,12 @@ COPY aggregator aggregator
 COPY internal internal
 COPY kpl kpl
 COPY proto proto
+# The version of the plugin, in its log line and user agent. Empty: a development
+# version.
+ARG VERSION=
 RUN set -eu; \
     case "$TARGETARCH" in amd64) cpu=x86_64 ;; arm64) cpu=aarch64 ;; esac; \
-    make build/out_kinesis_agg.so STRIP=1 CC="$cpu-linux-gnu-gcc" GOOS=linux GOARCH="$TARGETARCH"
+    make build/out_kinesis_agg.so VERSION="$VERSION" STRIP=1 CC="$cpu-linux-gnu-gcc" GOOS=linux GOARCH="$TARGETARCH"
 
 # The plugin must not need a newer C library than the image below has. Images of
 # Fluent Bit 4 are based on Debian 12, which has glibc 2.36; images of Fluent Bit 5
@@ -71,10 +74,11 @@ RUN set -eu; \
 # it is called with `--target kplcat`.
 FROM build AS kplcat-build
 ARG TARGETARCH
+ARG VERSION=
 COPY cmd cmd
 RUN set -eu; \
     case "$TARGETARCH" in amd64) cpu=x86_64 ;; arm64) cpu=aarch64 ;; esac; \
-    make build/kplcat STRIP=1 CC="$cpu-linux-gnu-gcc" GOOS=linux GOARCH="$TARGETARCH"
+    make build/kplcat VERSION="$VERSION" STRIP=1 CC="$cpu-linux-gnu-gcc" GOOS=linux GOARCH="$TARGETARCH"
 
 FROM ${FLUENT_BIT_BASE} AS kplcat
 COPY --from=kplcat-build /src/build/kplcat /usr/local/bin/kplcat
@@ -84,7 +88,7 @@ ENTRYPOINT ["/usr/local/bin/kplcat"]
 FROM ${FLUENT_BIT_BASE}
 ARG FLUENT_BIT_VERSION
 # For the labels: version, commit and URL of the plugin's source.
-ARG VERSION=unknown
+ARG VERSION=
 ARG REVISION=unknown
 ARG SOURCE=
 # The base image has labels of its own, which would describe this image wrongly.

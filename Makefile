@@ -162,7 +162,8 @@ proto: need ## Regenerate proto/*.pb.go
 
 docker: need ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE, FLUENT_BIT_VERSION, IMAGE)
 	DOCKER_BUILDKIT=1 docker build --build-arg FLUENT_BIT_IMAGE=$(FLUENT_BIT_IMAGE) \
-		--build-arg FLUENT_BIT_VERSION=$(FLUENT_BIT_VERSION) -t $(IMAGE) .
+		--build-arg FLUENT_BIT_VERSION=$(FLUENT_BIT_VERSION) \
+		--build-arg VERSION=$(STAMP) -t $(IMAGE) .
 
 # The C compiler of releases, in a virtual environment of its own.
 .tools/zig/zig: packaging/requirements.txt | need

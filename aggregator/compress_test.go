@@ -48,7 +48,7 @@ func residentBytes(t *testing.T) int {
 	t.Helper()
 	statm, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		t.Skip("the memory in use is read from /proc: ", err)
+		t.Skip("this test reads the memory in use from /proc: run it on Linux: ", err)
 	}
 	var size, resident int
 	if _, err := fmt.Sscan(string(statm), &size, &resident); err != nil {

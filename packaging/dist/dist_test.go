@@ -21,10 +21,10 @@ import (
 func compile(t *testing.T, folder, library, source string, flags ...string) *os.File {
 	t.Helper()
 	if _, err := exec.LookPath("cc"); err != nil {
-		t.Skip("no C compiler")
+		t.Skip("a C compiler is missing: install one, such as the package gcc, so that cc is on PATH")
 	}
 	if machines[runtime.GOARCH] == 0 || runtime.GOOS != "linux" {
-		t.Skip("not an architecture of releases")
+		t.Skip("releases are for Linux on amd64 and arm64: run this test there")
 	}
 	c, out := filepath.Join(folder, library+".c"), filepath.Join(folder, library)
 	if err := os.WriteFile(c, []byte(source), 0o644); err != nil {

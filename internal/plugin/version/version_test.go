@@ -38,7 +38,7 @@ type source struct {
 
 func newSource(t *testing.T) source {
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
+		t.Skip("git is missing: install it, such as the package git")
 	}
 	s := source{t, t.TempDir()}
 	for from, to := range map[string]string{
