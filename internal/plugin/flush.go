@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"out_kinesis_agg/aggregator"
+	"out_kinesis_agg/internal/autostream"
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
@@ -19,20 +20,15 @@ import (
 // that does not respond, not a slow connection.
 const minPartBytes = 16 << 10
 
-// failureCauses are the causes that a stream can recover from.
-var failureCauses = append(kinesis.Causes(), causeAuto)
-
 // flush is one attempt to deliver one chunk. A chunk that fits into one record is
 // one part; a larger one is several, sent one after another.
 type flush struct {
-	in       *Instance
-	ctx      context.Context
-	deadline time.Time // of ctx, by the instance's clock
-	tag      string
-	stream   string
-	chunk    []byte
-	agg      *aggregator.Aggregator
-	watch    *watch // of the stream
+	in     *Instance
+	ctx    context.Context // has a deadline
+	tag    string
+	stream *stream
+	chunk  []byte
+	agg    *aggregator.Aggregator
 
 	at           position // how far the chunk is delivered, earlier flushes included
 	resumed      bool     // by an earlier flush, Kinesis accepted a part
@@ -58,7 +54,12 @@ func (f *flush) run() Outcome {
 
 func (f *flush) deliver() Outcome {
 	for f.at.offset < len(f.chunk) {
-		if f.timeRunsOut() || f.isHeld() {
+		if f.timeRunsOut() {
+			f.logRetry(engine.Warn, kinesis.CauseTimeout, fmt.Sprintf("request_timeout of %s is too short for all of it: %d bytes are delivered, the rest follows with the retry",
+				f.in.config.RequestTimeout, f.at.offset))
+			return Retry
+		}
+		if held := f.checkStrategy(); held {
 			return Retry
 		}
 		key := f.partitionKey()
@@ -68,10 +69,12 @@ func (f *flush) deliver() Outcome {
 		}
 		if part.Aggregate != nil {
 			f.logSplit()
-			c, err := f.put(key, part)
 			recordBytes := len(key) + len(part.Aggregate)
+			done, err := f.send(key, part)
+			c := f.classify(err)
 			switch {
-			case err == nil: // put has counted it
+			case err == nil:
+				f.accept(key, part, done)
 			case !needsSplit(c, recordBytes):
 				f.shrink(c, part.LogRecords, recordBytes)
 				f.logFailure(c, err)
@@ -82,7 +85,7 @@ func (f *flush) deliver() Outcome {
 				f.lowerLimit(err)
 				continue
 			default:
-				part.TooLarge = aggregator.Loss{Count: 1, Offset: f.at.offset, Bytes: part.Next - f.at.offset}
+				loseRecord(&part, f.at.offset)
 			}
 		}
 		// Only now, because a retry reads the same losses again.
@@ -112,7 +115,7 @@ func (f *flush) drops() bool { return f.in.config.OversizeChunk == option.Drop }
 
 // limit bounds the next record.
 func (f *flush) limit() aggregator.Limit {
-	recordMax := int(f.in.recordMax.Load())
+	recordMax := int(f.stream.recordMax.Load())
 	if f.at.maxPartBytes > 0 {
 		recordMax = min(recordMax, f.at.maxPartBytes)
 	}
@@ -125,48 +128,82 @@ func needsSplit(c kinesis.Classification, recordBytes int) bool {
 	return recordBytes > kpl.DefaultMaxRecordBytes && c.Action == kinesis.Split
 }
 
-// put sends one part. The classification is that of the error, if there is one.
-func (f *flush) put(key string, part aggregator.Result) (kinesis.Classification, error) {
-	began := f.in.now()
-	ticket := f.watch.detector.Begin()
-	shardID, err := f.in.sender.PutRecord(f.ctx, f.stream, key, part.Aggregate)
-	took := f.in.now().Sub(began)
-	f.in.metrics.seconds.Observe(took.Seconds())
-	if err != nil {
-		c := kinesis.Classify(err)
-		f.in.metrics.failures.With(c.Cause).Add(1)
-		if c.Cause == kinesis.CauseStreamNotFound {
-			f.watch.detector.Reset() // Another stream may get this name.
-		}
-		return c, err
+// loseRecord counts the only log record of a part, which starts at the offset from,
+// as too large. The part may have other losses.
+func loseRecord(part *aggregator.Result, from int) {
+	bytes := part.Next - from
+	for _, l := range losses(*part) {
+		bytes -= l.Bytes
 	}
-	if alarm := f.watch.accepted(ticket, key, shardID); alarm != "" {
+	part.TooLarge.Count++
+	part.TooLarge.Offset = from
+	part.TooLarge.Bytes += bytes
+}
+
+// response is that of a successful PutRecord.
+type response struct {
+	shardID string
+	ticket  autostream.Ticket
+	took    time.Duration
+}
+
+// send sends one part.
+func (f *flush) send(key string, part aggregator.Result) (response, error) {
+	began := time.Now()
+	r := response{ticket: f.stream.detector.Begin()}
+	var err error
+	r.shardID, err = f.in.sender.PutRecord(f.ctx, f.stream.name, key, part.Aggregate)
+	r.took = time.Since(began)
+	f.in.metrics.seconds.Observe(r.took.Seconds())
+	return r, err
+}
+
+// classify counts the error of a request and returns what it means.
+func (f *flush) classify(err error) kinesis.Classification {
+	if err == nil {
+		return kinesis.Classification{}
+	}
+	c := kinesis.Classify(err)
+	f.in.metrics.failures.With(c.Cause).Add(1)
+	if c.Cause == kinesis.CauseStreamNotFound {
+		f.stream.detector.Reset() // Another stream may get this name.
+	}
+	return c
+}
+
+// accept records that Kinesis accepted a part.
+func (f *flush) accept(key string, part aggregator.Result, r response) {
+	if alarm := f.stream.accepted(r.ticket, key, r.shardID); alarm != "" {
 		f.in.metrics.autoStreams.Add(1)
 		f.in.log(engine.Error, alarm)
 	}
-	f.acceptedPart(len(key)+len(part.Aggregate), took)
+	f.setPace(len(key)+len(part.Aggregate), r.took)
+	f.accepted++
 	f.in.metrics.accepted(part, part.Next-f.at.offset)
 	f.in.firstDelivery.Do(func() {
 		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, log records: %d, user records: %d, bytes: %d, time: %d ms",
-			f.stream, shardID, part.LogRecords, part.UserRecords, len(part.Aggregate), took.Milliseconds()))
+			f.stream.name, r.shardID, part.LogRecords, part.UserRecords, len(part.Aggregate), r.took.Milliseconds()))
 	})
-	for _, line := range f.in.failures.succeeded(f.stream, failureCauses) {
+	for _, line := range f.stream.failures.succeeded(f.stream.name) {
 		f.in.log(engine.Info, line)
 	}
-	return kinesis.Classification{}, nil
 }
 
-// acceptedPart measures how fast the chunk goes, and lifts the bound of a chunk
-// that exceeded the time limit before as soon as there is time to spare.
-func (f *flush) acceptedPart(recordBytes int, took time.Duration) {
-	f.accepted++
+// setPace measures how fast the chunk goes, and lifts the bound of a chunk that
+// exceeded the time limit before as soon as there is time to spare.
+func (f *flush) setPace(recordBytes int, took time.Duration) {
 	f.bytesPerTime = float64(recordBytes) / float64(max(took, 1))
-	if f.at.maxPartBytes == 0 || took > f.deadline.Sub(f.in.now())/4 {
+	if f.at.maxPartBytes == 0 || took > f.timeLeft()/4 {
 		return
 	}
 	if f.at.maxPartBytes *= 2; f.at.maxPartBytes >= f.in.config.MaxRecordBytes {
 		f.at.maxPartBytes = 0
 	}
+}
+
+func (f *flush) timeLeft() time.Duration {
+	deadline, _ := f.ctx.Deadline()
+	return time.Until(deadline)
 }
 
 // timeRunsOut reports whether the next part would exceed the time limit: because
@@ -175,39 +212,34 @@ func (f *flush) acceptedPart(recordBytes int, took time.Duration) {
 // whose response comes too late, and then the retry repeats it, so that the part is
 // left to a flush with more time.
 func (f *flush) timeRunsOut() bool {
-	left := f.deadline.Sub(f.in.now())
+	left := f.timeLeft()
 	if f.accepted == 0 || left > 0 && f.at.maxPartBytes == 0 {
 		return false
 	}
 	// JSON is about as large as msgpack.
 	next := min(f.at.maxPartBytes, len(f.chunk)-f.at.offset)
-	if left > 0 && float64(next) <= f.bytesPerTime*float64(left) {
-		return false
-	}
-	f.logRetry(engine.Warn, kinesis.CauseTimeout, fmt.Sprintf("request_timeout of %s is too short for all of it: %d bytes are delivered, the rest follows with the retry",
-		f.in.config.RequestTimeout, f.at.offset))
-	return true
+	return left <= 0 || float64(next) > f.bytesPerTime*float64(left)
 }
 
-// isHeld reports whether the chunk has to wait, because the stream has the strategy
-// AUTO.
-func (f *flush) isHeld() bool {
-	problem, recovered := f.watch.check(f.ctx)
+// checkStrategy finds out whether the chunk has to wait, because the stream has the
+// strategy AUTO, and logs it.
+func (f *flush) checkStrategy() (held bool) {
+	problem, recovered := f.stream.check(f.ctx)
 	if recovered != "" {
 		f.in.log(engine.Info, recovered)
 	}
-	if problem == "" {
+	switch {
+	case problem == "":
 		return false
+	case f.in.streams.holds:
+		f.in.metrics.heldFlushes.Add(1)
+		f.logRetry(engine.Error, causeAuto, problem)
+		return true
 	}
-	if !f.in.guard.holds {
-		if line := f.in.failures.failed(failure{f.stream, causeAuto}, problem); line != "" {
-			f.in.log(engine.Error, line)
-		}
-		return false
+	if line := f.stream.failures.failed(causeAuto, problem); line != "" {
+		f.in.log(engine.Error, line)
 	}
-	f.in.metrics.heldFlushes.Add(1)
-	f.logRetry(engine.Error, causeAuto, problem)
-	return true
+	return false
 }
 
 // shrink makes the parts of the chunk smaller if this one exceeded the time limit
@@ -218,12 +250,12 @@ func (f *flush) shrink(c kinesis.Classification, records, recordBytes int) {
 	}
 }
 
-// lowerLimit makes the records of the instance smaller, since the stream refused
-// one that is larger than what every stream accepts. Its own limit is unknown.
+// lowerLimit makes the records of the stream smaller, since it refused one that is
+// larger than what every stream accepts. Its own limit is unknown.
 func (f *flush) lowerLimit(err error) {
-	if f.in.recordMax.Swap(kpl.DefaultMaxRecordBytes) > kpl.DefaultMaxRecordBytes {
-		f.in.log(engine.Error, fmt.Sprintf("the stream's record limit is below max_record_size; records have at most %d bytes until restart: raise the stream's limit with UpdateMaxRecordSize, or lower max_record_size: %v",
-			kpl.DefaultMaxRecordBytes, err))
+	if f.stream.recordMax.Swap(kpl.DefaultMaxRecordBytes) > kpl.DefaultMaxRecordBytes {
+		f.in.log(engine.Error, fmt.Sprintf("the record limit of stream %s is below max_record_size; its records have at most %d bytes until restart: raise the stream's limit with UpdateMaxRecordSize, or lower max_record_size: %v",
+			f.stream.name, kpl.DefaultMaxRecordBytes, err))
 	}
 }
 
@@ -259,7 +291,7 @@ func (f *flush) logFailure(c kinesis.Classification, err error) {
 }
 
 func (f *flush) logRetry(level engine.Level, cause, text string) {
-	if line := f.in.failures.failed(failure{f.stream, cause}, text); line != "" {
+	if line := f.stream.failures.failed(cause, text); line != "" {
 		f.in.log(level, fmt.Sprintf("%s will be retried: %s", f.chunkText(), line))
 	}
 }
@@ -272,7 +304,7 @@ func (f *flush) logLosses(p aggregator.Result) {
 		}
 		f.in.metrics.dropped.With(l.reason).Add(l.Count)
 		f.unreadable = f.unreadable || l.unreadable
-		if line := f.in.losses.failed(failure{cause: l.reason}, fmt.Sprintf("lost from a %s %s: %d from byte offset %d, %d bytes",
+		if line := f.in.losses.failed(l.reason, fmt.Sprintf("lost from a %s %s: %d from byte offset %d, %d bytes",
 			f.chunkText(), l.text, l.Count, l.Offset, l.Bytes)); line != "" {
 			f.in.log(engine.Error, line)
 		}

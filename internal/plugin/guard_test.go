@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/smithy-go"
@@ -78,21 +79,18 @@ func (s *shardedStream) permitDescribe() {
 	s.describe = func() (kinesis.Stream, error) { return kinesis.Stream{DistributesRecords: s.auto}, nil }
 }
 
-// guardTest is an instance over such a stream, with a clock.
+// guardTest is an instance over such a stream, in a synctest bubble.
 type guardTest struct {
 	*testing.T
 	s   *shardedStream
 	in  *Instance
 	log *logged
-	at  time.Time
 	n   int // chunks so far
 }
 
 func newGuardTest(t *testing.T, shards int, options ...string) *guardTest {
-	g := &guardTest{T: t, s: newShardedStream(shards), at: time.Unix(1_700_000_000, 0)}
+	g := &guardTest{T: t, s: newShardedStream(shards)}
 	g.in, g.log = startOver(t, g.s, append([]string{"stream", "logs"}, options...)...)
-	now := func() time.Time { return g.at }
-	g.in.now, g.in.guard.now, g.in.failures.now = now, now, now
 	return g
 }
 
@@ -119,186 +117,186 @@ func (g *guardTest) untilHeld() int {
 }
 
 // wait lets the time of the next check come.
-func (g *guardTest) wait() { g.at = g.at.Add(2 * checkInterval) }
+func (*guardTest) wait() { time.Sleep(2 * checkInterval) }
 
 func TestGuard_UserKeys(t *testing.T) {
-	g := newGuardTest(t, 8)
-	for range 2000 {
-		if got := g.flush(); got != Delivered {
-			t.Fatalf("outcome %v", got)
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 8)
+		for range 2000 {
+			if got := g.flush(); got != Delivered {
+				t.Fatalf("outcome %v", got)
+			}
 		}
-	}
-	if lines := g.log.take(); lines != nil || g.s.describes != 0 || g.s.probes != 0 {
-		t.Errorf("log %q, %d calls of Describe, %d probes", lines, g.s.describes, g.s.probes)
-	}
+		if lines := g.log.take(); lines != nil || g.s.describes != 0 || g.s.probes != 0 {
+			t.Errorf("log %q, %d calls of Describe, %d probes", lines, g.s.describes, g.s.probes)
+		}
+	})
 }
 
 func TestGuard_HoldsAndContinues(t *testing.T) {
-	g := newGuardTest(t, 4)
-	g.s.permitDescribe()
-	for range 200 {
-		g.flush()
-	}
-	g.s.auto = true
-	if sent := g.untilHeld(); sent > 100 {
-		t.Errorf("%d PutRecords until the stream is found to have AUTO", sent)
-	}
-	lines := strings.Join(g.log.take(), "\n")
-	for _, text := range []string{"error: ", "stream logs has the record distribution strategy AUTO", "KCL drops", "USER_PARTITION_KEY", "will be retried"} {
-		if !strings.Contains(lines, text) {
-			t.Errorf("%q is not in the log: %s", text, lines)
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 4)
+		g.s.permitDescribe()
+		for range 200 {
+			g.flush()
 		}
-	}
-	held := g.next()
-	puts := g.s.puts
-	for range 50 {
+		g.s.auto = true
+		if sent := g.untilHeld(); sent > 100 {
+			t.Errorf("%d PutRecords until the stream is found to have AUTO", sent)
+		}
+		lines := strings.Join(g.log.take(), "\n")
+		for _, text := range []string{"error: ", "stream logs has the record distribution strategy AUTO", "KCL drops", "USER_PARTITION_KEY", "will be retried"} {
+			if !strings.Contains(lines, text) {
+				t.Errorf("%q is not in the log: %s", text, lines)
+			}
+		}
+		held := g.next()
+		puts := g.s.puts
+		for range 50 {
+			if g.in.Flush("app", held) != Retry {
+				t.Fatal("not held")
+			}
+		}
+		g.wait() // for the confirmation
+		if g.in.Flush("app", held) != Retry || g.s.describes != 1 {
+			t.Errorf("%d calls of Describe, want one", g.s.describes)
+		}
+		if g.s.puts != puts {
+			t.Errorf("%d records were sent while the stream had AUTO", g.s.puts-puts)
+		}
+		g.s.auto = false
 		if g.in.Flush("app", held) != Retry {
-			t.Fatal("not held")
+			t.Error("the stream is checked before it is due")
 		}
-	}
-	g.wait() // for the confirmation
-	if g.in.Flush("app", held) != Retry || g.s.describes != 1 {
-		t.Errorf("%d calls of Describe, want one", g.s.describes)
-	}
-	if g.s.puts != puts {
-		t.Errorf("%d records were sent while the stream had AUTO", g.s.puts-puts)
-	}
-	g.s.auto = false
-	if g.in.Flush("app", held) != Retry {
-		t.Error("the stream is checked before it is due")
-	}
-	g.wait()
-	if g.in.Flush("app", held) != Delivered {
-		t.Error("not delivered after the strategy changed back")
-	}
-	if lines := strings.Join(g.log.take(), "\n"); !strings.Contains(lines, "stream logs has user partition keys, delivery continues") {
-		t.Errorf("log: %s", lines)
-	}
-	if g.s.probes != 0 {
-		t.Errorf("%d probes although Describe is permitted", g.s.probes)
-	}
-	// And again.
-	g.s.auto = true
-	if sent := g.untilHeld(); sent > 100 {
-		t.Errorf("%d PutRecords until the second detection", sent)
-	}
+		g.wait()
+		if g.in.Flush("app", held) != Delivered {
+			t.Error("not delivered after the strategy changed back")
+		}
+		if lines := strings.Join(g.log.take(), "\n"); !strings.Contains(lines, "stream logs has user partition keys, delivery continues") {
+			t.Errorf("log: %s", lines)
+		}
+		if g.s.probes != 0 {
+			t.Errorf("%d probes although Describe is permitted", g.s.probes)
+		}
+		// And again.
+		g.s.auto = true
+		if sent := g.untilHeld(); sent > 100 {
+			t.Errorf("%d PutRecords until the second detection", sent)
+		}
+	})
 }
 
 func TestGuard_ProbesWithoutPermission(t *testing.T) {
-	g := newGuardTest(t, 4)
-	g.s.auto = true
-	g.untilHeld()
-	held := g.next()
-	g.wait() // for the confirmation, which is not permitted
-	if g.in.Flush("app", held) != Retry || g.s.probes != 0 {
-		t.Errorf("%d probes right after the detection", g.s.probes)
-	}
-	for range 3 {
-		before := g.s.probes
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 4)
+		g.s.auto = true
+		g.untilHeld()
+		held := g.next()
+		g.wait() // for the confirmation, which is not permitted
+		if g.in.Flush("app", held) != Retry || g.s.probes != 0 {
+			t.Errorf("%d probes right after the detection", g.s.probes)
+		}
+		for range 3 {
+			before := g.s.probes
+			g.wait()
+			if g.in.Flush("app", held) != Retry {
+				t.Fatal("not held")
+			}
+			if n := g.s.probes - before; n == 0 || n > probeRequests {
+				t.Errorf("%d probes", n)
+			}
+		}
+		g.s.auto = false
 		g.wait()
-		if g.in.Flush("app", held) != Retry {
-			t.Fatal("not held")
+		if g.in.Flush("app", held) != Delivered {
+			t.Error("not delivered after the strategy changed back")
 		}
-		if n := g.s.probes - before; n == 0 || n > probeRequests {
-			t.Errorf("%d probes", n)
+		if n := g.s.records[fmt.Sprintf(`{"n":%d}`, g.n)]; n != 1 {
+			t.Errorf("%d copies of the record that was held", n)
 		}
-	}
-	g.s.auto = false
-	g.wait()
-	if g.in.Flush("app", held) != Delivered {
-		t.Error("not delivered after the strategy changed back")
-	}
-	if n := g.s.records[fmt.Sprintf(`{"n":%d}`, g.n)]; n != 1 {
-		t.Errorf("%d copies of the record that was held", n)
-	}
+	})
 }
 
 func TestGuard_FalseAlarm(t *testing.T) {
-	g := newGuardTest(t, 4)
-	g.s.describe = func() (kinesis.Stream, error) { return kinesis.Stream{}, nil }
-	g.s.auto = true
-	g.untilHeld()
-	g.s.auto = false
-	g.wait()
-	for range 300 {
-		if g.flush() != Delivered {
-			t.Fatal("held although Kinesis reports user partition keys")
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 4)
+		g.s.describe = func() (kinesis.Stream, error) { return kinesis.Stream{}, nil }
+		g.s.auto = true
+		g.untilHeld()
+		g.s.auto = false
+		g.wait()
+		for range 300 {
+			if g.flush() != Delivered {
+				t.Fatal("held although Kinesis reports user partition keys")
+			}
 		}
-	}
+	})
 }
 
 // While Kinesis does not respond to the check, the stream stays held.
 func TestGuard_CheckFails(t *testing.T) {
-	g := newGuardTest(t, 4)
-	g.s.describe = func() (kinesis.Stream, error) { return kinesis.Stream{}, errors.New("throttled") }
-	g.s.auto = true
-	g.untilHeld()
-	for range 5 {
-		g.wait()
-		if g.flush() != Retry {
-			t.Error("not held")
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 4)
+		g.s.describe = func() (kinesis.Stream, error) { return kinesis.Stream{}, errors.New("throttled") }
+		g.s.auto = true
+		g.untilHeld()
+		for range 5 {
+			g.wait()
+			if g.flush() != Retry {
+				t.Error("not held")
+			}
 		}
-	}
-	if g.s.describes != 5 || g.s.probes != 0 {
-		t.Errorf("%d calls of Describe, %d probes; want 5 and 0", g.s.describes, g.s.probes)
-	}
+		if g.s.describes != 5 || g.s.probes != 0 {
+			t.Errorf("%d calls of Describe, %d probes; want 5 and 0", g.s.describes, g.s.probes)
+		}
+	})
 }
 
 func TestGuard_OneCheckAtATime(t *testing.T) {
-	g := newGuardTest(t, 4)
-	g.s.auto = true
-	g.untilHeld()
-	g.wait()
-	began, release := make(chan struct{}), make(chan struct{})
-	g.s.describe = func() (kinesis.Stream, error) {
-		g.s.mu.Unlock()
-		close(began)
-		<-release
-		g.s.mu.Lock()
-		return kinesis.Stream{}, nil
-	}
-	done := make(chan Outcome)
-	first := g.next()
-	go func() { done <- g.in.Flush("app", first) }()
-	<-began
-	for range 20 {
-		if g.flush() != Retry {
-			t.Error("not held during a check")
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 4)
+		g.s.auto = true
+		g.untilHeld()
+		g.wait()
+		began, release := make(chan struct{}), make(chan struct{})
+		g.s.describe = func() (kinesis.Stream, error) {
+			g.s.mu.Unlock()
+			close(began)
+			<-release
+			g.s.mu.Lock()
+			return kinesis.Stream{}, nil
 		}
-	}
-	close(release)
-	if <-done != Delivered || g.s.describes != 1 {
-		t.Errorf("%d checks", g.s.describes)
-	}
+		done := make(chan Outcome)
+		first := g.next()
+		go func() { done <- g.in.Flush("app", first) }()
+		<-began
+		for range 20 {
+			if g.flush() != Retry {
+				t.Error("not held during a check")
+			}
+		}
+		close(release)
+		if <-done != Delivered || g.s.describes != 1 {
+			t.Errorf("%d checks", g.s.describes)
+		}
+	})
 }
 
 func TestGuard_Warn(t *testing.T) {
-	g := newGuardTest(t, 4, "on_auto_stream", "warn")
-	g.s.auto = true
-	for range 300 {
-		if g.flush() != Delivered {
-			t.Fatal("held")
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 4, "on_auto_stream", "warn")
+		g.s.auto = true
+		for range 300 {
+			if g.flush() != Delivered {
+				t.Fatal("held")
+			}
 		}
-	}
-	lines := g.log.take()
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], "error: stream logs has") || !strings.Contains(lines[0], "on_auto_stream is warn") {
-		t.Errorf("log %q", lines)
-	}
-	if g.s.probes != 0 {
-		t.Errorf("%d probes", g.s.probes)
-	}
-}
-
-func TestGuard_ManyStreams(t *testing.T) {
-	g := newGuard(newShardedStream(1), true, checkInterval)
-	first := g.watch("first")
-	for i := range 10 * maxGuarded {
-		g.watch(fmt.Sprint("stream", i))
-	}
-	if len(g.streams) != maxGuarded || g.byUse.Len() != maxGuarded {
-		t.Errorf("%d watches", len(g.streams))
-	}
-	if g.watch("first") == first {
-		t.Error("a watch that is not used is not forgotten")
-	}
+		lines := g.log.take()
+		if len(lines) != 2 || !strings.HasPrefix(lines[0], "error: stream logs has") || !strings.Contains(lines[0], "on_auto_stream is warn") {
+			t.Errorf("log %q", lines)
+		}
+		if g.s.probes != 0 {
+			t.Errorf("%d probes", g.s.probes)
+		}
+	})
 }

@@ -2,40 +2,24 @@ package plugin
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
 
-const (
-	// logInterval is the shortest time between two lines about the same failure,
-	// and the time without that failure after which it is over.
-	logInterval = time.Minute
-
-	// maxFailures bounds the failures that are told apart. With $TAG in stream
-	// there can be any number of streams; those above the bound share one entry
-	// for each cause.
-	maxFailures = 1024
-
-	// failureMaxAge is the time after which a failure that does not occur again
-	// makes room for others, although its stream never accepted a record.
-	failureMaxAge = time.Hour
-)
+// logInterval is the shortest time between two lines about the same failure, and
+// the time without that failure after which it is over.
+const logInterval = time.Minute
 
 // logThrottle keeps repeated failures from filling the log: it permits one line
 // when a failure starts, one a minute with a count while it lasts, and one when
-// it is over. It has no timer: lines come with the flushes. The zero value with a
-// clock is ready to use. It is safe for concurrent use.
+// it is over. It has no timer: lines come with the flushes. The zero value is ready
+// to use. It is safe for concurrent use.
 type logThrottle struct {
-	now func() time.Time
-
 	mu     sync.Mutex
-	active map[failure]*occurrences
-	swept  time.Time
+	active map[string]*occurrences // by cause, of which there are few
 }
-
-// failure identifies what fails: a cause, at a stream where the cause has to do
-// with one.
-type failure struct{ stream, cause string }
 
 type occurrences struct {
 	first, last, logged time.Time
@@ -44,20 +28,16 @@ type occurrences struct {
 
 // failed records a failure and returns the line to log, or an empty string. what
 // says what failed and why; a returned line quotes it.
-func (t *logThrottle) failed(f failure, what string) string {
+func (t *logThrottle) failed(cause, what string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := t.now()
-	o := t.active[f]
-	if o == nil && t.full(now) {
-		f.stream = ""
-		o = t.active[f]
-	}
+	now := time.Now()
+	o := t.active[cause]
 	if o == nil {
 		if t.active == nil {
-			t.active = map[failure]*occurrences{}
+			t.active = map[string]*occurrences{}
 		}
-		t.active[f] = &occurrences{first: now, last: now, logged: now, count: 1}
+		t.active[cause] = &occurrences{first: now, last: now, logged: now, count: 1}
 		return what
 	}
 	o.last = now
@@ -71,38 +51,36 @@ func (t *logThrottle) failed(f failure, what string) string {
 	return line
 }
 
-// full reports whether there are as many failures as are told apart, after
-// dropping the outdated ones, at most once a minute because it looks at each.
-func (t *logThrottle) full(now time.Time) bool {
-	if len(t.active) >= maxFailures && now.Sub(t.swept) >= logInterval {
-		t.swept = now
-		for f, o := range t.active {
-			if now.Sub(o.last) >= failureMaxAge {
-				delete(t.active, f)
-			}
-		}
-	}
-	return len(t.active) >= maxFailures
-}
-
 // succeeded records that the stream accepted a record, and returns a line for
-// each of its failures that is over. causes are those that can occur at a stream.
-func (t *logThrottle) succeeded(stream string, causes []string) []string {
+// each failure that is over.
+func (t *logThrottle) succeeded(stream string) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.active) == 0 {
 		return nil
 	}
 	var lines []string
-	now := t.now()
-	for _, cause := range causes {
-		o := t.active[failure{stream, cause}]
-		if o == nil || now.Sub(o.last) < logInterval {
+	now := time.Now()
+	for _, cause := range slices.Sorted(maps.Keys(t.active)) {
+		o := t.active[cause]
+		if now.Sub(o.last) < logInterval {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("stream %s accepts records again; %s failures: %d from %s to %s",
 			stream, cause, o.count, o.first.UTC().Format(time.RFC3339), o.last.UTC().Format(time.RFC3339)))
-		delete(t.active, failure{stream, cause})
+		delete(t.active, cause)
 	}
 	return lines
+}
+
+// lasts reports whether a failure is not over.
+func (t *logThrottle) lasts() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range t.active {
+		if time.Since(o.last) < logInterval {
+			return true
+		}
+	}
+	return false
 }

@@ -64,7 +64,7 @@ func (uncounted) Release()                                                      
 
 func TestMetrics_Counts(t *testing.T) {
 	c := chunktest.AccessLog(1, 200)
-	s := &stream{t: t, fail: at(2)}
+	s := &fakeStream{t: t, fail: at(2)}
 	in, _ := start(t, s.put, "max_record_size", "10K")
 	got := counts{}
 	in.metrics = newMetrics(got)

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
@@ -40,7 +39,6 @@ type model struct {
 	t      *testing.T
 	random *rand.Rand
 	in     *Instance
-	now    time.Time
 
 	contents []content
 	waiting  []content      // chunks that the engine holds, and does not flush now
@@ -81,15 +79,12 @@ func newModel(t *testing.T, seed uint64) *model {
 	m := &model{
 		t:      t,
 		random: rand.New(rand.NewPCG(seed, 0x6d6f64656c)),
-		now:    time.Unix(1_700_000_000, 0),
 		events: make(chan modelStep),
 		want:   map[string]int{},
 		got:    map[string]int{},
 		faults: 40,
 	}
 	in, _ := start(t, m.putRecord, append(m.batchOptions(), "max_record_size", "1000", "fixed_partition_key", "$TAG")...)
-	in.now = func() time.Time { return m.now }
-	in.progress.now = in.now
 	m.in = in
 	for i := range 1 + m.random.IntN(3) {
 		m.addContent(i)

@@ -9,8 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
@@ -45,16 +43,12 @@ type Instance struct {
 	config   option.Config
 	log      Log
 	sender   sender
-	guard    *guard
-	now      func() time.Time
+	streams  streams
 	meter    engine.Meter
 	metrics  metrics
 	progress progress
-	// recordMax is config.MaxRecordBytes until the stream refuses such a record.
-	recordMax atomic.Int64
 
-	failures      logThrottle // of delivery, by stream and cause
-	losses        logThrottle // by kind
+	losses        logThrottle // by reason
 	firstDelivery sync.Once
 	split         sync.Once
 	threads       sync.Once
@@ -81,26 +75,16 @@ func Start(get func(name string) string, log Log, meter engine.Meter) (*Instance
 		// Package option checks the same rules.
 		return nil, fmt.Errorf("options that change records: %w", err)
 	}
-	s := settings(c)
-	if c.Debug {
-		s.Debug = func(format string, args ...any) { log(engine.Info, fmt.Sprintf(format, args...)) }
-	}
-	k, err := kinesis.Open(context.Background(), s)
+	k, err := open(c, log)
 	if err != nil {
-		return nil, optionError(err)
+		return nil, err
 	}
-	for _, base := range k.PlaintextRemote() {
-		warnings = append(warnings, fmt.Sprintf("records and credentials are sent to %s without encryption: use https:// unless you trust the network", base))
+	checked, err := checkAtStart(c, k)
+	if err != nil {
+		k.Close()
+		return nil, err
 	}
-	if c.CheckStream {
-		warning, err := checkStream(context.Background(), c, k.Describe)
-		if err != nil {
-			k.Close()
-			return nil, err
-		}
-		warnings = appendNonEmpty(warnings, warning, checkAccess(context.Background(), c.Stream.String(), k.DryRun))
-	}
-	for _, warning := range warnings {
+	for _, warning := range append(warnings, checked...) {
 		log(engine.Warn, warning)
 	}
 	c.Region = k.Region()
@@ -110,6 +94,34 @@ func Start(get func(name string) string, log Log, meter engine.Meter) (*Instance
 		in.checkInBackground(c.Stream.String(), k.DryRun)
 	}
 	return in, nil
+}
+
+// open creates the sender. It sends nothing.
+func open(c option.Config, log Log) (*kinesis.Sender, error) {
+	s := settings(c)
+	if c.Debug {
+		s.Debug = func(format string, args ...any) { log(engine.Info, fmt.Sprintf(format, args...)) }
+	}
+	k, err := kinesis.Open(context.Background(), s)
+	if err != nil {
+		return nil, optionError(err)
+	}
+	return k, nil
+}
+
+// checkAtStart finds reasons not to start, and what an operator should know.
+func checkAtStart(c option.Config, k *kinesis.Sender) (warnings []string, err error) {
+	for _, base := range k.PlaintextRemote() {
+		warnings = append(warnings, fmt.Sprintf("records and credentials are sent to %s without encryption: use https:// unless you trust the network", base))
+	}
+	if !c.CheckStream {
+		return warnings, nil
+	}
+	warning, err := checkStream(context.Background(), c, k.Describe)
+	if err != nil {
+		return nil, err
+	}
+	return appendNonEmpty(warnings, warning, checkAccess(context.Background(), c.Stream.String(), k.DryRun)), nil
 }
 
 func appendNonEmpty(lines []string, more ...string) []string {
@@ -122,22 +134,21 @@ func appendNonEmpty(lines []string, more ...string) []string {
 }
 
 func newInstance(c option.Config, newAggregator func() *aggregator.Aggregator, s sender, log Log, meter engine.Meter) *Instance {
-	in := &Instance{
-		config:      c,
-		log:         log,
-		sender:      s,
-		guard:       newGuard(s, c.OnAutoStream == option.Hold, intervalOf(os.Getenv(intervalVariable))),
+	return &Instance{
+		config: c,
+		log:    log,
+		sender: s,
+		streams: streams{
+			client:    s,
+			holds:     c.OnAutoStream == option.Hold,
+			interval:  intervalOf(os.Getenv(intervalVariable)),
+			recordMax: c.MaxRecordBytes,
+		},
 		meter:       meter,
 		metrics:     newMetrics(meter),
-		now:         time.Now,
-		progress:    progress{now: time.Now},
-		failures:    logThrottle{now: time.Now},
-		losses:      logThrottle{now: time.Now},
 		aggregators: sync.Pool{New: func() any { return newAggregator() }},
 		endCheck:    func() {},
 	}
-	in.recordMax.Store(int64(c.MaxRecordBytes))
-	return in
 }
 
 // Log writes a line to the instance's log.
@@ -185,15 +196,13 @@ func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 	ctx, cancel := context.WithTimeout(context.Background(), in.config.RequestTimeout)
 	defer cancel()
 	f := flush{
-		in:       in,
-		ctx:      ctx,
-		deadline: in.now().Add(in.config.RequestTimeout),
-		tag:      tag,
-		stream:   in.config.Stream.For(tag),
-		chunk:    chunk,
-		agg:      in.aggregators.Get().(*aggregator.Aggregator),
+		in:     in,
+		ctx:    ctx,
+		tag:    tag,
+		stream: in.streams.find(in.config.Stream.For(tag)),
+		chunk:  chunk,
+		agg:    in.aggregators.Get().(*aggregator.Aggregator),
 	}
-	f.watch = in.guard.watch(f.stream)
 	f.agg.SetTag(tag)
 	outcome := f.run()
 	in.metrics.chunks.With(outcome.String()).Add(1)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"out_kinesis_agg/aggregator"
@@ -399,39 +400,39 @@ func TestInstance_FirstDelivery(t *testing.T) {
 // One stream is missing, another one is healthy: the chunk of the first one is
 // stuck, and the log must not claim that its records are delivered.
 func TestInstance_NoFalseAllClear(t *testing.T) {
-	at := time.Unix(1_700_000_000, 0)
-	missing := true
-	in, l := startOver(t, streamFunc(func(stream string) error {
-		if stream == "missing" && missing {
-			return errors.New("not found")
+	synctest.Test(t, func(t *testing.T) {
+		missing := true
+		in, l := startOver(t, streamFunc(func(stream string, _ int) error {
+			if stream == "missing" && missing {
+				return errors.New("not found")
+			}
+			return nil
+		}), "stream", "$TAG")
+		c := chunktest.AccessLog(1, 3)
+		flush := func(tag string, want Outcome) {
+			t.Helper()
+			if got := in.Flush(tag, c.Bytes); got != want {
+				t.Fatalf("tag %s: outcome %v, want %v", tag, got, want)
+			}
 		}
-		return nil
-	}), "stream", "$TAG")
-	in.failures.now = func() time.Time { return at }
-	c := chunktest.AccessLog(1, 3)
-	flush := func(tag string, want Outcome) {
-		t.Helper()
-		if got := in.Flush(tag, c.Bytes); got != want {
-			t.Fatalf("tag %s: outcome %v, want %v", tag, got, want)
+		flush("missing", Retry)
+		wantLog(t, l, "warn: ", "not found")
+		time.Sleep(10 * logInterval)
+		flush("healthy", Delivered)
+		if lines := l.take(); lines != nil {
+			t.Errorf("log %q while the chunk is stuck", lines)
 		}
-	}
-	flush("missing", Retry)
-	wantLog(t, l, "warn: ", "not found")
-	at = at.Add(10 * logInterval)
-	flush("healthy", Delivered)
-	if lines := l.take(); lines != nil {
-		t.Errorf("log %q while the chunk is stuck", lines)
-	}
-	missing = false
-	flush("missing", Delivered)
-	wantLog(t, l, "info: ", "stream missing accepts records again")
+		missing = false
+		flush("missing", Delivered)
+		wantLog(t, l, "info: ", "stream missing accepts records again")
+	})
 }
 
 // streamFunc is a Kinesis whose streams respond with the function's error.
-type streamFunc func(stream string) error
+type streamFunc func(stream string, bytes int) error
 
-func (f streamFunc) PutRecord(_ context.Context, stream, _ string, _ []byte) (string, error) {
-	return "shardId-000000000000", f(stream)
+func (f streamFunc) PutRecord(_ context.Context, stream, _ string, data []byte) (string, error) {
+	return "shardId-000000000000", f(stream, len(data))
 }
 
 func (streamFunc) Describe(context.Context, string) (kinesis.Stream, error) {

@@ -27,12 +27,10 @@ const (
 // used once, and so every part is sent once for each chunk that contains it.
 //
 // A note that is dropped, because of its age or because there are too many, costs
-// a repetition: its chunk is sent from its beginning. The zero value with a clock
-// is empty. It is safe for concurrent use; take and put are O(1) beside the hash
-// of the chunk.
+// a repetition: its chunk is sent from its beginning. The zero value is empty.
+// It is safe for concurrent use; take and put are O(1) beside the hash of the
+// chunk.
 type progress struct {
-	now func() time.Time
-
 	mu      sync.Mutex
 	byAge   list.List // of note, the oldest first
 	byChunk map[chunkID][]*list.Element
@@ -111,14 +109,14 @@ func (p *progress) put(tag string, chunk []byte, at position) {
 	if p.byChunk == nil {
 		p.byChunk = map[chunkID][]*list.Element{}
 	}
-	n := note{position: at, id: id, made: p.now().UnixNano()}
+	n := note{position: at, id: id, made: time.Now().UnixNano()}
 	p.byChunk[id] = append(p.byChunk[id], p.byAge.PushBack(n))
 }
 
 // dropOld removes the notes that are older than maxNoteAge.
 func (p *progress) dropOld() {
 	for e := p.byAge.Front(); e != nil; e = p.byAge.Front() {
-		if p.now().UnixNano()-e.Value.(note).made <= int64(maxNoteAge) {
+		if time.Now().UnixNano()-e.Value.(note).made <= int64(maxNoteAge) {
 			return
 		}
 		p.remove(e)

@@ -4,25 +4,14 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 )
-
-// progressTest is a progress with a clock.
-type progressTest struct {
-	progress
-	at time.Time
-}
-
-func newProgressTest() *progressTest {
-	p := &progressTest{at: time.Unix(1_700_000_000, 0)}
-	p.now = func() time.Time { return p.at }
-	return p
-}
 
 func named(i int) []byte { return fmt.Appendf(nil, "chunk %d", i) }
 
 func TestProgress_IsMultiset(t *testing.T) {
-	p := newProgressTest()
+	p := new(progress)
 	for _, offset := range []int{3, 5, 3} {
 		p.put("tag", named(1), position{offset: offset})
 	}
@@ -44,7 +33,7 @@ func TestProgress_IsMultiset(t *testing.T) {
 }
 
 func TestProgress_DropsOldest(t *testing.T) {
-	p := newProgressTest()
+	p := new(progress)
 	for i := range maxNotes + 10 {
 		p.put("tag", named(i), position{offset: 1 + i})
 	}
@@ -60,17 +49,19 @@ func TestProgress_DropsOldest(t *testing.T) {
 }
 
 func TestProgress_DropsByAge(t *testing.T) {
-	p := newProgressTest()
-	p.put("tag", named(1), position{offset: 1})
-	p.at = p.at.Add(maxNoteAge)
-	p.put("tag", named(2), position{offset: 2})
-	if got := p.take("tag", named(1)).offset; got != 1 {
-		t.Errorf("a chunk of the last %s continues at %d", maxNoteAge, got)
-	}
-	p.at = p.at.Add(maxNoteAge + 1)
-	if got := p.take("tag", named(2)).offset; got != 0 || p.byAge.Len() != 0 {
-		t.Errorf("an older chunk continues at %d", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		p := new(progress)
+		p.put("tag", named(1), position{offset: 1})
+		time.Sleep(maxNoteAge)
+		p.put("tag", named(2), position{offset: 2})
+		if got := p.take("tag", named(1)).offset; got != 1 {
+			t.Errorf("a chunk of the last %s continues at %d", maxNoteAge, got)
+		}
+		time.Sleep(maxNoteAge + 1)
+		if got := p.take("tag", named(2)).offset; got != 0 || p.byAge.Len() != 0 {
+			t.Errorf("an older chunk continues at %d", got)
+		}
+	})
 }
 
 // TestProgress_Memory holds maxNotes and the 16 MB of its documentation together.
@@ -78,7 +69,7 @@ func TestProgress_Memory(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	p := newProgressTest()
+	p := new(progress)
 	for i := range maxNotes {
 		p.put("tag", named(i), position{offset: 1})
 	}
@@ -93,7 +84,7 @@ func TestProgress_Memory(t *testing.T) {
 
 // BenchmarkProgress_Full is a retry beside as many notes as there can be.
 func BenchmarkProgress_Full(b *testing.B) {
-	p := newProgressTest()
+	p := new(progress)
 	for i := range maxNotes {
 		p.put("tag", named(i), position{offset: 1})
 	}

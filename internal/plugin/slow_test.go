@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"out_kinesis_agg/internal/kinesis"
@@ -18,22 +19,19 @@ import (
 type slowKinesis struct {
 	t              *testing.T
 	bytesPerSecond int
-	timeout        time.Duration
 
-	now      time.Time
-	deadline time.Time // of the flush
-	records  []string
-	sizes    []int // of all requests
-	stored   []int
+	records []string
+	sizes   []int // of all requests
+	stored  []int
 }
 
-func (k *slowKinesis) PutRecord(_ context.Context, _, key string, data []byte) (string, error) {
+func (k *slowKinesis) PutRecord(ctx context.Context, _, key string, data []byte) (string, error) {
 	size := len(key) + len(data)
 	k.sizes = append(k.sizes, size)
-	k.now = k.now.Add(time.Duration(size) * time.Second / time.Duration(k.bytesPerSecond))
-	if k.now.After(k.deadline) {
-		k.now = k.deadline
-		return "", context.DeadlineExceeded
+	select {
+	case <-time.After(time.Duration(size) * time.Second / time.Duration(k.bytesPerSecond)):
+	case <-ctx.Done():
+		return "", ctx.Err()
 	}
 	k.stored = append(k.stored, size)
 	a, err := kpl.Open(data)
@@ -56,7 +54,6 @@ func (*slowKinesis) Close() {}
 // flushes.
 func (k *slowKinesis) flushAll(in *Instance, c chunktest.Corpus) int {
 	for n := 1; n <= 100; n++ {
-		k.deadline = k.now.Add(k.timeout)
 		if in.Flush("app.log", c.Bytes) == Delivered {
 			return n
 		}
@@ -66,73 +63,76 @@ func (k *slowKinesis) flushAll(in *Instance, c chunktest.Corpus) int {
 }
 
 func startSlow(t *testing.T, bytesPerSecond int, options ...string) (*slowKinesis, *Instance, *logged) {
-	k := &slowKinesis{t: t, bytesPerSecond: bytesPerSecond, timeout: time.Second, now: time.Unix(1_700_000_000, 0)}
+	k := &slowKinesis{t: t, bytesPerSecond: bytesPerSecond}
 	in, l := startOver(t, k, append([]string{"stream", "logs", "request_timeout", "1s", "max_record_size", "10M"}, options...)...)
-	in.now = func() time.Time { return k.now }
 	return k, in, l
 }
 
 // A part of 9 MB needs 9 s at 1 MB/s, which request_timeout 1s does not permit.
 func TestFlush_SlowConnectionMakesProgress(t *testing.T) {
-	c := chunktest.AccessLog(1, 30_000)
-	k, in, l := startSlow(t, 1_000_000)
-	flushes := k.flushAll(in, c)
-	if !slices.Equal(k.records, c.JSON) {
-		t.Errorf("%d records, want %d, each once and in order", len(k.records), len(c.JSON))
-	}
-	// Four halvings to get below 1 MB, then at least half a megabyte a flush.
-	if most := 4 + 2*len(c.Bytes)/1_000_000 + 1; flushes > most {
-		t.Errorf("%d flushes for %d bytes, want at most %d", flushes, len(c.Bytes), most)
-	}
-	if wasted := len(k.sizes) - len(k.stored); wasted > 4 {
-		t.Errorf("%d parts exceeded the time limit, want at most 4: %v", wasted, k.sizes)
-	}
-	for _, line := range l.take() {
-		if strings.Contains(line, "UpdateMaxRecordSize") {
-			t.Errorf("the log blames the record size: %s", line)
+	synctest.Test(t, func(t *testing.T) {
+		c := chunktest.AccessLog(1, 30_000)
+		k, in, l := startSlow(t, 1_000_000)
+		flushes := k.flushAll(in, c)
+		if !slices.Equal(k.records, c.JSON) {
+			t.Errorf("%d records, want %d, each once and in order", len(k.records), len(c.JSON))
 		}
-	}
+		// Four halvings to get below 1 MB, then at least half a megabyte a flush.
+		if most := 4 + 2*len(c.Bytes)/1_000_000 + 1; flushes > most {
+			t.Errorf("%d flushes for %d bytes, want at most %d", flushes, len(c.Bytes), most)
+		}
+		if wasted := len(k.sizes) - len(k.stored); wasted > 4 {
+			t.Errorf("%d parts exceeded the time limit, want at most 4: %v", wasted, k.sizes)
+		}
+		for _, line := range l.take() {
+			if strings.Contains(line, "UpdateMaxRecordSize") {
+				t.Errorf("the log blames the record size: %s", line)
+			}
+		}
+	})
 }
 
 // The bound belongs to the chunk that was slow, and goes when the connection is
 // fast again.
 func TestFlush_SlowConnectionRecovers(t *testing.T) {
-	c := chunktest.AccessLog(1, 5_000)
-	k, in, _ := startSlow(t, 1_000)
-	for range 20 {
-		k.deadline = k.now.Add(k.timeout)
-		if in.Flush("app.log", c.Bytes) != Retry {
-			t.Fatal("not retried")
+	synctest.Test(t, func(t *testing.T) {
+		c := chunktest.AccessLog(1, 5_000)
+		k, in, _ := startSlow(t, 1_000)
+		for range 20 {
+			if in.Flush("app.log", c.Bytes) != Retry {
+				t.Fatal("not retried")
+			}
 		}
-	}
-	if least := slices.Min(k.sizes); least > minPartBytes || least < minPartBytes/2 {
-		t.Errorf("parts shrink to %d bytes, want about %d", least, minPartBytes)
-	}
-	k.bytesPerSecond, k.sizes = 1_000_000_000, nil
-	if n := k.flushAll(in, c); n != 1 || !slices.Equal(k.records, c.JSON) {
-		t.Errorf("%d flushes, %d records", n, len(k.records))
-	}
-	if len(k.sizes) > 12 {
-		t.Errorf("%d parts, want sizes that double: %v", len(k.sizes), k.sizes)
-	}
-	k.sizes = nil
-	if k.flushAll(in, c); len(k.sizes) != 1 {
-		t.Errorf("the next chunk is sent in %d parts", len(k.sizes))
-	}
+		if least := slices.Min(k.sizes); least > minPartBytes || least < minPartBytes/2 {
+			t.Errorf("parts shrink to %d bytes, want about %d", least, minPartBytes)
+		}
+		k.bytesPerSecond, k.sizes = 1_000_000_000, nil
+		if n := k.flushAll(in, c); n != 1 || !slices.Equal(k.records, c.JSON) {
+			t.Errorf("%d flushes, %d records", n, len(k.records))
+		}
+		if len(k.sizes) > 12 {
+			t.Errorf("%d parts, want sizes that double: %v", len(k.sizes), k.sizes)
+		}
+		k.sizes = nil
+		if k.flushAll(in, c); len(k.sizes) != 1 {
+			t.Errorf("the next chunk is sent in %d parts", len(k.sizes))
+		}
+	})
 }
 
 func TestFlush_SlowConnectionWithDrop(t *testing.T) {
-	c := chunktest.AccessLog(1, 1000)
-	k, in, _ := startSlow(t, 1_000, "oversize_chunk", "drop")
-	for range 3 {
-		k.deadline = k.now.Add(k.timeout)
-		if got := in.Flush("app.log", c.Bytes); got != Retry {
-			t.Fatalf("outcome %v", got)
+	synctest.Test(t, func(t *testing.T) {
+		c := chunktest.AccessLog(1, 1000)
+		k, in, _ := startSlow(t, 1_000, "oversize_chunk", "drop")
+		for range 3 {
+			if got := in.Flush("app.log", c.Bytes); got != Retry {
+				t.Fatalf("outcome %v", got)
+			}
 		}
-	}
-	if slices.Min(k.sizes) != slices.Max(k.sizes) {
-		t.Errorf("the chunk is sent in parts: %v", k.sizes)
-	}
+		if slices.Min(k.sizes) != slices.Max(k.sizes) {
+			t.Errorf("the chunk is sent in parts: %v", k.sizes)
+		}
+	})
 }
 
 // A chunk with one record that is too large sends nothing, so that the log must

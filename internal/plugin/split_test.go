@@ -13,8 +13,8 @@ import (
 	"out_kinesis_agg/test/chunktest"
 )
 
-// stream is a Kinesis stream of a test: it keeps what it takes, as texts.
-type stream struct {
+// fakeStream is a Kinesis stream of a test: it keeps what it accepts.
+type fakeStream struct {
 	t         *testing.T
 	maxBytes  int
 	fail      func(n int) error // of the n-th PutRecord, from 0; nil: none
@@ -24,7 +24,7 @@ type stream struct {
 	aggregate [][]string
 }
 
-func (s *stream) put(key string, data []byte) error {
+func (s *fakeStream) put(key string, data []byte) error {
 	n := s.requests
 	s.requests++
 	if s.fail != nil {
@@ -53,7 +53,7 @@ func (s *stream) put(key string, data []byte) error {
 	return nil
 }
 
-func (s *stream) records() []string { return slices.Concat(s.aggregate...) }
+func (s *fakeStream) records() []string { return slices.Concat(s.aggregate...) }
 
 // at makes a failure of the requests with these numbers.
 func at(numbers ...int) func(int) error {
@@ -68,7 +68,7 @@ func at(numbers ...int) func(int) error {
 func TestSplit_FewestRecordsInOrder(t *testing.T) {
 	const limit = 10_000
 	c := chunktest.AccessLog(1, 200)
-	s := &stream{t: t}
+	s := &fakeStream{t: t}
 	in, l := start(t, s.put, "max_record_size", fmt.Sprint(limit))
 	for range 2 {
 		if got := in.Flush("app.log", c.Bytes); got != Delivered {
@@ -94,13 +94,13 @@ func TestSplit_FewestRecordsInOrder(t *testing.T) {
 
 func TestSplit_RetrySendsTheRest(t *testing.T) {
 	c := chunktest.AccessLog(1, 200)
-	whole := &stream{t: t}
+	whole := &fakeStream{t: t}
 	in, _ := start(t, whole.put, "max_record_size", "10K")
 	in.Flush("app.log", c.Bytes)
 	parts := whole.requests
 
 	for k := range parts {
-		s := &stream{t: t, fail: at(k)}
+		s := &fakeStream{t: t, fail: at(k)}
 		in, _ := start(t, s.put, "max_record_size", "10K")
 		if got := in.Flush("app.log", c.Bytes); got != Retry {
 			t.Fatalf("outcome %v", got)
@@ -126,7 +126,7 @@ func TestSplit_RetrySendsTheRest(t *testing.T) {
 func TestSplit_LostResponseRepeatsOnePart(t *testing.T) {
 	const k = 3
 	c := chunktest.AccessLog(1, 200)
-	s := &stream{t: t, lose: at(k)}
+	s := &fakeStream{t: t, lose: at(k)}
 	in, _ := start(t, s.put, "max_record_size", "10K")
 	if in.Flush("app.log", c.Bytes) != Retry || in.Flush("app.log", c.Bytes) != Delivered {
 		t.Fatal("not delivered with one retry")
@@ -141,7 +141,7 @@ func TestSplit_LostResponseRepeatsOnePart(t *testing.T) {
 
 func TestSplit_EachRetryMakesProgress(t *testing.T) {
 	c := chunktest.AccessLog(1, 200)
-	s := &stream{t: t, fail: func(n int) error {
+	s := &fakeStream{t: t, fail: func(n int) error {
 		if n%2 == 1 {
 			return errors.New("it broke")
 		}
@@ -159,7 +159,7 @@ func TestSplit_EachRetryMakesProgress(t *testing.T) {
 
 func TestSplit_SameBytesOtherTag(t *testing.T) {
 	c := chunktest.AccessLog(1, 200)
-	s := &stream{t: t, fail: at(2)}
+	s := &fakeStream{t: t, fail: at(2)}
 	in, _ := start(t, s.put, "max_record_size", "10K")
 	if in.Flush("a", c.Bytes) != Retry || in.Flush("b", c.Bytes) != Delivered || in.Flush("a", c.Bytes) != Delivered {
 		t.Fatal("not delivered")
@@ -171,7 +171,7 @@ func TestSplit_SameBytesOtherTag(t *testing.T) {
 
 func TestSplit_OversizeChunkDrop(t *testing.T) {
 	c := chunktest.AccessLog(1, 100)
-	s := &stream{t: t}
+	s := &fakeStream{t: t}
 	in, l := start(t, s.put, "max_record_size", "2K", "oversize_chunk", "drop")
 	if got := in.Flush("app.log", c.Bytes); got != Undeliverable || s.requests != 0 {
 		t.Errorf("outcome %v, %d requests", got, s.requests)
@@ -181,7 +181,7 @@ func TestSplit_OversizeChunkDrop(t *testing.T) {
 		t.Errorf("outcome of a small chunk %v", got)
 	}
 
-	s = &stream{t: t, maxBytes: kpl.DefaultMaxRecordBytes}
+	s = &fakeStream{t: t, maxBytes: kpl.DefaultMaxRecordBytes}
 	in, l = start(t, s.put, "max_record_size", "10M", "oversize_chunk", "drop")
 	large := chunktest.AccessLog(1, 5000)
 	if got := in.Flush("app.log", large.Bytes); got != Undeliverable {
@@ -193,7 +193,7 @@ func TestSplit_OversizeChunkDrop(t *testing.T) {
 func TestSplit_DropsTooLargeRecordAlone(t *testing.T) {
 	secret := strings.Repeat("secret", 1000)
 	c := chunktest.NewCorpus(chunktest.M("n", 1), chunktest.M("log", secret), chunktest.M("n", 2))
-	s := &stream{t: t}
+	s := &fakeStream{t: t}
 	in, l := start(t, s.put, "max_record_size", "2K")
 	for range 3 {
 		if got := in.Flush("app.log", c.Bytes); got != Delivered {
@@ -222,7 +222,7 @@ func TestSplit_StreamWithLowerLimit(t *testing.T) {
 	}
 	bodies = append(bodies, text(1_500_000), text(2_500_000), text(10))
 	c := chunktest.NewCorpus(bodies...)
-	s := &stream{t: t, maxBytes: 2 << 20}
+	s := &fakeStream{t: t, maxBytes: 2 << 20}
 	in, l := start(t, s.put, "max_record_size", "10M")
 	if got := in.Flush("app.log", c.Bytes); got != Delivered {
 		t.Fatalf("outcome %v", got)
@@ -245,7 +245,7 @@ func TestSplit_StreamWithLowerLimit(t *testing.T) {
 }
 
 func TestSplit_SmallRecordRefusedAsTooLarge(t *testing.T) {
-	s := &stream{t: t, maxBytes: 100}
+	s := &fakeStream{t: t, maxBytes: 100}
 	in, _ := start(t, s.put)
 	if got := in.Flush("app.log", chunktest.AccessLog(1, 1).Bytes); got != Retry {
 		t.Errorf("outcome %v", got)
@@ -255,7 +255,7 @@ func TestSplit_SmallRecordRefusedAsTooLarge(t *testing.T) {
 func TestSplit_LogsLossesOfAcceptedParts(t *testing.T) {
 	c := chunktest.AccessLog(1, 100)
 	data := slices.Concat(c.Bytes[:c.Ends[0]], []byte{7}, c.Bytes[c.Ends[0]:], []byte{0xc1})
-	s := &stream{t: t, fail: at(1)}
+	s := &fakeStream{t: t, fail: at(1)}
 	in, l := start(t, s.put, "max_record_size", "10K")
 	if in.Flush("app.log", data) != Retry || in.Flush("app.log", data) != Delivered {
 		t.Fatal("not delivered with one retry")
@@ -266,5 +266,47 @@ func TestSplit_LogsLossesOfAcceptedParts(t *testing.T) {
 	}
 	if !slices.Equal(s.records(), c.JSON) {
 		t.Errorf("%d records", len(s.records()))
+	}
+}
+
+// One record exceeds max_record_size, and the next one the stream's own limit: both
+// are lost in the same part.
+func TestSplit_CountsBothKindsOfTooLarge(t *testing.T) {
+	text := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	c := chunktest.NewCorpus(text(4_000_000), text(2_500_000), text(10))
+	s := &fakeStream{t: t, maxBytes: 2 << 20}
+	in, l := start(t, s.put, "max_record_size", "3M")
+	got := counts{}
+	in.metrics = newMetrics(got)
+	if in.Flush("app.log", c.Bytes) != Delivered {
+		t.Fatal("not delivered")
+	}
+	if n := got["dropped_records_total too_large"]; n != 2 {
+		t.Errorf("%d dropped records, want 2", n)
+	}
+	if lines := strings.Join(l.take(), "\n"); !strings.Contains(lines, fmt.Sprintf("2 from byte offset 0, %d bytes", c.Ends[1])) {
+		t.Errorf("log: %s", lines)
+	}
+}
+
+// A stream that refuses a record for its size makes the records of that stream
+// smaller, and not those of others.
+func TestSplit_LimitOfOneStream(t *testing.T) {
+	requests := map[string]int{}
+	in, _ := startOver(t, streamFunc(func(stream string, bytes int) error {
+		requests[stream]++
+		if stream == "small" && bytes > kpl.DefaultMaxRecordBytes {
+			return &smithy.GenericAPIError{Code: "InvalidArgumentException", Message: "Record data size exceeds the stream's max record size"}
+		}
+		return nil
+	}), "stream", "$TAG", "max_record_size", "10M")
+	c := chunktest.AccessLog(1, 5000)
+	for _, tag := range []string{"small", "large", "small"} {
+		if got := in.Flush(tag, c.Bytes); got != Delivered {
+			t.Fatalf("tag %s: outcome %v", tag, got)
+		}
+	}
+	if requests["small"] != 1+2+2 || requests["large"] != 1 {
+		t.Errorf("requests %v, want one refused and two for each chunk of small, and one of large", requests)
 	}
 }
