@@ -10,14 +10,18 @@ import "C"
 
 import (
 	"fmt"
+	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
 	"github.com/fluent/fluent-bit-go/output"
 
 	"out_kinesis_agg/internal/engine"
+	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/internal/plugin"
 )
 
@@ -33,8 +37,22 @@ var ordinal atomic.Int64
 func goPluginRegister(def unsafe.Pointer) (ret C.int) {
 	defer recovered(nil, &ret, output.FLB_ERROR)
 	ordinal.Store(0)
-	return C.int(output.FLBPluginRegister(def, "kinesis_agg", "One aggregated record (KPL format) a chunk to Amazon Kinesis Data Streams"))
+	ret = C.int(output.FLBPluginRegister(def, "kinesis_agg", "One aggregated record (KPL format) a chunk to Amazon Kinesis Data Streams"))
+	if ret == 0 {
+		declaration().Declare(def)
+	}
+	return ret
 }
+
+// declaration is made once, because the engine keeps references to it.
+var declaration = sync.OnceValue(func() engine.Declaration {
+	help := slices.ContainsFunc(os.Args, func(arg string) bool { return arg == "-h" || arg == "--help" })
+	var options []engine.Option
+	for _, e := range option.Entries(help) {
+		options = append(options, engine.Option(e))
+	}
+	return engine.NewDeclaration(options)
+})
 
 //export goPluginInit
 func goPluginInit(p unsafe.Pointer) (ret C.int) {
@@ -46,7 +64,7 @@ func goPluginInit(p unsafe.Pointer) (ret C.int) {
 	engine.SetHandle(p, 0)
 	section := engine.Attach(p, fmt.Sprintf("kinesis_agg.%d", ordinal.Add(1)-1))
 	log = section.Log
-	in, err := plugin.Start(func(name string) string { return engine.Property(p, name) }, log, section)
+	in, err := plugin.Start(options(p), log, section)
 	if err != nil {
 		for _, line := range plugin.Lines(err) {
 			log(engine.Error, line)
@@ -55,6 +73,17 @@ func goPluginInit(p unsafe.Pointer) (ret C.int) {
 	}
 	engine.SetHandle(p, instances.Add(in))
 	return output.FLB_OK
+}
+
+// options are those of the section whose Init runs.
+func options(p unsafe.Pointer) option.Source {
+	s := option.Source{Get: func(name string) string { return engine.Property(p, name) }}
+	for _, name := range []string{"stream", "stream_name"} {
+		if s.Names == nil {
+			s.Names = engine.Names(p, name)
+		}
+	}
+	return s
 }
 
 //export goPluginFlushCtx

@@ -199,11 +199,11 @@ func compressionLevelHelp() string {
 		maxDeflate, maxZstd, maxSnappy, deflate, zstd, snappy)
 }
 
-// Parse parses a configuration. get returns the value of an option by its name, or
-// an empty string if it is not set. The error joins one for each invalid option;
-// warnings are about options that have no effect. Neither shows a secret.
-func Parse(get func(name string) string) (c Config, warnings []string, err error) {
-	var errs []error
+// Parse parses a configuration. The error joins one for each invalid option; warnings
+// are about options that have no effect. Neither shows a secret.
+func Parse(from Source) (c Config, warnings []string, err error) {
+	get := from.Get
+	warnings, errs := from.checkNames()
 	for _, o := range c.options() {
 		if err := o.read(get); err != nil {
 			errs = append(errs, err)

@@ -11,15 +11,16 @@ import (
 )
 
 // from makes a getter over alternating names and values.
-func from(pairs ...string) func(string) string {
-	return func(name string) string {
+// from is a section with these names and values, on an engine that does not list names.
+func from(pairs ...string) Source {
+	return Source{Get: func(name string) string {
 		for i := 0; i < len(pairs); i += 2 {
 			if strings.EqualFold(pairs[i], name) {
 				return pairs[i+1]
 			}
 		}
 		return ""
-	}
+	}}
 }
 
 func literal(text string) TagTemplate {

@@ -65,8 +65,8 @@ type Instance struct {
 
 // Start parses the options and prepares an instance; nothing is sent yet. The error
 // joins one for each invalid option. Stop the instance.
-func Start(get func(name string) string, log Log, meter engine.Meter) (*Instance, error) {
-	c, warnings, err := option.Parse(get)
+func Start(options option.Source, log Log, meter engine.Meter) (*Instance, error) {
+	c, warnings, err := option.Parse(options)
 	if err != nil {
 		return nil, err
 	}

@@ -83,15 +83,15 @@ func startOver(t *testing.T, s sender, options ...string) (*Instance, *logged) {
 }
 
 // getter returns the value of an option out of names and values.
-func getter(options []string) func(string) string {
-	return func(name string) string {
+func getter(options []string) option.Source {
+	return option.Source{Get: func(name string) string {
 		for i := 0; i < len(options); i += 2 {
 			if options[i] == name {
 				return options[i+1]
 			}
 		}
 		return ""
-	}
+	}}
 }
 
 // wantLog checks that there is one log line and that it has all of these texts.
@@ -319,7 +319,7 @@ func TestStart_NamesInvalidOptions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l logged
-			_, err := Start(func(name string) string { return test.options[name] }, l.log, uncounted{})
+			_, err := Start(option.Source{Get: func(name string) string { return test.options[name] }}, l.log, uncounted{})
 			if err == nil {
 				t.Fatal("it started")
 			}

@@ -1,0 +1,151 @@
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "declare.h"
+
+/* include/fluent-bit/flb_plugin_proxy.h: 32 bytes up to 4.2.2, event_type since
+ * 4.2.3, config_map since 5.1.1. */
+struct proxy_def {
+    int type, proxy, flags;
+    char *name, *description;
+    int event_type;
+    struct kinesis_agg_option *config_map;
+};
+
+/* The address at which the file that contains address was loaded, or NULL. */
+static void *file_of(const void *address)
+{
+    Dl_info info;
+
+    return address != NULL && dladdr(address, &info) ? info.dli_fbase : NULL;
+}
+
+static int is_mapped(uintptr_t address)
+{
+    uintptr_t page = (uintptr_t) sysconf(_SC_PAGESIZE);
+    unsigned char resident;
+
+    return mincore((void *) (address & ~(page - 1)), 1, &resident) == 0;
+}
+
+/* Whether the words around a small block are those of glibc's malloc: the size of
+ * its chunk before it, and a next chunk whose flag says that this one is in use. */
+static int is_glibc_block(const void *block)
+{
+    uintptr_t chunk = (uintptr_t) block - 2 * sizeof(size_t), next;
+    size_t size;
+
+    if ((uintptr_t) block % 16 != 0 || !is_mapped(chunk)) {
+        return 0;
+    }
+    size = ((size_t *) chunk)[1] & ~(size_t) 7;
+    next = chunk + size;
+    return size >= 32 && size <= 128 && size % 16 == 0 && is_mapped(next) && is_mapped(next + 15)
+           && (((size_t *) next)[1] & 1) != 0;
+}
+
+/* The room in a block that the engine allocated, or 0 if its allocator cannot be
+ * determined. A block of one allocator must not be passed to the functions of
+ * another. The engine calls calloc, which is glibc's, or that of another allocator
+ * that replaces it (jemalloc as the engine's build configures it, or a preloaded
+ * library), or je_calloc, if jemalloc was configured with a prefix. */
+static size_t room(const void *block)
+{
+    size_t (*usable)(const void *);
+    void *allocate = dlsym(RTLD_DEFAULT, "calloc");
+    void *allocator = file_of(allocate);
+    int is_glibc = allocator != NULL && allocator == file_of(dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
+
+    *(void **) &usable = dlsym(RTLD_DEFAULT, "malloc_usable_size");
+    if (allocator == NULL || allocator != file_of(*(void **) &usable)) {
+        usable = NULL;
+    }
+    if (is_glibc && !is_glibc_block(block)) {
+        *(void **) &usable = dlsym(RTLD_DEFAULT, "je_malloc_usable_size");
+        if (file_of(*(void **) &usable) != file_of(dlsym(RTLD_DEFAULT, "flb_plugin_proxy_create"))) {
+            usable = NULL;
+        }
+    }
+    return usable == NULL ? 0 : usable(block);
+}
+
+/* Whether the engine's options have the layout of struct kinesis_agg_option, which
+ * changed in the past: a list of the engine's own ends where it should, and its
+ * strings are the engine's. */
+static int same_layout(void)
+{
+    const struct kinesis_agg_option *own = dlsym(RTLD_DEFAULT, "output_global_properties");
+    void *engine = file_of(own);
+    int n;
+
+    if (engine == NULL) {
+        return 0;
+    }
+    for (n = 0; n < 64 && own[n].name != NULL; n++) {
+        if (file_of(own[n].name) != engine || file_of(own[n].desc) != engine) {
+            return 0;
+        }
+    }
+    return n >= 4 && n < 64;
+}
+
+int kinesis_agg_declare(void *def, struct kinesis_agg_option *options)
+{
+    if (room(def) < sizeof(struct proxy_def) || !same_layout()) {
+        return 0;
+    }
+    ((struct proxy_def *) def)->config_map = options;
+    return 1;
+}
+
+/* Reads memory of this process that may not be mapped. Returns the number of bytes. */
+static ssize_t peek(uintptr_t from, void *to, size_t length)
+{
+    struct iovec local = {to, length}, remote = {(void *) from, length};
+
+    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+}
+
+/* Follows the list of options whose head (struct mk_list: prev, next) is at head. */
+static int follow(uintptr_t head, uintptr_t node, const char *known, struct kinesis_agg_pair *pairs, int max)
+{
+    const size_t link = offsetof(struct kinesis_agg_pair, prev);
+    uintptr_t before = head;
+    int n, found = 0;
+
+    for (n = 0; node != head; n++) {
+        struct kinesis_agg_pair *p = &pairs[n];
+
+        if (n == max || node % sizeof(node) != 0 || node < link
+            || peek(node - link, p, sizeof(*p)) != sizeof(*p) || p->prev != before || p->key == NULL) {
+            return -1;
+        }
+        found |= p->value == known;
+        before = node;
+        node = p->next;
+    }
+    return found ? n : -1;
+}
+
+int kinesis_agg_pairs(const void *output, const char *known, struct kinesis_agg_pair *pairs, int max)
+{
+    uintptr_t words[512]; /* struct flb_output_instance has some 1,000 bytes */
+    ssize_t length = peek((uintptr_t) output, words, sizeof(words));
+    int n;
+
+    /* Where the list is differs between releases. It is the one that contains the
+     * known value. */
+    for (size_t i = 0; length > 0 && i + 1 < (size_t) length / sizeof(words[0]); i++) {
+        uintptr_t head = (uintptr_t) output + i * sizeof(words[0]);
+
+        if (words[i] != 0 && words[i + 1] != 0 && (n = follow(head, words[i + 1], known, pairs, max)) >= 0) {
+            return n;
+        }
+    }
+    return -1;
+}
