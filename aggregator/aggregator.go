@@ -47,6 +47,8 @@ type Result struct {
 	TooLarge Loss
 	// NoLogKey are records without the key in Transform.LogKey.
 	NoLogKey Loss
+	// NoDataKey are records that Transform.DataKeys leaves empty.
+	NoDataKey Loss
 }
 
 // Loss counts what of a chunk is not sent.
@@ -195,9 +197,12 @@ func (b *build) lost(i int, st status) int {
 	if st == statusMalformed || !ok {
 		return b.unreadable(i)
 	}
-	if st == statusTooDeep {
+	switch st {
+	case statusTooDeep:
 		b.result.TooDeep.add(i, next)
-	} else {
+	case statusNoDataKey:
+		b.result.NoDataKey.add(i, next)
+	default: // statusNoLogKey
 		b.result.NoLogKey.add(i, next)
 	}
 	return next

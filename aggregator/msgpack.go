@@ -19,6 +19,8 @@ const (
 	statusTooDeep
 	// statusNoLogKey: the record has no value for Transform.LogKey.
 	statusNoLogKey
+	// statusNoDataKey: the record has none of Transform.DataKeys.
+	statusNoDataKey
 	// statusRepeatedKey: a map has a key twice, or keys that cannot be cached. It
 	// never leaves jsonWriter.
 	statusRepeatedKey

@@ -25,7 +25,8 @@ type Transform struct {
 	MetadataKey string
 
 	// DataKeys, unless empty, are the only keys of a record that are sent,
-	// including those that are added. They are compared before ReplaceDots.
+	// including those that are added. They are compared before ReplaceDots. A record
+	// without any of them is not sent.
 	DataKeys []string
 	// LogKey, unless empty, names the one value that is sent instead of the record:
 	// a string or bin as it is, any other value as JSON. `a->b` is the value of b
@@ -305,6 +306,9 @@ func (t *transform) object(dst, chunk []byte, i, body int) (_ []byte, next int, 
 	if t.tagKey != nil {
 		dst = append(dst, t.tagKey...)
 		dst = append(dst, t.tag...)
+	}
+	if len(t.dataKeys) > 0 && len(dst) == start {
+		return dst, 0, statusNoDataKey
 	}
 	return closeObject(dst, start), next, statusOK
 }

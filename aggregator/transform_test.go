@@ -74,7 +74,6 @@ func TestTransform_Options(t *testing.T) {
 		{"keys in another type of string", Transform{TagKey: "k"}, m([]byte("k"), 1, chunktest.Wide{Value: "k", Bytes: 4}, 2), `{"k":"app.\"web\".é"}`},
 
 		{"data keys", Transform{DataKeys: []string{"c", "a", "none"}}, m("a", 1, "b", 2, "c", m("b", 3)), `{"a":1,"c":{"b":3}}`},
-		{"no data key", Transform{DataKeys: []string{"x"}}, m("a", 1, "b", 2), `{}`},
 		{"data keys twice", Transform{DataKeys: []string{"a"}}, m("a", 1, "b", 2, "a", 3, "b", 4), `{"a":3}`},
 		{"data keys that are no strings", Transform{DataKeys: []string{"7", "b"}}, m(7, 1, []byte("b"), 2), `{"b":2}`},
 		{"data keys with added ones", Transform{DataKeys: []string{"a", "time"}, TimeKey: "time", TimeFormat: "%s", TagKey: "tag"},
@@ -147,6 +146,23 @@ func TestTransform_CountsMissingLogKey(t *testing.T) {
 	same(t, got, []string{"1", "2"})
 	if want := (Loss{3, from, lost}); p.NoLogKey != want {
 		t.Errorf("%+v, want %+v", p.NoLogKey, want)
+	}
+}
+
+func TestTransform_CountsMissingDataKeys(t *testing.T) {
+	c := chunktest.New().Event(1, chunktest.M("a", 1, "x", 2))
+	from := len(c.Bytes())
+	c.Event(1, chunktest.M("x", 1)).Event(1, chunktest.M())
+	lost := len(c.Bytes()) - from
+	c.Event(1, chunktest.M("b", nil))
+	for _, batch := range []int{0, 1000} {
+		got, p := buildTransformed(t, Transform{DataKeys: []string{"a", "b"}, BatchBytes: batch}, c.Bytes())
+		if text := strings.ReplaceAll(strings.Join(got, ""), "\n", ""); text != `{"a":1}{"b":null}` {
+			t.Errorf("sent %s", text)
+		}
+		if want := (Loss{2, from, lost}); p.NoDataKey != want {
+			t.Errorf("%+v, want %+v", p.NoDataKey, want)
+		}
 	}
 }
 
@@ -314,7 +330,9 @@ func TestTransform_Corpora(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %+v", name, s), func(t *testing.T) {
 				var want []string
 				for _, body := range c.Bodies {
-					want = append(want, transformedJSON(s, body))
+					if text := transformedJSON(s, body); text != "{}" { // not sent
+						want = append(want, text)
+					}
 				}
 				for _, data := range [][]byte{c.Bytes, c.LegacyBytes()} {
 					got, _ := buildTransformed(t, s, data)

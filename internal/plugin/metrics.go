@@ -78,6 +78,7 @@ func losses(r aggregator.Result) []loss {
 		{r.TooDeep, "too_deep", "records that are nested too deeply", true},
 		{r.TooLarge, "too_large", "records that are too large for a record of the stream", false},
 		{r.NoLogKey, "no_log_key", "records without the key in log_key", false},
+		{r.NoDataKey, "no_data_key", "records without any of the keys in data_keys", false},
 	}
 }
 

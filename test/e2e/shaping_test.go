@@ -70,7 +70,7 @@ func TestShaping(t *testing.T) {
 		{[]string{"include_tag_key=yes"}, withoutOwn(with(tag, tag, tag), ownTag)},
 		{[]string{"metadata_key=meta"}, with(`"meta":{}`,
 			`"meta":{"schema":"otlp","resource":{"attributes":{"service.name":"a"}},"otlp":{"severity_number":9}}`, `"meta":{}`)},
-		{[]string{"data_keys=n, k"}, []string{`{"k":{"x.y":2,"list":[{"z.":null}]}}`, `{}`, `{"n":0.5}`}},
+		{[]string{"data_keys=n, k"}, []string{`{"k":{"x.y":2,"list":[{"z.":null}]}}`, `{"n":0.5}`}},
 		{[]string{"data_keys=n,tag", "include_tag_key=on"}, []string{`{` + tag + `}`, `{` + tag + `}`, `{"n":0.5,` + tag + `}`}},
 		{[]string{"log_key=log"}, []string{"say \"é\"\n", `{"deep":"text"}`}},
 		{[]string{"log_key=log->deep", "append_newline=true"}, []string{"text\n"}},
