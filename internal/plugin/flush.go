@@ -62,10 +62,10 @@ func (f *flush) deliver() Outcome {
 		if held := f.checkStrategy(); held {
 			return Retry
 		}
-		key := f.partitionKey()
-		part := f.agg.Build(f.chunk, f.at.offset, key, f.limit())
+		key, limit, repeated := f.identity()
+		part := f.agg.Build(f.chunk, f.at.offset, key, limit)
 		if f.drops() && (part.Next < len(f.chunk) || part.TooLarge.Count > 0) {
-			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", f.limit().RecordMax))
+			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", limit.RecordMax))
 		}
 		if part.Aggregate != nil {
 			f.logSplit()
@@ -76,6 +76,9 @@ func (f *flush) deliver() Outcome {
 			case err == nil:
 				f.accept(key, part, done)
 			case !needsSplit(c, recordBytes):
+				if !repeated && !mayBeStored(c) {
+					f.at.unsettled = attempt{}
+				}
 				f.shrink(c, part.LogRecords, recordBytes)
 				f.logFailure(c, err)
 				return Retry
@@ -83,6 +86,7 @@ func (f *flush) deliver() Outcome {
 				return f.giveUp(fmt.Sprintf("is refused by the stream (%v)", err))
 			case part.LogRecords > 1:
 				f.lowerLimit(err)
+				f.at.unsettled = attempt{}
 				continue
 			default:
 				loseRecord(&part, f.at.offset)
@@ -90,7 +94,7 @@ func (f *flush) deliver() Outcome {
 		}
 		// Only now, because a retry reads the same losses again.
 		f.logLosses(part)
-		f.at.offset = part.Next
+		f.at.offset, f.at.unsettled = part.Next, attempt{}
 	}
 	if f.accepted > 1 || f.accepted == 1 && f.resumed {
 		f.in.metrics.splitChunks.Add(1)
@@ -101,13 +105,32 @@ func (f *flush) deliver() Outcome {
 	return Delivered
 }
 
-// partitionKey returns the key for the next part: the fixed one, or a random one, so
-// that a retry can leave a busy shard.
-func (f *flush) partitionKey() string {
+// identity returns the partition key and the limit of the next part: the fixed key,
+// or a random one, so that a retry can leave a busy shard. If Kinesis may have stored
+// the part before, they are those of the earlier attempt, so that a consumer
+// recognizes the record.
+func (f *flush) identity() (key string, limit aggregator.Limit, repeated bool) {
+	limit = f.limit()
 	if key := f.in.config.FixedPartitionKey.For(f.tag); key != "" {
-		return key
+		return key, limit, false
 	}
-	return uuid.NewString()
+	if repeated = f.at.unsettled != (attempt{}); !repeated {
+		// Kept before the request, so that a panic does not lose it.
+		f.at.unsettled = attempt{uuid.New(), limit.RecordMax}
+	}
+	limit.RecordMax = f.at.unsettled.recordMax
+	return f.at.unsettled.key.String(), limit, repeated
+}
+
+// mayBeStored reports whether Kinesis may have stored a record although the request
+// failed.
+func mayBeStored(c kinesis.Classification) bool {
+	switch c.Cause {
+	case kinesis.CauseTimeout, kinesis.CauseConnection, kinesis.CauseCanceled, kinesis.CauseInternal,
+		kinesis.CauseBadResponse, kinesis.CauseTLS, kinesis.CauseUnknown:
+		return true
+	}
+	return false
 }
 
 // drops reports whether a chunk is one record or none.
@@ -243,10 +266,15 @@ func (f *flush) checkStrategy() (held bool) {
 }
 
 // shrink makes the parts of the chunk smaller if this one exceeded the time limit
-// and had all of it. With oversize_chunk drop, a chunk is one record or none.
+// and had all of it. With oversize_chunk drop, a chunk is one record or none. Smaller
+// parts are other records than the one that may be stored, so they have new keys.
 func (f *flush) shrink(c kinesis.Classification, records, recordBytes int) {
-	if c.Cause == kinesis.CauseTimeout && f.accepted == 0 && records > 1 && !f.drops() {
-		f.at.maxPartBytes = max(recordBytes/2, minPartBytes)
+	if c.Cause != kinesis.CauseTimeout || f.accepted > 0 || records == 1 || f.drops() {
+		return
+	}
+	f.at.maxPartBytes = max(recordBytes/2, minPartBytes)
+	if f.at.maxPartBytes < recordBytes {
+		f.at.unsettled = attempt{}
 	}
 }
 

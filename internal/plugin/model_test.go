@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"out_kinesis_agg/kpl"
@@ -20,10 +21,15 @@ const modelSchedules = 10_000
 // TestModel_EachPartOncePerChunk drives an instance as the engine does, through
 // random schedules: several chunks, some of them with the same bytes and tag,
 // several workers, any interleaving of their PutRecords, failures before and after
-// Kinesis stored a record, time-outs, and dropped notes. The model predicts
-// exactly how often Kinesis holds each log record: once for each chunk that
-// contains it, once more for each lost response, and once more for each dropped
-// note that had it as delivered.
+// Kinesis stored a record, timeouts, and dropped notes. The model predicts exactly how
+// often Kinesis has each log record: once for each chunk that contains it, once more
+// for each lost response, and once more for each dropped note that had it as
+// delivered.
+//
+// With random partition keys, the model also predicts the records: a part that may be
+// stored comes again with the same key and bytes, and every other part has a new key.
+// A consumer that reads each partition key once then gets a lost response's records
+// once, unless the note with the key was dropped.
 func TestModel_EachPartOncePerChunk(t *testing.T) {
 	for seed := range uint64(modelSchedules) {
 		m := newModel(t, seed)
@@ -49,9 +55,12 @@ type model struct {
 	compression compression.Format // of batches; "" without batches
 	decoder     decompress.Decoder
 
-	// want and got count the copies of each log record, by partition key (the
-	// tag) and JSON.
+	// want and got count the copies of each log record, by tag and JSON.
 	want, got map[string]int
+
+	randomKeys bool
+	sent       map[string]*modelRecord // by partition key, with randomKeys
+	notes      []modelNote             // that the instance has, the oldest first
 	// faults is how many more failures there will be, so that a schedule ends.
 	faults int
 }
@@ -64,8 +73,25 @@ type content struct {
 
 type modelFlush struct {
 	content
+	modelNote
 	records []string // of the PutRecord that is under way, as keys of model.got
 	reply   chan error
+}
+
+// modelNote is what a flush continues with.
+type modelNote struct {
+	id        chunkID
+	delivered bool         // a part
+	unsettled *modelRecord // that may be stored
+}
+
+// modelRecord is a Kinesis record with a random key.
+type modelRecord struct {
+	data    string
+	records []string
+	stored  bool
+	// uncertain: the response to one of its requests is missing.
+	uncertain bool
 }
 
 // modelStep is what a flush does next: it sends a record, or it ends.
@@ -82,10 +108,14 @@ func newModel(t *testing.T, seed uint64) *model {
 		events: make(chan modelStep),
 		want:   map[string]int{},
 		got:    map[string]int{},
+		sent:   map[string]*modelRecord{},
 		faults: 40,
 	}
-	in, _ := start(t, m.putRecord, append(m.batchOptions(), "max_record_size", "1000", "fixed_partition_key", "$TAG")...)
-	m.in = in
+	options := append(m.batchOptions(), "max_record_size", "1000")
+	if m.randomKeys = m.random.IntN(2) == 0; !m.randomKeys {
+		options = append(options, "fixed_partition_key", "$TAG")
+	}
+	m.in, _ = start(t, m.putRecord, options...)
 	for i := range 1 + m.random.IntN(3) {
 		m.addContent(i)
 	}
@@ -145,6 +175,11 @@ func (m *model) startFlush() {
 	i := m.random.IntN(len(m.waiting))
 	f := &modelFlush{content: m.waiting[i], reply: make(chan error)}
 	m.waiting = append(m.waiting[:i], m.waiting[i+1:]...)
+	f.id = identify(f.tag, f.Bytes)
+	if i := slices.IndexFunc(m.notes, func(n modelNote) bool { return n.id == f.id }); i >= 0 {
+		f.modelNote = m.notes[i]
+		m.notes = slices.Delete(m.notes, i, i+1)
+	}
 	m.current = f
 	go func() {
 		outcome := m.in.Flush(f.tag, f.Bytes)
@@ -163,11 +198,30 @@ func (m *model) putRecord(key string, data []byte) error {
 	var records []string
 	for _, r := range a.All() {
 		for _, text := range m.logRecords(r.Data) {
-			records = append(records, key+text)
+			records = append(records, f.tag+text)
 		}
+	}
+	if m.randomKeys {
+		m.checkKey(f, key, string(data), records)
+	} else if key != f.tag {
+		m.t.Errorf("partition key %q, want %q", key, f.tag)
 	}
 	m.events <- modelStep{records: records}
 	return <-f.reply
+}
+
+// checkKey checks the key of a record against the prediction.
+func (m *model) checkKey(f *modelFlush, key, data string, records []string) {
+	known := m.sent[key]
+	switch {
+	case known != f.unsettled:
+		m.t.Errorf("a part that may be stored has a new key, or another part has its key")
+	case known != nil && known.data != data:
+		m.t.Errorf("a repeated record has other bytes")
+	case known == nil:
+		f.unsettled = &modelRecord{data: data, records: records}
+		m.sent[key] = f.unsettled
+	}
 }
 
 // next waits until the flush that runs sends a record or ends.
@@ -179,6 +233,9 @@ func (m *model) next() {
 		m.flushing = append(m.flushing, f)
 	case step.outcome == Retry:
 		m.waiting = append(m.waiting, f.content)
+		if f.delivered || f.unsettled != nil {
+			m.notes = append(m.notes, f.modelNote)
+		}
 	case step.outcome != Delivered:
 		m.t.Errorf("outcome %v", step.outcome)
 	}
@@ -194,25 +251,47 @@ func (m *model) respond() {
 	if m.faults > 0 && m.random.IntN(2) == 0 {
 		m.faults--
 		switch m.random.IntN(5) {
-		case 0:
+		case 0, 1:
 			err = errors.New("the response is lost")
-			for _, record := range f.records {
-				m.want[record]++
-			}
-		case 1:
+		case 2:
 			err, stored = context.DeadlineExceeded, false
 		default:
-			err, stored = errors.New("throttled"), false
+			err, stored = errThrottled, false
 		}
 	}
-	if stored {
-		for _, record := range f.records {
-			m.got[record]++
-		}
-	}
+	m.store(f, stored, err)
 	m.current = f
 	f.reply <- err
 	m.next()
+}
+
+// store keeps the record of a PutRecord, and what the instance now knows of it.
+func (m *model) store(f *modelFlush, stored bool, err error) {
+	r := f.unsettled
+	known := r != nil && r.stored // by its key
+	if stored && !known {
+		for _, record := range f.records {
+			m.got[record]++
+			if err != nil && !m.randomKeys {
+				m.want[record]++
+			}
+		}
+	}
+	switch {
+	case !m.randomKeys:
+		f.delivered = f.delivered || err == nil
+		return
+	case stored:
+		r.stored = true
+	}
+	switch {
+	case err == nil:
+		f.delivered, f.unsettled = true, nil
+	case err == errThrottled && !r.uncertain:
+		f.unsettled = nil
+	default:
+		r.uncertain = err != errThrottled || r.uncertain
+	}
 }
 
 // dropNote drops the oldest note, by age or as if there were too many. The records
@@ -238,6 +317,14 @@ func (m *model) dropNote() {
 		if found.Ends[i] <= n.offset {
 			m.want[found.tag+text]++
 		}
+	}
+	if m.randomKeys {
+		if r := m.notes[0].unsettled; r != nil && r.stored {
+			for _, record := range r.records {
+				m.want[record]++
+			}
+		}
+		m.notes = m.notes[1:]
 	}
 	p.remove(oldest)
 }

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/smithy-go"
+
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
@@ -141,30 +143,73 @@ func TestFlush_OnePutRecordPerChunk(t *testing.T) {
 	}
 }
 
-func TestFlush_RetryHasNewKeyAndLogsOnce(t *testing.T) {
-	c := chunktest.AccessLog(1, 3)
-	keys := map[string]bool{}
-	broken := true
-	in, l := start(t, func(key string, _ []byte) error {
-		keys[key] = true
-		if broken {
-			return errors.New("it broke")
+var errThrottled = &smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException", Message: "Rate exceeded"}
+
+// After a refusal the record goes to another shard; after a lost response it is the
+// same record again, because Kinesis may have stored it, and stays so whatever the
+// repetition returns.
+func TestFlush_KeyOfRetry(t *testing.T) {
+	lost := errors.New("it broke")
+	for name, test := range map[string]struct {
+		errs []error
+		same []bool // as the record before
+	}{
+		"refused":              {[]error{errThrottled, errThrottled, nil}, []bool{false, false}},
+		"lost":                 {[]error{lost, lost, nil}, []bool{true, true}},
+		"timeout":              {[]error{context.DeadlineExceeded, nil}, []bool{true}},
+		"refused, then lost":   {[]error{errThrottled, lost, nil}, []bool{false, true}},
+		"lost, then refused":   {[]error{lost, errThrottled, errThrottled, nil}, []bool{true, true, true}},
+		"the next chunk's key": {[]error{lost, nil, nil}, []bool{true, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := chunktest.AccessLog(1, 3)
+			var records []string
+			in, _ := start(t, func(key string, data []byte) error {
+				records = append(records, key+string(data))
+				return test.errs[len(records)-1]
+			})
+			for i, err := range test.errs {
+				if got := in.Flush("app.log", c.Bytes); (got == Delivered) != (err == nil) {
+					t.Fatalf("flush %d: outcome %v", i, got)
+				}
+				if i > 0 && (records[i] == records[i-1]) != test.same[i-1] {
+					t.Errorf("flush %d sends the record of the one before: %v, want %v", i, !test.same[i-1], test.same[i-1])
+				}
+			}
+			if n := in.progress.byAge.Len(); n != 0 {
+				t.Errorf("%d notes are left", n)
+			}
+		})
+	}
+}
+
+// A refused chunk of one record leaves no note: only an unknown outcome costs one.
+func TestFlush_RefusalsLeaveNoNote(t *testing.T) {
+	in, l := start(t, func(string, []byte) error { return errThrottled })
+	for range 3 {
+		if in.Flush("app.log", chunktest.AccessLog(1, 3).Bytes) != Retry || in.progress.byAge.Len() != 0 {
+			t.Errorf("%d notes", in.progress.byAge.Len())
 		}
-		return nil
-	})
-	if got := in.Flush("app.log", c.Bytes); got != Retry {
-		t.Errorf("outcome %v", got)
 	}
-	wantLog(t, l, "warn: ", "app.log", fmt.Sprint(len(c.Bytes)), "it broke")
-	if got := in.Flush("app.log", c.Bytes); got != Retry {
-		t.Errorf("outcome %v", got)
+	wantLog(t, l, "warn: ", "app.log", "Rate exceeded") // once
+}
+
+// The parts of a chunk keep their ends while one of them is unknown, although the
+// stream's limit is lowered meanwhile.
+func TestFlush_KeyOfRetryWithLowerLimit(t *testing.T) {
+	c := chunktest.AccessLog(1, 5000)
+	var records []string
+	errs := []error{errors.New("it broke"), nil}
+	in, _ := start(t, func(key string, data []byte) error {
+		records = append(records, key+string(data))
+		return errs[len(records)-1]
+	}, "max_record_size", "10M")
+	if in.Flush("app.log", c.Bytes) != Retry {
+		t.Fatal("not retried")
 	}
-	broken = false
-	if got := in.Flush("app.log", c.Bytes); got != Delivered {
-		t.Errorf("outcome %v", got)
-	}
-	if lines := l.take(); lines != nil || len(keys) != 3 {
-		t.Errorf("log %q, keys %v", lines, keys)
+	in.streams.find("logs").recordMax.Store(kpl.DefaultMaxRecordBytes)
+	if in.Flush("app.log", c.Bytes) != Delivered || len(records) != 2 || records[0] != records[1] {
+		t.Errorf("%d requests; the second one differs from the first one: %v", len(records), records[0] != records[1])
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // The bounds of progress. A note takes about 200 bytes with its places in the
@@ -17,7 +19,8 @@ const (
 )
 
 // progress remembers how much of a chunk Kinesis accepted when a flush of it
-// fails in the middle, so that the retry sends only the rest.
+// fails in the middle, so that the retry sends only the rest, and the partition key
+// of a part whose response is missing, so that the retry repeats the same record.
 //
 // The engine passes no identity of a chunk, only its bytes, and several chunks
 // with the same tag and bytes can wait for a retry at once. The notes are
@@ -46,9 +49,18 @@ type chunkID struct {
 type position struct {
 	// offset is that of the first event which Kinesis has not accepted.
 	offset int
+	// unsettled is the attempt to send the part at offset, if Kinesis may have stored
+	// it. A repetition of it is the same record.
+	unsettled attempt
 	// maxPartBytes bounds the next records of the chunk, because larger ones
 	// exceeded the time limit. 0 means that there is no such bound.
 	maxPartBytes int
+}
+
+// attempt is what the bytes of a part depend on, beside the chunk and the offset.
+type attempt struct {
+	key       uuid.UUID
+	recordMax int // where the part ends depends on it
 }
 
 type note struct {
