@@ -17,21 +17,22 @@ const (
 // script decides at random which requests fail, and how.
 type script struct {
 	fail    float64 // share of the requests
-	weights int     // sum over fakekinesis.PutRecordFaults
+	faults  []fakekinesis.NamedFault
+	weights int // sum over faults
 
 	mu         sync.Mutex
 	random     *rand.Rand
-	requests   []int8 // by n - 1: index into fakekinesis.PutRecordFaults, or noFault
-	counts     []int  // by index into fakekinesis.PutRecordFaults
+	requests   []int8 // by n - 1: index into faults, or noFault
+	counts     []int  // by index into faults
 	handshakes int    // that failed
 	roles      int    // requests to STS that failed
 }
 
 const noFault = -1
 
-func newScript(fail float64, seed uint64) *script {
-	s := &script{fail: fail, random: rand.New(rand.NewPCG(seed, 0x736f616b)), counts: make([]int, len(fakekinesis.PutRecordFaults))}
-	for _, f := range fakekinesis.PutRecordFaults {
+func newScript(fail float64, seed uint64, faults []fakekinesis.NamedFault) *script {
+	s := &script{fail: fail, random: rand.New(rand.NewPCG(seed, 0x736f616b)), faults: faults, counts: make([]int, len(faults))}
+	for _, f := range faults {
 		s.weights += weightOf(f)
 	}
 	return s
@@ -55,12 +56,12 @@ func (s *script) putRecord(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		return fakekinesis.OK
 	}
 	i := 0
-	for at := s.random.IntN(s.weights); at >= weightOf(fakekinesis.PutRecordFaults[i]); i++ {
-		at -= weightOf(fakekinesis.PutRecordFaults[i])
+	for at := s.random.IntN(s.weights); at >= weightOf(s.faults[i]); i++ {
+		at -= weightOf(s.faults[i])
 	}
 	s.requests[n-1] = int8(i)
 	s.counts[i]++
-	return fakekinesis.PutRecordFaults[i].Fault
+	return s.faults[i].Fault
 }
 
 // acknowledged reports whether the client received the response to request n,
@@ -69,7 +70,7 @@ func (s *script) acknowledged(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.requests[n-1]
-	return i == noFault || !fakekinesis.PutRecordFaults[i].Accepted
+	return i == noFault || !s.faults[i].Accepted
 }
 
 // handshake is the server's Options.Handshake.

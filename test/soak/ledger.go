@@ -1,15 +1,22 @@
 package main
 
-import "sync"
+import (
+	"crypto/md5"
+	"sync"
+)
 
 // ledger counts how often each log record arrived, separately for requests whose
-// response reached the plugin and for the others.
+// response reached the plugin and for the others. As a consumer can, it counts a
+// repeated Kinesis record once.
 type ledger struct {
 	mu           sync.Mutex
 	chunks       []chunkAccount
 	acknowledged []uint8 // by id
 	lost         []uint8 // by id: accepted, and the response did not reach the plugin
 	unknown      int     // ids that were never sent
+
+	digests    map[string][16]byte // of Kinesis records, by partition key
+	recognized int                 // ids of repeated records
 }
 
 type chunkAccount struct {
@@ -31,10 +38,26 @@ func (l *ledger) open(n int) (first int) {
 	return first
 }
 
-// arrived enters the ids of a record that the server accepted.
-func (l *ledger) arrived(ids []int, acknowledged bool) {
+// arrived enters the ids of a record that the server accepted, in the order of their
+// user records and lines.
+func (l *ledger) arrived(partitionKey string, data []byte, ids []int, acknowledged bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	digest := md5.Sum(data)
+	if first, known := l.digests[partitionKey]; known && first == digest {
+		l.recognized += len(ids)
+		for _, id := range ids {
+			if acknowledged && l.lost[id] > 0 {
+				l.lost[id]--
+				l.acknowledged[id]++
+			}
+		}
+		return
+	}
+	if l.digests == nil {
+		l.digests = map[string][16]byte{}
+	}
+	l.digests[partitionKey] = digest
 	times := l.lost
 	if acknowledged {
 		times = l.acknowledged
@@ -63,8 +86,8 @@ type balance struct {
 	chunks, undelivered int // undelivered: never OK
 	ids, lost           int // lost: never arrived
 	// Arrivals after the first one of each id.
-	explained   int // the response to another one was lost
-	gaveUp      int // the flush had reached its deadline
+	recognized  int // by the partition key
+	gaveUp      int // the flush had reached its deadline, and sent smaller records then
 	unexplained int
 	// unproven are ids of chunks that returned OK without a response.
 	unproven int
@@ -78,7 +101,7 @@ func (b balance) good() bool {
 func (l *ledger) balance() balance {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := balance{chunks: len(l.chunks), ids: len(l.acknowledged), unknown: l.unknown}
+	b := balance{chunks: len(l.chunks), ids: len(l.acknowledged), unknown: l.unknown, recognized: l.recognized}
 	for _, c := range l.chunks {
 		if !c.done {
 			b.undelivered++
@@ -90,13 +113,10 @@ func (l *ledger) balance() balance {
 				b.lost++
 			case acknowledged == 0:
 				b.unproven++
-			case acknowledged > 1 && c.gaveUp:
-				b.gaveUp += acknowledged - 1
-			case acknowledged > 1:
-				b.unexplained += acknowledged - 1
-			}
-			if acknowledged > 0 {
-				b.explained += lost
+			case c.gaveUp:
+				b.gaveUp += acknowledged + lost - 1
+			default:
+				b.unexplained += acknowledged + lost - 1
 			}
 		}
 	}

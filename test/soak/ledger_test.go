@@ -7,26 +7,42 @@ func TestBalance(t *testing.T) {
 		happened func(*ledger)
 		want     balance
 	}{
-		"each once": {func(l *ledger) { l.arrived([]int{0, 1}, true); l.done(0) },
+		"each once": {func(l *ledger) { l.arrived("a", nil, []int{0, 1}, true); l.done(0) },
 			balance{chunks: 1, ids: 2}},
-		"never OK": {func(l *ledger) { l.arrived([]int{0, 1}, true) },
+		"never OK": {func(l *ledger) { l.arrived("a", nil, []int{0, 1}, true) },
 			balance{chunks: 1, ids: 2, undelivered: 1}},
-		"lost": {func(l *ledger) { l.arrived([]int{1}, true); l.done(0) },
+		"lost": {func(l *ledger) { l.arrived("a", nil, []int{1}, true); l.done(0) },
 			balance{chunks: 1, ids: 2, lost: 1}},
 		"response lost": {func(l *ledger) {
-			l.arrived([]int{0}, true)
-			l.arrived([]int{1}, false)
-			l.arrived([]int{1}, true)
+			l.arrived("a", nil, []int{0}, true)
+			l.arrived("b", nil, []int{1}, false)
+			l.arrived("b", nil, []int{1}, true)
 			l.done(0)
 		},
-			balance{chunks: 1, ids: 2, explained: 1}},
-		"repeated without a reason": {func(l *ledger) { l.arrived([]int{0, 1}, true); l.arrived([]int{1}, true); l.done(0) },
-			balance{chunks: 1, ids: 2, unexplained: 1}},
-		"deadline reached": {func(l *ledger) { l.gaveUp(0); l.arrived([]int{0, 1}, true); l.arrived([]int{0, 1}, true); l.done(0) },
+			balance{chunks: 1, ids: 2, recognized: 1}},
+		"response lost, repeated under another key": {func(l *ledger) {
+			l.arrived("a", nil, []int{0, 1}, false)
+			l.arrived("b", nil, []int{0, 1}, true)
+			l.done(0)
+		},
+			balance{chunks: 1, ids: 2, unexplained: 2}},
+		"repeated with other bytes": {func(l *ledger) {
+			l.arrived("a", []byte{1}, []int{0, 1}, false)
+			l.arrived("a", []byte{2}, []int{0, 1}, true)
+			l.done(0)
+		},
+			balance{chunks: 1, ids: 2, unexplained: 2}},
+		"deadline reached": {func(l *ledger) {
+			l.gaveUp(0)
+			l.arrived("a", nil, []int{0, 1}, false)
+			l.arrived("b", nil, []int{0}, true)
+			l.arrived("c", nil, []int{1}, true)
+			l.done(0)
+		},
 			balance{chunks: 1, ids: 2, gaveUp: 2}},
-		"OK without a response": {func(l *ledger) { l.arrived([]int{0, 1}, false); l.done(0) },
+		"OK without a response": {func(l *ledger) { l.arrived("a", nil, []int{0, 1}, false); l.done(0) },
 			balance{chunks: 1, ids: 2, unproven: 2}},
-		"never sent": {func(l *ledger) { l.arrived([]int{0, 1, 2}, true); l.done(0) },
+		"never sent": {func(l *ledger) { l.arrived("a", nil, []int{0, 1, 2}, true); l.done(0) },
 			balance{chunks: 1, ids: 2, unknown: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
