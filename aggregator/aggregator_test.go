@@ -52,17 +52,17 @@ func open(t testing.TB, aggregate []byte, key string) []string {
 // records.
 func buildAll(t testing.TB, data []byte) ([]string, Result) {
 	t.Helper()
-	p := New().Build(data, 0, testKey, largest)
+	p := New().Build(Chunk{testTag, data}, 0, testKey, largest)
 	if p.Next != len(data) {
 		t.Fatalf("stopped at %d of %d", p.Next, len(data))
 	}
-	if p.Aggregate == nil {
+	if p.Data == nil {
 		if p.UserRecords != 0 {
 			t.Fatalf("%d records without an aggregate", p.UserRecords)
 		}
 		return nil, p
 	}
-	records := open(t, p.Aggregate, testKey)
+	records := open(t, p.Data, testKey)
 	if len(records) != p.UserRecords {
 		t.Fatalf("%d records, counted %d", len(records), p.UserRecords)
 	}
@@ -128,7 +128,7 @@ func TestBuild_EventFormats(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			got, p := buildAll(t, test.c.Bytes())
 			same(t, got, []string{`{"a":1}`})
-			if p.NotEvents.Count+p.Unreadable.Count != 0 {
+			if p.Losses[NotEvent].Count+p.Losses[Unreadable].Count != 0 {
 				t.Errorf("%+v", p)
 			}
 		})
@@ -143,18 +143,18 @@ func TestBuild_SkipsGroupMarkers(t *testing.T) {
 		Event(chunktest.EventTime{Sec: 2}, chunktest.M("n", 2))
 	got, p := buildAll(t, c.Bytes())
 	same(t, got, []string{`{"n":1}`, `{"n":2}`})
-	if p.NotEvents.Count != 0 {
+	if p.Losses[NotEvent].Count != 0 {
 		t.Errorf("%+v", p)
 	}
 
 	got, p = buildAll(t, chunktest.New().GroupOpen(nil, nil).GroupClose().Bytes())
-	if got != nil || p.Aggregate != nil || p.NotEvents.Count != 0 || p.Unreadable.Count != 0 {
+	if got != nil || p.Data != nil || p.Losses[NotEvent].Count != 0 || p.Losses[Unreadable].Count != 0 {
 		t.Errorf("a chunk of markers: %+v", p)
 	}
 }
 
 func TestBuild_EmptyChunk(t *testing.T) {
-	if got, p := buildAll(t, nil); got != nil || p.Unreadable.Count != 0 {
+	if got, p := buildAll(t, nil); got != nil || p.Losses[Unreadable].Count != 0 {
 		t.Errorf("%q %+v", got, p)
 	}
 }
@@ -183,8 +183,8 @@ func TestBuild_SkipsNonEvents(t *testing.T) {
 			c.Event(ts, chunktest.M("n", 2))
 			got, p := buildAll(t, c.Bytes())
 			same(t, got, []string{`{"n":1}`, `{"n":2}`})
-			if want := (Loss{Count: 1, Offset: from, Bytes: size}); p.NotEvents != want {
-				t.Errorf("%+v, want %+v", p.NotEvents, want)
+			if want := (Loss{Count: 1, Offset: from, Bytes: size}); p.Losses[NotEvent] != want {
+				t.Errorf("%+v, want %+v", p.Losses[NotEvent], want)
 			}
 		})
 	}
@@ -214,8 +214,8 @@ func TestBuild_ChunkCutAtEachByte(t *testing.T) {
 				if at < cut {
 					want = Loss{Count: 1, Offset: at, Bytes: cut - at}
 				}
-				if p.Unreadable != want {
-					t.Fatalf("cut at %d: unreadable %+v, want %+v", cut, p.Unreadable, want)
+				if p.Losses[Unreadable] != want {
+					t.Fatalf("cut at %d: unreadable %+v, want %+v", cut, p.Losses[Unreadable], want)
 				}
 			}
 		})
@@ -261,8 +261,8 @@ func TestBuild_LengthsBeyondTheChunk(t *testing.T) {
 			bad = append(append(bad, head...), "only a little"...)
 			got, p := buildAll(t, bad)
 			same(t, got, []string{`{"n":1}`})
-			if want := (Loss{1, from, len(bad) - from}); p.Unreadable != want {
-				t.Errorf("unreadable %+v, want %+v", p.Unreadable, want)
+			if want := (Loss{1, from, len(bad) - from}); p.Losses[Unreadable] != want {
+				t.Errorf("unreadable %+v, want %+v", p.Losses[Unreadable], want)
 			}
 		})
 	}
@@ -278,7 +278,7 @@ func TestBuild_DeclaredCountsTakeNoMemory(t *testing.T) {
 	}
 	data = append(data, make([]byte, filler)...)
 	a := New()
-	a.Build(data, 0, testKey, largest)
+	a.Build(Chunk{testTag, data}, 0, testKey, largest)
 	if got := cap(a.json.repeats.table) * 4; got > 4*filler {
 		t.Errorf("%d bytes of hash table for a chunk of %d", got, len(data))
 	}
@@ -318,7 +318,7 @@ func TestBuild_NestingIsBounded(t *testing.T) {
 			if !test.sent {
 				wantSent, wantDeep = 2, 1
 			}
-			if len(got) != wantSent || p.TooDeep.Count != wantDeep || p.Unreadable.Count != 0 {
+			if len(got) != wantSent || p.Losses[TooDeep].Count != wantDeep || p.Losses[Unreadable].Count != 0 {
 				t.Errorf("%d sent, %+v", len(got), p)
 			}
 			if got[len(got)-1] != `{"n":2}` {
@@ -371,18 +371,18 @@ func TestBuild_RepeatedKeys(t *testing.T) {
 
 func TestBuild_SizeIsExact(t *testing.T) {
 	c := chunktest.AccessLog(3, 20)
-	whole := New().Build(c.Bytes, 0, testKey, largest)
-	exact := len(whole.Aggregate) + len(testKey)
+	whole := New().Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
+	exact := len(whole.Data) + len(testKey)
 
-	p := New().Build(c.Bytes, 0, testKey, Limit{exact, exact})
-	if p.Next != len(c.Bytes) || len(p.Aggregate)+len(testKey) != exact {
+	p := New().Build(Chunk{testTag, c.Bytes}, 0, testKey, Limit{exact, exact})
+	if p.Next != len(c.Bytes) || len(p.Data)+len(testKey) != exact {
 		t.Errorf("limit %d: stopped at %d of %d", exact, p.Next, len(c.Bytes))
 	}
-	p = New().Build(c.Bytes, 0, testKey, Limit{exact - 1, exact - 1})
+	p = New().Build(Chunk{testTag, c.Bytes}, 0, testKey, Limit{exact - 1, exact - 1})
 	if p.UserRecords != 19 || p.Next != c.Ends[18] {
 		t.Errorf("limit %d: %d records, next %d", exact-1, p.UserRecords, p.Next)
 	}
-	same(t, open(t, p.Aggregate, testKey), c.JSON[:19])
+	same(t, open(t, p.Data, testKey), c.JSON[:19])
 }
 
 func TestBuild_PartsJoinToTheChunk(t *testing.T) {
@@ -392,11 +392,11 @@ func TestBuild_PartsJoinToTheChunk(t *testing.T) {
 				a := New()
 				var got []string
 				for from := 0; from < len(c.Bytes); {
-					p := a.Build(c.Bytes, from, testKey, Limit{limit, limit})
-					if p.Aggregate == nil || p.TooLarge.Count > 0 || len(p.Aggregate)+len(testKey) > limit {
-						t.Fatalf("limit %d at %d: %d bytes, %+v", limit, from, len(p.Aggregate), p.TooLarge)
+					p := a.Build(Chunk{testTag, c.Bytes}, from, testKey, Limit{limit, limit})
+					if p.Data == nil || p.Losses[TooLarge].Count > 0 || len(p.Data)+len(testKey) > limit {
+						t.Fatalf("limit %d at %d: %d bytes, %+v", limit, from, len(p.Data), p.Losses[TooLarge])
 					}
-					got = append(got, open(t, p.Aggregate, testKey)...)
+					got = append(got, open(t, p.Data, testKey)...)
 					from = p.Next
 				}
 				same(t, got, c.JSON)
@@ -415,18 +415,18 @@ func TestBuild_SkipsTooLargeRecord(t *testing.T) {
 	}
 	c := chunktest.NewCorpus(chunktest.M("n", 1), at(longest+1), chunktest.M("n", 2), at(longest), chunktest.M("n", 3))
 	a := New()
-	first := a.Build(c.Bytes, 0, testKey, Limit{limit, limit})
-	same(t, open(t, first.Aggregate, testKey), []string{c.JSON[0], c.JSON[2]})
-	if want := (Loss{1, c.Ends[0], c.Ends[1] - c.Ends[0]}); first.TooLarge != want {
-		t.Errorf("%+v, want %+v", first.TooLarge, want)
+	first := a.Build(Chunk{testTag, c.Bytes}, 0, testKey, Limit{limit, limit})
+	same(t, open(t, first.Data, testKey), []string{c.JSON[0], c.JSON[2]})
+	if want := (Loss{1, c.Ends[0], c.Ends[1] - c.Ends[0]}); first.Losses[TooLarge] != want {
+		t.Errorf("%+v, want %+v", first.Losses[TooLarge], want)
 	}
-	second := a.Build(c.Bytes, first.Next, testKey, Limit{limit, limit})
-	if len(second.Aggregate)+len(testKey) != limit {
-		t.Errorf("the longest record makes %d bytes, want %d", len(second.Aggregate)+len(testKey), limit)
+	second := a.Build(Chunk{testTag, c.Bytes}, first.Next, testKey, Limit{limit, limit})
+	if len(second.Data)+len(testKey) != limit {
+		t.Errorf("the longest record makes %d bytes, want %d", len(second.Data)+len(testKey), limit)
 	}
-	same(t, open(t, second.Aggregate, testKey), c.JSON[3:4])
-	third := a.Build(c.Bytes, second.Next, testKey, Limit{limit, limit})
-	same(t, open(t, third.Aggregate, testKey), c.JSON[4:])
+	same(t, open(t, second.Data, testKey), c.JSON[3:4])
+	third := a.Build(Chunk{testTag, c.Bytes}, second.Next, testKey, Limit{limit, limit})
+	same(t, open(t, third.Data, testKey), c.JSON[4:])
 }
 
 func TestBuild_SingleRecordAboveRecordMax(t *testing.T) {
@@ -435,10 +435,10 @@ func TestBuild_SingleRecordAboveRecordMax(t *testing.T) {
 	limit := Limit{RecordMax: 1000, SingleRecordMax: 2000}
 	a := New()
 	for from, want := 0, [][]string{c.JSON[0:2], c.JSON[2:3], {c.JSON[3], c.JSON[5]}}; from < len(c.Bytes); want = want[1:] {
-		p := a.Build(c.Bytes, from, testKey, limit)
-		same(t, open(t, p.Aggregate, testKey), want[0])
-		if from = p.Next; from == len(c.Bytes) && (len(want) != 1 || p.TooLarge.Count != 1) {
-			t.Errorf("%d parts left, %+v", len(want)-1, p.TooLarge)
+		p := a.Build(Chunk{testTag, c.Bytes}, from, testKey, limit)
+		same(t, open(t, p.Data, testKey), want[0])
+		if from = p.Next; from == len(c.Bytes) && (len(want) != 1 || p.Losses[TooLarge].Count != 1) {
+			t.Errorf("%d parts left, %+v", len(want)-1, p.Losses[TooLarge])
 		}
 	}
 }
@@ -447,7 +447,7 @@ func TestBuild_DoesNotAllocate(t *testing.T) {
 	for name, c := range corpora(1000) {
 		t.Run(name, func(t *testing.T) {
 			a := New()
-			allocs := testing.AllocsPerRun(5, func() { a.Build(c.Bytes, 0, testKey, largest) })
+			allocs := testing.AllocsPerRun(5, func() { a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest) })
 			if allocs != 0 {
 				t.Errorf("%v allocations for a chunk of %d records", allocs, len(c.JSON))
 			}
@@ -478,31 +478,31 @@ func BenchmarkBuild(b *testing.B) {
 		c := test.c
 		b.Run(test.name, func(b *testing.B) {
 			a := New()
-			p := a.Build(c.Bytes, 0, testKey, largest)
+			p := a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
 			if p.UserRecords != len(c.JSON) {
 				b.Fatalf("%d records of %d", p.UserRecords, len(c.JSON))
 			}
 			b.SetBytes(int64(len(c.Bytes)))
 			b.ReportAllocs()
 			for b.Loop() {
-				a.Build(c.Bytes, 0, testKey, largest)
+				a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.UserRecords), "ns/record")
 		})
 		b.Run(test.name+"/MD5", func(b *testing.B) {
-			p := New().Build(c.Bytes, 0, testKey, largest)
+			p := New().Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
 			b.SetBytes(int64(len(c.Bytes)))
 			for b.Loop() {
-				md5.Sum(p.Aggregate)
+				md5.Sum(p.Data)
 			}
 		})
 		b.Run(test.name+"/floor", func(b *testing.B) {
-			p := New().Build(c.Bytes, 0, testKey, largest)
+			p := New().Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
 			var text []byte
 			b.SetBytes(int64(len(c.Bytes)))
 			for b.Loop() {
-				md5.Sum(p.Aggregate)
-				text = base64.StdEncoding.AppendEncode(text[:0], p.Aggregate)
+				md5.Sum(p.Data)
+				text = base64.StdEncoding.AppendEncode(text[:0], p.Data)
 				sha256.Sum256(text)
 			}
 		})

@@ -1,9 +1,5 @@
 package aggregator
 
-import (
-	"out_kinesis_agg/kpl"
-)
-
 // batch collects log records as newline-delimited JSON, which become one user
 // record. Batches compress far better than single records, because log records
 // repeat each other.
@@ -11,8 +7,8 @@ type batch struct {
 	maxBytes   int // of lines, unless it is one log record
 	compressor compressor
 
-	// max is maxBytes, or less after a batch was too large for the aggregated
-	// record: compressed sizes are only known after compression.
+	// max is maxBytes, or less after a batch was too large for the Kinesis record:
+	// compressed sizes are only known after compression.
 	max     int
 	lines   []byte
 	records int
@@ -38,7 +34,7 @@ func (b *build) batchRecord(i, body int) (next int) {
 	if b.transform == nil {
 		c.lines, next, st = b.json.value(c.lines, b.chunk, body, 0)
 	} else {
-		c.lines, next, st = b.transform.text(c.lines, b.chunk, i, body)
+		c.lines, next, st = b.transform.appendText(c.lines, b.chunk, i, body)
 	}
 	if st != statusOK {
 		c.lines = c.lines[:start]
@@ -62,29 +58,29 @@ func (b *build) batchRecord(i, body int) (next int) {
 }
 
 // batchExceeds reports whether a batch of so many bytes is too large. Without
-// compression it fills the aggregated record to its limit.
+// compression it fills the Kinesis record to its limit.
 func (b *build) batchExceeds(bytes int) bool {
 	return bytes > b.batch.max ||
-		b.batch.compressor == nil && len(b.dst)+kpl.RecordBytes(bytes)+b.overhead > b.limit.RecordMax
+		b.batch.compressor == nil && len(b.dst)+b.framing.recordBytes(bytes)+b.outside > b.limit.RecordMax
 }
 
 // closeBatch makes a user record of the batch, whose events end at chunk[end]. It
 // returns the offset at which to continue: end, or the batch's own start if the
-// batch is to be read again, in smaller batches or for the next aggregated record.
+// batch is to be read again, in smaller batches or for the next Kinesis record.
 func (b *build) closeBatch(end int) int {
 	c := b.batch
 	if c.records == 0 {
 		return end
 	}
 	start := len(b.dst)
-	b.dst = kpl.OpenRecord(b.dst, b.lastSize)
+	b.dst = b.framing.open(b.dst, b.lastSize)
 	data := len(b.dst)
 	if c.compressor == nil {
 		b.dst = append(b.dst, c.lines...)
 	} else {
 		b.dst = c.compressor.compress(b.dst, c.lines)
 	}
-	records, plain := c.records, len(c.lines)
+	records, uncompressed := c.records, len(c.lines)
 	c.records, c.lines = 0, c.lines[:0]
 	aloneMax := b.limit.RecordMax // Several log records can be split.
 	if records == 1 {
@@ -92,19 +88,20 @@ func (b *build) closeBatch(end int) int {
 	}
 	switch b.close(start, data, aloneMax) {
 	case admitted:
-		b.count(records, plain)
+		b.count(records, uncompressed)
+		b.full = b.full || b.framing.holdsOneBatch()
 		return end
 	case noRoom:
 		b.result = c.before
 		return b.stop(c.from)
 	}
 	if records == 1 {
-		b.result.TooLarge.add(c.from, b.endOf(c.from))
+		b.result.Losses.add(TooLarge, c.from, b.endOf(c.from))
 		return end
 	}
 	// Halves, until they fit or hold one log record.
 	b.result = c.before
-	c.max = plain / 2
+	c.max = uncompressed / 2
 	if b.transform != nil {
 		b.transform.begin(b.chunk, c.from)
 	}

@@ -26,25 +26,25 @@ func buildBatches(t testing.TB, a *Aggregator, c compression.Format, data []byte
 	t.Helper()
 	var all built
 	for from := 0; from < len(data); {
-		r := a.Build(data, from, testKey, limit)
+		r := a.Build(Chunk{testTag, data}, from, testKey, limit)
 		if r.Next <= from {
 			t.Fatalf("no progress at %d of %d", from, len(data))
 		}
 		from = r.Next
-		all.sum.NotEvents.Count += r.NotEvents.Count
-		all.sum.TooDeep.Count += r.TooDeep.Count
-		all.sum.TooLarge.Count += r.TooLarge.Count
-		all.sum.NoLogKey.Count += r.NoLogKey.Count
-		all.sum.Unreadable.Bytes += r.Unreadable.Bytes
-		if r.Aggregate == nil {
-			if r.UserRecords+r.LogRecords+r.PlainBytes != 0 {
+		all.sum.Losses[NotEvent].Count += r.Losses[NotEvent].Count
+		all.sum.Losses[TooDeep].Count += r.Losses[TooDeep].Count
+		all.sum.Losses[TooLarge].Count += r.Losses[TooLarge].Count
+		all.sum.Losses[NoLogKey].Count += r.Losses[NoLogKey].Count
+		all.sum.Losses[Unreadable].Bytes += r.Losses[Unreadable].Bytes
+		if r.Data == nil {
+			if r.UserRecords+r.LogRecords+r.UncompressedBytes != 0 {
 				t.Fatalf("counts without an aggregated record: %+v", r)
 			}
 			continue
 		}
 		all.parts++
 		var lines, plain int
-		records := open(t, r.Aggregate, testKey)
+		records := open(t, r.Data, testKey)
 		for _, record := range records {
 			text := record
 			if c != compression.None {
@@ -60,11 +60,11 @@ func buildBatches(t testing.TB, a *Aggregator, c compression.Format, data []byte
 			lines += len(split)
 			plain += len(text)
 		}
-		if r.UserRecords != len(records) || r.LogRecords != lines || r.PlainBytes != plain {
+		if r.UserRecords != len(records) || r.LogRecords != lines || r.UncompressedBytes != plain {
 			t.Fatalf("counted %d user records, %d log records, %d bytes; want %d, %d, %d",
-				r.UserRecords, r.LogRecords, r.PlainBytes, len(records), lines, plain)
+				r.UserRecords, r.LogRecords, r.UncompressedBytes, len(records), lines, plain)
 		}
-		size := len(r.Aggregate) + len(testKey)
+		size := len(r.Data) + len(testKey)
 		if size > limit.RecordMax && lines > 1 || size > limit.SingleRecordMax {
 			t.Fatalf("%d log records in %d bytes, limit %+v", lines, size, limit)
 		}
@@ -154,7 +154,7 @@ func TestBatch_LossesCountOnce(t *testing.T) {
 		a := transformed(t, Transform{BatchBytes: 2_000, Compression: format})
 		all := buildBatches(t, a, format, data, Limit{5_000, 5_000})
 		same(t, all.lines, want)
-		if all.sum.NotEvents.Count != 400 || all.sum.TooDeep.Count != 400 || all.sum.Unreadable.Bytes != 1 {
+		if all.sum.Losses[NotEvent].Count != 400 || all.sum.Losses[TooDeep].Count != 400 || all.sum.Losses[Unreadable].Bytes != 1 {
 			t.Errorf("%s: %+v", format, all.sum)
 		}
 		if all.parts < 2 {
@@ -168,7 +168,7 @@ func TestBatch_TooLargeRecord(t *testing.T) {
 	c := chunktest.NewCorpus(at(10), at(3000), at(20))
 	all := buildBatches(t, transformed(t, Transform{BatchBytes: 10_000}), compression.None, c.Bytes, Limit{2000, 2000})
 	same(t, all.lines, []string{c.JSON[0], c.JSON[2]})
-	if all.sum.TooLarge.Count != 1 {
+	if all.sum.Losses[TooLarge].Count != 1 {
 		t.Errorf("%+v", all.sum)
 	}
 }
@@ -215,7 +215,7 @@ func TestBatch_FullChunkInOneRecord(t *testing.T) {
 		}
 		for _, format := range []compression.Format{compression.Zstd, compression.Gzip} {
 			a := transformed(t, Transform{BatchBytes: 256_000, Compression: format})
-			r := a.Build(c.Bytes[:c.Ends[end]], 0, testKey, Limit{kpl.DefaultMaxRecordBytes, kpl.DefaultMaxRecordBytes})
+			r := a.Build(Chunk{testTag, c.Bytes[:c.Ends[end]]}, 0, testKey, Limit{kpl.DefaultMaxRecordBytes, kpl.DefaultMaxRecordBytes})
 			if r.Next != c.Ends[end] {
 				t.Errorf("%s, %s: %d of %d bytes in the first record", name, format, r.Next, c.Ends[end])
 			}
@@ -227,7 +227,7 @@ func TestBatch_DoesNotAllocate(t *testing.T) {
 	c := chunktest.AccessLog(1, 1000)
 	for _, format := range allCompressions {
 		a := transformed(t, Transform{BatchBytes: 100_000, Compression: format})
-		allocs := testing.AllocsPerRun(5, func() { a.Build(c.Bytes, 0, testKey, largest) })
+		allocs := testing.AllocsPerRun(5, func() { a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest) })
 		if allocs > 1 { // for each chunk; snappy's pool may be empty
 			t.Errorf("%s: %v allocations for a chunk of %d records", format, allocs, len(c.JSON))
 		}
@@ -251,30 +251,39 @@ func FuzzBatch(f *testing.F) {
 		limit := Limit{RecordMax: 200 + int(room)}
 		limit.SingleRecordMax = limit.RecordMax + int(room)/2
 
-		whole := New().Build(data, 0, testKey, largest)
-		var want []string
-		if whole.Aggregate != nil {
-			want = open(t, whole.Aggregate, testKey)
-		}
-		all := buildBatches(t, a, format, data, limit)
-		// Records that are too large in every batch are missing.
-		missing := 0
-		got := all.lines
-		for _, text := range want {
-			if len(got) > 0 && got[0] == text {
-				got = got[1:]
-			} else {
-				missing++
-			}
-		}
-		if len(got) > 0 || missing != all.sum.TooLarge.Count {
-			t.Fatalf("%d lines too many, %d missing, %d too large", len(got), missing, all.sum.TooLarge.Count)
-		}
-		if all.sum.NotEvents.Count != whole.NotEvents.Count || all.sum.TooDeep.Count != whole.TooDeep.Count ||
-			all.sum.Unreadable.Bytes != whole.Unreadable.Bytes {
-			t.Fatalf("losses %+v, want %+v", all.sum, whole)
-		}
+		checkAgainstSingle(t, buildBatches(t, a, format, data, limit), data)
 	})
+}
+
+// checkAgainstSingle compares lines with the records of a Build without batches.
+func checkAgainstSingle(t *testing.T, all built, data []byte) {
+	t.Helper()
+	whole := New().Build(Chunk{testTag, data}, 0, testKey, largest)
+	var want []string
+	if whole.Data != nil {
+		want = open(t, whole.Data, testKey)
+	}
+	// Records that are too large in every batch are missing.
+	missing := 0
+	got := all.lines
+	for _, text := range want {
+		if len(got) > 0 && got[0] == text {
+			got = got[1:]
+		} else {
+			missing++
+		}
+	}
+	if len(got) > 0 || missing != all.sum.Losses[TooLarge].Count {
+		t.Fatalf("%d lines too many, %d missing, %d too large", len(got), missing, all.sum.Losses[TooLarge].Count)
+	}
+	for _, reason := range []LossReason{NotEvent, TooDeep} {
+		if all.sum.Losses[reason].Count != whole.Losses[reason].Count {
+			t.Fatalf("losses %+v, want %+v", all.sum.Losses, whole.Losses)
+		}
+	}
+	if all.sum.Losses[Unreadable].Bytes != whole.Losses[Unreadable].Bytes {
+		t.Fatalf("losses %+v, want %+v", all.sum.Losses, whole.Losses)
+	}
 }
 
 func BenchmarkBuildBatch(b *testing.B) {
@@ -283,14 +292,180 @@ func BenchmarkBuildBatch(b *testing.B) {
 		for _, format := range allCompressions {
 			b.Run(corpus.name+"/"+string(format), func(b *testing.B) {
 				a := transformed(b, Transform{BatchBytes: 256_000, Compression: format})
-				r := a.Build(c.Bytes, 0, testKey, largest)
+				r := a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
 				b.SetBytes(int64(len(c.Bytes)))
 				b.ReportAllocs()
 				for b.Loop() {
-					a.Build(c.Bytes, 0, testKey, largest)
+					a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
 				}
-				b.ReportMetric(float64(r.PlainBytes)/float64(len(r.Aggregate)), "ratio")
+				b.ReportMetric(float64(r.UncompressedBytes)/float64(len(r.Data)), "ratio")
 			})
 		}
 	}
+}
+
+// lines builds a chunk with NDJSON to its end and returns the log records, and how
+// many Kinesis records hold them. It checks sizes and counts.
+func buildLines(t testing.TB, a *Aggregator, c compression.Format, data []byte, limit Limit) built {
+	t.Helper()
+	var all built
+	for from := 0; from < len(data); {
+		r := a.Build(Chunk{testTag, data}, from, testKey, limit)
+		if r.Next <= from {
+			t.Fatalf("no progress at %d of %d", from, len(data))
+		}
+		from = r.Next
+		for reason := range r.Losses {
+			all.sum.Losses[reason].Count += r.Losses[reason].Count
+			all.sum.Losses[reason].Bytes += r.Losses[reason].Bytes
+		}
+		if r.Data == nil {
+			continue
+		}
+		all.parts++
+		text := string(r.Data)
+		if c != compression.None && c != "" {
+			text = decompress(t, c, text)
+		}
+		all.batches = append(all.batches, text)
+		body, ended := strings.CutSuffix(text, "\n")
+		if !ended {
+			t.Fatalf("the last line has no newline: %.100q", text)
+		}
+		lines := strings.Split(body, "\n")
+		all.lines = append(all.lines, lines...)
+		if r.UserRecords != 1 || r.LogRecords != len(lines) || r.UncompressedBytes != len(text) {
+			t.Fatalf("counted %d user records, %d log records, %d bytes; want 1, %d, %d",
+				r.UserRecords, r.LogRecords, r.UncompressedBytes, len(lines), len(text))
+		}
+		size := len(r.Data) + len(testKey)
+		if size > limit.RecordMax && len(lines) > 1 || size > limit.SingleRecordMax {
+			t.Fatalf("%d log records in %d bytes, limit %+v", len(lines), size, limit)
+		}
+	}
+	return all
+}
+
+func TestNDJSON_LinesInOrder(t *testing.T) {
+	for name, c := range corpora(100) {
+		for _, format := range allCompressions {
+			for _, batchBytes := range []int{0, 1, 700, 5_000, 1 << 30} {
+				for _, recordMax := range []int{4_000, 20_000, 1 << 20} {
+					t.Run(fmt.Sprint(name, format, batchBytes, recordMax), func(t *testing.T) {
+						a := transformed(t, Transform{Format: NDJSON, BatchBytes: batchBytes, Compression: format})
+						all := buildLines(t, a, format, c.Bytes, Limit{recordMax, 1 << 20})
+						same(t, all.lines, c.JSON)
+						for _, b := range all.batches {
+							if batchBytes > 0 && len(b) > batchBytes && strings.Count(b, "\n") > 1 {
+								t.Fatalf("a batch of %d bytes, want at most %d", len(b), batchBytes)
+							}
+						}
+						if recordMax == 1<<20 && batchBytes == 0 && all.parts != 1 {
+							t.Errorf("%d records, want 1", all.parts)
+						}
+					})
+				}
+			}
+		}
+	}
+}
+
+// A consumer that uses KCL gets the same bytes of a batch with and without the
+// envelope, in every compression.
+func TestNDJSON_SameBytesAsBatch(t *testing.T) {
+	for name, c := range corpora(300) {
+		for _, format := range allCompressions {
+			for _, more := range []Transform{{}, {TagKey: "t"}, {AppendNewline: true}} {
+				more.BatchBytes, more.Compression = 20_000, format
+				batches := buildBatches(t, transformed(t, more), format, c.Bytes, largest)
+				var want []string
+				for from := 0; from < len(c.Bytes); {
+					r := transformed(t, more).Build(Chunk{testTag, c.Bytes}, from, testKey, largest)
+					want = append(want, open(t, r.Data, testKey)...)
+					from = r.Next
+				}
+				more.Format = NDJSON
+				a := transformed(t, more)
+				var got []string
+				for from := 0; from < len(c.Bytes); {
+					r := a.Build(Chunk{testTag, c.Bytes}, from, testKey, largest)
+					got = append(got, string(r.Data))
+					from = r.Next
+				}
+				if len(got) != len(batches.batches) {
+					t.Errorf("%s, %s: %d records, %d batches", name, format, len(got), len(batches.batches))
+				}
+				same(t, got, want)
+			}
+		}
+	}
+}
+
+// The size of a record is exact: one byte less holds one line less.
+func TestNDJSON_ExactSize(t *testing.T) {
+	c := chunktest.AccessLog(1, 20)
+	exact := len(strings.Join(c.JSON, "\n")) + 1 + len(testKey)
+	a := transformed(t, Transform{Format: NDJSON})
+	if all := buildLines(t, a, compression.None, c.Bytes, Limit{exact, exact}); all.parts != 1 {
+		t.Errorf("%d records of at most %d bytes, want 1", all.parts, exact)
+	}
+	r := a.Build(Chunk{testTag, c.Bytes}, 0, testKey, Limit{exact - 1, exact - 1})
+	if r.LogRecords != 19 || r.Next != c.Ends[18] {
+		t.Errorf("%d log records in a record of at most %d bytes, want 19", r.LogRecords, exact-1)
+	}
+	line := len(c.JSON[0]) + 1
+	for most, want := range map[int]int{line: 0, line - 1: 1} {
+		only := c.Bytes[:c.Ends[0]]
+		all := buildLines(t, a, compression.None, only, Limit{10, most + len(testKey)})
+		if got := all.sum.Losses[TooLarge].Count; got != want {
+			t.Errorf("a line of %d bytes, at most %d: %d too large, want %d", line, most, got, want)
+		}
+	}
+}
+
+func TestNDJSON_LargeLineAlone(t *testing.T) {
+	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	c := chunktest.NewCorpus(at(1), at(2), at(500), at(3), at(4))
+	for _, format := range allCompressions {
+		all := buildLines(t, transformed(t, Transform{Format: NDJSON, BatchBytes: 100, Compression: format}), format, c.Bytes, largest)
+		want := []string{c.JSON[0] + "\n" + c.JSON[1] + "\n", c.JSON[2] + "\n", c.JSON[3] + "\n" + c.JSON[4] + "\n"}
+		same(t, all.batches, want)
+	}
+}
+
+func TestNDJSON_FullChunkInOneRecord(t *testing.T) {
+	c := chunktest.Kubernetes(1, 3500)
+	for _, format := range []compression.Format{compression.Zstd, compression.Gzip} {
+		a := transformed(t, Transform{Format: NDJSON, Compression: format})
+		if r := a.Build(Chunk{testTag, c.Bytes}, 0, testKey, Limit{kpl.DefaultMaxRecordBytes, kpl.DefaultMaxRecordBytes}); r.Next != len(c.Bytes) {
+			t.Errorf("%s: %d of %d bytes in the first record", format, r.Next, len(c.Bytes))
+		}
+	}
+}
+
+func TestNDJSON_DoesNotAllocate(t *testing.T) {
+	c := chunktest.AccessLog(1, 1000)
+	for _, format := range allCompressions {
+		a := transformed(t, Transform{Format: NDJSON, Compression: format})
+		allocs := testing.AllocsPerRun(5, func() { a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest) })
+		if allocs > 1 { // for each chunk; snappy's pool may be empty
+			t.Errorf("%s: %v allocations for a chunk of %d records", format, allocs, len(c.JSON))
+		}
+	}
+}
+
+// FuzzNDJSON compares the lines of any bytes with the records of a Build without
+// batches.
+func FuzzNDJSON(f *testing.F) {
+	for _, c := range corpora(4) {
+		f.Add(c.Bytes, uint16(300), uint16(400), uint8(0))
+		f.Add(append(bytes.Clone(c.Bytes), 7, 0xc1), uint16(0), uint16(900), uint8(3))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, batchBytes, room uint16, formatIndex uint8) {
+		format := allCompressions[int(formatIndex)%len(allCompressions)]
+		a := transformed(t, Transform{Format: NDJSON, BatchBytes: int(batchBytes), Compression: format})
+		limit := Limit{RecordMax: len(testKey) + 20 + int(room)}
+		limit.SingleRecordMax = limit.RecordMax + int(room)/2
+		checkAgainstSingle(t, buildLines(t, a, format, data, limit), data)
+	})
 }

@@ -27,7 +27,7 @@ func TestCompress_MemoryIsReturned(t *testing.T) {
 	const aggregators = 300 // of more than 1 MB each, in libzstd alone
 	before := residentBytes(t)
 	for range aggregators {
-		create().Build(c.Bytes, 0, testKey, largest)
+		create().Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
 	}
 	const most = 100 << 20
 	deadline := time.Now().Add(time.Minute)
@@ -92,7 +92,7 @@ func TestCompress_DefaultLevels(t *testing.T) {
 	for format, level := range map[compression.Format]int{compression.Gzip: 6, compression.Zlib: 6, compression.Zstd: 1, compression.Snappy: 1} {
 		build := func(level int) []byte {
 			a := transformed(t, Transform{BatchBytes: 100_000, Compression: format, CompressionLevel: level})
-			return a.Build(c.Bytes, 0, testKey, largest).Aggregate
+			return a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest).Data
 		}
 		if normal, _ := CompressionLevels(format); normal != level || !bytes.Equal(build(0), build(level)) {
 			t.Errorf("%s: the default is not level %d", format, level)

@@ -1,6 +1,9 @@
 package aggregator
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // eventClass says what a value at the top level of a chunk is.
 type eventClass uint8
@@ -95,7 +98,7 @@ func readHead(chunk []byte, i int) (eventClass, int) {
 func timestamp(chunk []byte, i int) (class eventClass, next int) {
 	k, n, p := head(chunk, i)
 	switch k {
-	case kindUint, kindFloat:
+	case kindUint, kindFloat32, kindFloat64:
 		return recordEvent, p
 	case kindInt:
 		if int64(n) >= 0 {
@@ -113,4 +116,56 @@ func timestamp(chunk []byte, i int) (class eventClass, next int) {
 		return recordEvent, p + 9
 	}
 	return notEvent, 0
+}
+
+// nowhere is the offset of a map that does not exist.
+const nowhere = -1
+
+// eventParts returns the offsets of timestamp, metadata and body of the event at
+// chunk[i], which is valid. metadata is nowhere in the format without it.
+func eventParts(chunk []byte, i int) (stamp, metadata, body int) {
+	_, _, stamp = head(chunk, i)
+	metadata = nowhere
+	if k, _, inner := head(chunk, stamp); k == kindArray {
+		stamp = inner
+		metadata, _ = skip(chunk, stamp)
+		body, _ = skip(chunk, metadata)
+		return stamp, metadata, body
+	}
+	body, _ = skip(chunk, stamp)
+	return stamp, metadata, body
+}
+
+// The seconds that strftime can show with a year of four digits: 1 to 9999. A
+// timestamp outside of that range is shown as the nearer end of it.
+const (
+	firstSecond = -62135596800
+	lastSecond  = 253402300799
+)
+
+// timeOf reads the timestamp at chunk[i], which is valid.
+func timeOf(chunk []byte, i int) (seconds int64, nanos uint32) {
+	k, n, p := head(chunk, i)
+	switch k {
+	case kindExt:
+		seconds = int64(binary.BigEndian.Uint32(chunk[p+1:]))
+		nanos = binary.BigEndian.Uint32(chunk[p+5:])
+		return seconds + int64(nanos/1e9), nanos % 1e9
+	case kindFloat32:
+		return floatTime(float64(math.Float32frombits(uint32(n))))
+	case kindFloat64:
+		return floatTime(math.Float64frombits(n))
+	default: // an integer that is not negative
+		return int64(min(n, lastSecond)), 0
+	}
+}
+
+func floatTime(f float64) (seconds int64, nanos uint32) {
+	if math.IsNaN(f) {
+		return 0, 0
+	}
+	f = min(max(f, firstSecond), lastSecond)
+	whole := math.Floor(f)
+	// The fraction is below 1, but may be rounded to it.
+	return int64(whole), uint32(min((f-whole)*1e9+0.5, 999_999_999))
 }

@@ -271,17 +271,17 @@ func FuzzBuild(f *testing.F) {
 
 		a := New()
 		for range 2 { // the second time with what the first one left behind
-			p := a.Build(data, 0, testKey, Limit{math.MaxInt, math.MaxInt})
+			p := a.Build(Chunk{testTag, data}, 0, testKey, Limit{math.MaxInt, math.MaxInt})
 			var got []string
-			if p.Aggregate != nil {
-				got = open(t, p.Aggregate, testKey)
+			if p.Data != nil {
+				got = open(t, p.Data, testKey)
 			}
 			same(t, got, want)
-			if p.Next != len(data) || p.UserRecords != len(want) || p.NotEvents.Count != others ||
-				p.TooDeep.Count != deep || p.TooLarge.Count != 0 {
+			if p.Next != len(data) || p.UserRecords != len(want) || p.Losses[NotEvent].Count != others ||
+				p.Losses[TooDeep].Count != deep || p.Losses[TooLarge].Count != 0 {
 				t.Fatalf("%+v, want %d records, %d others, %d too deep", p, len(want), others, deep)
 			}
-			if lost := p.Unreadable; lost.Bytes != len(data)-readable || lost.Count > 0 && lost.Offset != readable {
+			if lost := p.Losses[Unreadable]; lost.Bytes != len(data)-readable || lost.Count > 0 && lost.Offset != readable {
 				t.Fatalf("unreadable %+v, want from %d of %d", lost, readable, len(data))
 			}
 		}
@@ -302,27 +302,27 @@ func FuzzBuild(f *testing.F) {
 		var got []string
 		var sum Result
 		for from := 0; from < len(data); {
-			p := a.Build(data, from, testKey, limit)
+			p := a.Build(Chunk{testTag, data}, from, testKey, limit)
 			if p.Next <= from {
 				t.Fatalf("no progress at %d of %d", from, len(data))
 			}
-			if p.Aggregate != nil {
-				size := len(p.Aggregate) + len(testKey)
+			if p.Data != nil {
+				size := len(p.Data) + len(testKey)
 				if size > limit.RecordMax && p.UserRecords > 1 || size > limit.SingleRecordMax {
 					t.Fatalf("%d records of %d bytes, limit %+v", p.UserRecords, size, limit)
 				}
-				got = append(got, open(t, p.Aggregate, testKey)...)
+				got = append(got, open(t, p.Data, testKey)...)
 			}
 			sum.UserRecords += p.UserRecords
-			sum.NotEvents.Count += p.NotEvents.Count
-			sum.TooDeep.Count += p.TooDeep.Count
-			sum.TooLarge.Count += p.TooLarge.Count
-			sum.Unreadable.Bytes += p.Unreadable.Bytes
+			sum.Losses[NotEvent].Count += p.Losses[NotEvent].Count
+			sum.Losses[TooDeep].Count += p.Losses[TooDeep].Count
+			sum.Losses[TooLarge].Count += p.Losses[TooLarge].Count
+			sum.Losses[Unreadable].Bytes += p.Losses[Unreadable].Bytes
 			from = p.Next
 		}
 		same(t, got, fitting)
-		if sum.UserRecords != len(fitting) || sum.NotEvents.Count != others || sum.TooDeep.Count != deep ||
-			sum.TooLarge.Count != large || sum.Unreadable.Bytes != len(data)-readable {
+		if sum.UserRecords != len(fitting) || sum.Losses[NotEvent].Count != others || sum.Losses[TooDeep].Count != deep ||
+			sum.Losses[TooLarge].Count != large || sum.Losses[Unreadable].Bytes != len(data)-readable {
 			t.Fatalf("parts come to %+v, want %d records, %d others, %d too deep, %d too large",
 				sum, len(fitting), others, deep, large)
 		}
@@ -352,7 +352,7 @@ func FuzzSizes(f *testing.F) {
 		ends := append([]int{0}, c.Ends()...)
 		a := New()
 		for from := 0; from < len(c.Bytes()); {
-			p := a.Build(c.Bytes(), from, key, limit)
+			p := a.Build(Chunk{testTag, c.Bytes()}, from, key, limit)
 			first, next := slices.Index(ends, from), slices.Index(ends, p.Next)
 			if next <= first {
 				t.Fatalf("from %d to %d", from, p.Next)
@@ -367,11 +367,11 @@ func FuzzSizes(f *testing.F) {
 					held = append(held, text)
 				}
 			}
-			if dropped != p.TooLarge.Count || len(held) != p.UserRecords {
-				t.Fatalf("%d records and %d too large, want %d and %d", p.UserRecords, p.TooLarge.Count, len(held), dropped)
+			if dropped != p.Losses[TooLarge].Count || len(held) != p.UserRecords {
+				t.Fatalf("%d records and %d too large, want %d and %d", p.UserRecords, p.Losses[TooLarge].Count, len(held), dropped)
 			}
-			if p.Aggregate != nil {
-				size := len(p.Aggregate) + len(key)
+			if p.Data != nil {
+				size := len(p.Data) + len(key)
 				if want := measured(key, held...); size != want {
 					t.Fatalf("%d bytes, the generated code makes %d", size, want)
 				}

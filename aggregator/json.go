@@ -48,10 +48,9 @@ func (w *jsonWriter) value(dst, b []byte, i, depth int) (_ []byte, next int, _ s
 		return append(dst, "null"...), p, statusOK
 	case kindBool:
 		return strconv.AppendBool(dst, n != 0), p, statusOK
-	case kindFloat:
-		if p-i == 5 {
-			return appendFloat32(dst, math.Float32frombits(uint32(n))), p, statusOK
-		}
+	case kindFloat32:
+		return appendFloat32(dst, math.Float32frombits(uint32(n))), p, statusOK
+	case kindFloat64:
 		return appendFloat(dst, math.Float64frombits(n)), p, statusOK
 	case kindBin:
 		end := p + int(n)

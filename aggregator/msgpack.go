@@ -37,7 +37,8 @@ const (
 	kindBool
 	kindUint
 	kindInt
-	kindFloat
+	kindFloat32
+	kindFloat64
 	kindStr
 	kindBin
 	kindExt
@@ -78,7 +79,7 @@ func makeLeads() (t [256]lead) {
 	t[0xc3] = lead{kindBool, 0, 1}
 	t[0xc4], t[0xc5], t[0xc6] = lead{kindBin, 1, 0}, lead{kindBin, 2, 0}, lead{kindBin, 4, 0}
 	t[0xc7], t[0xc8], t[0xc9] = lead{kindExt, 1, 0}, lead{kindExt, 2, 0}, lead{kindExt, 4, 0}
-	t[0xca], t[0xcb] = lead{kindFloat, 4, 0}, lead{kindFloat, 8, 0}
+	t[0xca], t[0xcb] = lead{kindFloat32, 4, 0}, lead{kindFloat64, 8, 0}
 	t[0xcc], t[0xcd], t[0xce], t[0xcf] = lead{kindUint, 1, 0}, lead{kindUint, 2, 0}, lead{kindUint, 4, 0}, lead{kindUint, 8, 0}
 	t[0xd0], t[0xd1], t[0xd2], t[0xd3] = lead{kindInt, 1, 0}, lead{kindInt, 2, 0}, lead{kindInt, 4, 0}, lead{kindInt, 8, 0}
 	for i := range 5 { // fixext 1, 2, 4, 8, 16
@@ -120,7 +121,7 @@ func head(b []byte, i int) (k kind, n uint64, next int) {
 	}
 	minBytes := uint64(0)
 	switch l.kind {
-	case kindNil, kindBool, kindUint, kindFloat:
+	case kindNil, kindBool, kindUint, kindFloat32, kindFloat64:
 		return l.kind, n, next
 	case kindMalformed:
 		return kindMalformed, 0, 0

@@ -1,7 +1,6 @@
 package aggregator
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"strconv"
@@ -11,44 +10,12 @@ import (
 	"github.com/lestrrat-go/strftime"
 )
 
-// The seconds that strftime can show with a year of four digits: 1 to 9999. A
-// timestamp outside of that range is shown as the nearer end of it.
-const (
-	firstSecond = -62135596800
-	lastSecond  = 253402300799
-)
-
 // CheckTimeFormat returns an error if format is invalid. The conversions are
 // strftime's, with %s for the Unix time, and for fractions of a second %L or %3N
 // (milliseconds), %f or %6N (microseconds), %N or %9N (nanoseconds).
 func CheckTimeFormat(format string) error {
 	_, err := newClock(format)
 	return err
-}
-
-// timeOf reads the timestamp at chunk[i], which is valid.
-func timeOf(chunk []byte, i int) (seconds int64, nanos uint32) {
-	k, n, p := head(chunk, i)
-	switch k {
-	case kindExt:
-		seconds = int64(binary.BigEndian.Uint32(chunk[p+1:]))
-		nanos = binary.BigEndian.Uint32(chunk[p+5:])
-		return seconds + int64(nanos/1e9), nanos % 1e9
-	case kindFloat:
-		f := math.Float64frombits(n)
-		if p-i == 5 {
-			f = float64(math.Float32frombits(uint32(n)))
-		}
-		if math.IsNaN(f) {
-			return 0, 0
-		}
-		f = min(max(f, firstSecond), lastSecond)
-		whole := math.Floor(f)
-		// The fraction is below 1, but may be rounded to it.
-		return int64(whole), uint32(min((f-whole)*1e9+0.5, 999_999_999))
-	default: // an integer that is not negative
-		return int64(min(n, lastSecond)), 0
-	}
 }
 
 // clock writes times as JSON strings. It formats each second once, and while the

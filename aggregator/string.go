@@ -10,9 +10,9 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// plain[c] reports whether byte c needs no escape in a JSON string: printable ASCII
+// verbatim[c] reports whether byte c needs no escape in a JSON string: printable ASCII
 // without quote and backslash. DEL is escaped, as in the engine.
-var plain = func() (t [256]bool) {
+var verbatim = func() (t [256]bool) {
 	for c := 0x20; c < 0x7f; c++ {
 		t[c] = c != '"' && c != '\\'
 	}
@@ -59,7 +59,7 @@ func appendString(dst, b []byte, from, to int) []byte {
 // bytes that need no escape, and the escapes between them.
 func appendRuns(dst, s []byte) []byte {
 	done := 0
-	for i := plainUntil(s, 0); i < len(s); i = plainUntil(s, i) {
+	for i := verbatimUntil(s, 0); i < len(s); i = verbatimUntil(s, i) {
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			if i = validUntil(s, i); i == len(s) || s[i] < utf8.RuneSelf {
@@ -91,21 +91,21 @@ func validUntil(s []byte, i int) int {
 	return i
 }
 
-// plainUntil returns the offset of the first byte of s from i on that is not plain,
+// verbatimUntil returns the offset of the first byte of s from i on that needs an escape,
 // or len(s).
-func plainUntil(s []byte, i int) int {
+func verbatimUntil(s []byte, i int) int {
 	for ; len(s)-i >= wordBytes; i += wordBytes {
 		if found := special(binary.LittleEndian.Uint64(s[i:])); found != 0 {
 			return i + bits.TrailingZeros64(found)/8
 		}
 	}
-	for i < len(s) && plain[s[i]] {
+	for i < len(s) && verbatim[s[i]] {
 		i++
 	}
 	return i
 }
 
-// special sets the high bit of each byte of w that is not plain: below 0x20, '"',
+// special sets the high bit of each byte of w that needs an escape: below 0x20, '"',
 // '\\', or above 0x7e. Borrows and carries go upwards from such a byte only, so
 // that the lowest bit set is right, and those above it may be wrong.
 func special(w uint64) uint64 {

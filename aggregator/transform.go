@@ -36,13 +36,16 @@ type Transform struct {
 	// ReplaceDots, unless empty, replaces each dot in keys, also in maps within the
 	// record and in keys that are added.
 	ReplaceDots string
-	// AppendNewline ends each user record with a newline. With BatchBytes, lines
-	// end with one newline in any case.
+	// AppendNewline ends each user record with a newline. With BatchBytes or NDJSON,
+	// lines end with one newline in any case.
 	AppendNewline bool
 
-	// BatchBytes, unless 0, joins log records as newline-delimited JSON into user
-	// records of at most so many bytes before compression. A log record that is
-	// larger is a user record of its own.
+	// Format is the format of Kinesis records.
+	Format Format
+	// BatchBytes, unless 0, joins log records as newline-delimited JSON into batches
+	// of at most so many bytes before compression. A batch is a user record, or the
+	// whole Kinesis record with NDJSON, where 0 means as many log records as fit. A
+	// log record that is larger is a batch of its own.
 	BatchBytes int
 
 	// Compression compresses each user record as a whole.
@@ -64,6 +67,9 @@ func Factory(t Transform) (func() *Aggregator, error) {
 	if _, err := newCompressor(t.Compression, t.CompressionLevel); err != nil {
 		return nil, fmt.Errorf("aggregator: Compression: %w", err)
 	}
+	if t.Format != "" && !slices.Contains(Formats(), t.Format) {
+		return nil, fmt.Errorf("aggregator: Format: unknown format %q", t.Format)
+	}
 	if t.BatchBytes < 0 {
 		return nil, fmt.Errorf("aggregator: BatchBytes: %d is negative", t.BatchBytes)
 	}
@@ -75,6 +81,16 @@ func Factory(t Transform) (func() *Aggregator, error) {
 func newAggregator(t Transform) *Aggregator {
 	a := New()
 	compressor, _ := newCompressor(t.Compression, t.CompressionLevel)
+	if t.Format == NDJSON {
+		a.framing = linesFraming
+		if t.BatchBytes == 0 {
+			t.BatchBytes = maxLinesBytes
+		}
+		if compressor == nil {
+			// The lines are written to where they are sent from.
+			a.maxLines, t.BatchBytes, t.AppendNewline = t.BatchBytes, 0, true
+		}
+	}
 	if t.BatchBytes > 0 {
 		a.batch = &batch{maxBytes: t.BatchBytes, compressor: compressor}
 		compressor, t.AppendNewline = nil, false
@@ -82,7 +98,6 @@ func newAggregator(t Transform) *Aggregator {
 	if t.changesRecords() || compressor != nil {
 		a.transform = newTransform(t, &a.json, compressor)
 	}
-	a.SetTag("")
 	return a
 }
 
@@ -105,15 +120,12 @@ type transform struct {
 	newline                      bool
 
 	compressor compressor // nil: none, or each batch is compressed
-	plain      []byte     // the record before compression
+	text       []byte     // scratch: the record before compression, or the tag
 
 	// The offsets of the two maps in the marker that opened the group, or
 	// nowhere. A group ends at the next marker.
 	groupMetadata, groupAttributes int
 }
-
-// nowhere is the offset of a map that does not exist.
-const nowhere = -1
 
 func newTransform(o Transform, json *jsonWriter, compressor compressor) *transform {
 	if o.ReplaceDots != "" {
@@ -158,11 +170,11 @@ func appendQuoted(dst []byte, s string) []byte {
 	return appendString(dst, []byte(s), 0, len(s))
 }
 
-// SetTag sets the tag of the chunks for the next calls of Build.
-func (a *Aggregator) SetTag(tag string) {
-	if t := a.transform; t != nil && t.tagKey != nil {
-		t.plain = append(t.plain[:0], tag...)
-		t.tag = appendString(t.tag[:0], t.plain, 0, len(t.plain))
+// setTag sets the value for tagKey.
+func (t *transform) setTag(tag string) {
+	if t.tagKey != nil {
+		t.text = append(t.text[:0], tag...)
+		t.tag = appendString(t.tag[:0], t.text, 0, len(t.text))
 	}
 }
 
@@ -195,38 +207,23 @@ func (t *transform) marker(chunk []byte, i int) {
 	}
 }
 
-// eventParts returns the offsets of timestamp, metadata and body of the event at
-// chunk[i], which is valid. metadata is nowhere in the format without it.
-func eventParts(chunk []byte, i int) (stamp, metadata, body int) {
-	_, _, stamp = head(chunk, i)
-	metadata = nowhere
-	if k, _, inner := head(chunk, stamp); k == kindArray {
-		stamp = inner
-		metadata, _ = skip(chunk, stamp)
-		body, _ = skip(chunk, metadata)
-		return stamp, metadata, body
-	}
-	body, _ = skip(chunk, stamp)
-	return stamp, metadata, body
-}
-
 // userRecord appends the user record of the event at chunk[i] with its body at
-// chunk[body]. plainBytes is its size before compression. next is the offset after
-// the event. If the status is not statusOK, the caller cuts dst back.
-func (t *transform) userRecord(dst, chunk []byte, i, body int) (_ []byte, plainBytes, next int, st status) {
+// chunk[body]. uncompressed is its size before compression. next is the offset
+// after the event. If the status is not statusOK, the caller cuts dst back.
+func (t *transform) userRecord(dst, chunk []byte, i, body int) (_ []byte, uncompressed, next int, st status) {
 	if t.compressor == nil {
 		start := len(dst)
-		dst, next, st = t.text(dst, chunk, i, body)
+		dst, next, st = t.appendText(dst, chunk, i, body)
 		return dst, len(dst) - start, next, st
 	}
-	if t.plain, next, st = t.text(t.plain[:0], chunk, i, body); st != statusOK {
+	if t.text, next, st = t.appendText(t.text[:0], chunk, i, body); st != statusOK {
 		return dst, 0, 0, st
 	}
-	return t.compressor.compress(dst, t.plain), len(t.plain), next, statusOK
+	return t.compressor.compress(dst, t.text), len(t.text), next, statusOK
 }
 
-// text is userRecord before compression.
-func (t *transform) text(dst, chunk []byte, i, body int) (_ []byte, next int, st status) {
+// appendText is userRecord before compression.
+func (t *transform) appendText(dst, chunk []byte, i, body int) (_ []byte, next int, st status) {
 	if t.logPath != nil {
 		dst, next, st = t.logValue(dst, chunk, body)
 	} else {

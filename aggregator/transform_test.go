@@ -28,23 +28,21 @@ func transformed(t testing.TB, s Transform) *Aggregator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := create()
-	a.SetTag(testTag)
-	return a
+	return create()
 }
 
 // buildTransformed fills one aggregated record with a whole chunk and returns its user
 // records.
 func buildTransformed(t testing.TB, s Transform, data []byte) ([]string, Result) {
 	t.Helper()
-	p := transformed(t, s).Build(data, 0, testKey, largest)
+	p := transformed(t, s).Build(Chunk{testTag, data}, 0, testKey, largest)
 	if p.Next != len(data) {
 		t.Fatalf("stopped at %d of %d", p.Next, len(data))
 	}
-	if p.Aggregate == nil {
+	if p.Data == nil {
 		return nil, p
 	}
-	return open(t, p.Aggregate, testKey), p
+	return open(t, p.Data, testKey), p
 }
 
 const isoMillis = "%Y-%m-%dT%H:%M:%S.%LZ"
@@ -144,8 +142,8 @@ func TestTransform_CountsMissingLogKey(t *testing.T) {
 	c.Event(1, chunktest.M("a", chunktest.M("b", "2")))
 	got, p := buildTransformed(t, Transform{LogKey: "a->b"}, c.Bytes())
 	same(t, got, []string{"1", "2"})
-	if want := (Loss{3, from, lost}); p.NoLogKey != want {
-		t.Errorf("%+v, want %+v", p.NoLogKey, want)
+	if want := (Loss{3, from, lost}); p.Losses[NoLogKey] != want {
+		t.Errorf("%+v, want %+v", p.Losses[NoLogKey], want)
 	}
 }
 
@@ -160,8 +158,8 @@ func TestTransform_CountsMissingDataKeys(t *testing.T) {
 		if text := strings.ReplaceAll(strings.Join(got, ""), "\n", ""); text != `{"a":1}{"b":null}` {
 			t.Errorf("sent %s", text)
 		}
-		if want := (Loss{2, from, lost}); p.NoDataKey != want {
-			t.Errorf("%+v, want %+v", p.NoDataKey, want)
+		if want := (Loss{2, from, lost}); p.Losses[NoDataKey] != want {
+			t.Errorf("%+v, want %+v", p.Losses[NoDataKey], want)
 		}
 	}
 }
@@ -243,7 +241,7 @@ func TestTransform_Metadata(t *testing.T) {
 	s := Transform{MetadataKey: "meta"}
 	got, p := buildTransformed(t, s, c.Bytes())
 	same(t, got, want)
-	if p.NotEvents.Count != 1 {
+	if p.Losses[NotEvent].Count != 1 {
 		t.Errorf("%+v", p)
 	}
 
@@ -252,9 +250,9 @@ func TestTransform_Metadata(t *testing.T) {
 	for limit := 230; limit < 600; limit += 30 {
 		var got []string
 		for from := 0; from < len(c.Bytes()); {
-			p := a.Build(c.Bytes(), from, testKey, Limit{limit, 600})
-			if p.Aggregate != nil {
-				got = append(got, open(t, p.Aggregate, testKey)...)
+			p := a.Build(Chunk{testTag, c.Bytes()}, from, testKey, Limit{limit, 600})
+			if p.Data != nil {
+				got = append(got, open(t, p.Data, testKey)...)
 			}
 			from = p.Next
 		}
@@ -396,7 +394,7 @@ func TestTransform_Compression(t *testing.T) {
 		t.Run(string(algorithm)+" with more", func(t *testing.T) {
 			c := chunktest.New().Event(1, chunktest.M("log", "")).Event(1, chunktest.M()).Event(1, chunktest.M("log", "x"))
 			got, p := buildTransformed(t, Transform{Compression: algorithm, LogKey: "log"}, c.Bytes())
-			if len(got) != 2 || decompress(t, algorithm, got[0]) != "" || decompress(t, algorithm, got[1]) != "x" || p.NoLogKey.Count != 1 {
+			if len(got) != 2 || decompress(t, algorithm, got[0]) != "" || decompress(t, algorithm, got[1]) != "x" || p.Losses[NoLogKey].Count != 1 {
 				t.Errorf("%q, %+v", got, p)
 			}
 		})
@@ -406,7 +404,7 @@ func TestTransform_Compression(t *testing.T) {
 // What is compressed counts, where records are large.
 func TestTransform_LimitAfterCompression(t *testing.T) {
 	c := chunktest.NewCorpus(chunktest.M("log", strings.Repeat("x", 100_000)), chunktest.M("n", 1))
-	p := transformed(t, Transform{Compression: compression.Gzip}).Build(c.Bytes, 0, testKey, Limit{1000, 1000})
+	p := transformed(t, Transform{Compression: compression.Gzip}).Build(Chunk{testTag, c.Bytes}, 0, testKey, Limit{1000, 1000})
 	if p.UserRecords != 2 || p.Next != len(c.Bytes) {
 		t.Errorf("%+v", p)
 	}
@@ -432,8 +430,7 @@ func TestTransform_DoesNotAllocate(t *testing.T) {
 			t.Run(fmt.Sprintf("%s %+v", name, s), func(t *testing.T) {
 				a := transformed(t, s)
 				allocs := testing.AllocsPerRun(3, func() {
-					a.SetTag(testTag)
-					a.Build(withGroups.Bytes(), 0, testKey, largest)
+					a.Build(Chunk{testTag, withGroups.Bytes()}, 0, testKey, largest)
 				})
 				if allocs != 0 {
 					t.Errorf("%v allocations for a chunk of %d records", allocs, len(c.JSON))
@@ -452,12 +449,12 @@ func TestTransform_ChunkCutAtEachByte(t *testing.T) {
 	}
 	for _, s := range []Transform{everything, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: compression.Snappy}} {
 		a := transformed(t, s)
-		whole := open(t, a.Build(c.Bytes(), 0, testKey, largest).Aggregate, testKey)
+		whole := open(t, a.Build(Chunk{testTag, c.Bytes()}, 0, testKey, largest).Data, testKey)
 		for cut := range c.Bytes() {
-			p := a.Build(bytes.Clone(c.Bytes()[:cut]), 0, testKey, largest)
+			p := a.Build(Chunk{testTag, bytes.Clone(c.Bytes()[:cut])}, 0, testKey, largest)
 			var got []string
-			if p.Aggregate != nil {
-				got = open(t, p.Aggregate, testKey)
+			if p.Data != nil {
+				got = open(t, p.Data, testKey)
 			}
 			same(t, got, whole[:len(got)])
 			for at := range []int{0, 1} {
@@ -491,11 +488,11 @@ func FuzzTransform(f *testing.F) {
 		}
 		s := variants[int(variant)%len(variants)]
 		a := transformed(t, s)
-		first := a.Build(data, from, testKey, largest)
-		if first.Aggregate == nil {
+		first := a.Build(Chunk{testTag, data}, from, testKey, largest)
+		if first.Data == nil {
 			return
 		}
-		records := open(t, bytes.Clone(first.Aggregate), testKey)
+		records := open(t, bytes.Clone(first.Data), testKey)
 		for _, r := range records {
 			if s.Compression != "" {
 				r = decompress(t, s.Compression, r)
@@ -508,8 +505,8 @@ func FuzzTransform(f *testing.F) {
 			}
 		}
 		// What is remembered of the first time changes nothing.
-		again := a.Build(data, from, testKey, largest)
-		same(t, open(t, again.Aggregate, testKey), records)
+		again := a.Build(Chunk{testTag, data}, from, testKey, largest)
+		same(t, open(t, again.Data, testKey), records)
 	})
 }
 
@@ -533,11 +530,11 @@ func BenchmarkBuildTransform(b *testing.B) {
 	} {
 		b.Run(test.name, func(b *testing.B) {
 			a := transformed(b, test.s)
-			p := a.Build(test.c.Bytes, 0, testKey, largest)
+			p := a.Build(Chunk{testTag, test.c.Bytes}, 0, testKey, largest)
 			b.SetBytes(int64(len(test.c.Bytes)))
 			b.ReportAllocs()
 			for b.Loop() {
-				a.Build(test.c.Bytes, 0, testKey, largest)
+				a.Build(Chunk{testTag, test.c.Bytes}, 0, testKey, largest)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(p.UserRecords), "ns/record")
 		})

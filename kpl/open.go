@@ -79,7 +79,7 @@ func OpenUnverified(record []byte) (Aggregate, error) {
 	// pass measures the tables and checks everything except the indexes.
 	var keys, hashKeys table
 	for at := 0; at < len(a.message); {
-		if key, _, end := plainRecord(a.message, at); end > 0 {
+		if key, _, end := usualRecord(a.message, at); end > 0 {
 			keys.used = max(keys.used, key+1)
 			a.records++
 			at = end
@@ -174,10 +174,10 @@ func (a Aggregate) All() iter.Seq2[int, UserRecord] {
 	return func(yield func(int, UserRecord) bool) {
 		w := walk{message: a.message}
 		for n := range a.records {
-			// next calls plainRecord too. The call here saves next's call for
+			// next calls usualRecord too. The call here saves next's call for
 			// most user records.
 			var user UserRecord
-			if key, start, end := plainRecord(a.message, w.at); end > 0 {
+			if key, start, end := usualRecord(a.message, w.at); end > 0 {
 				user.PartitionKey, user.Data, w.at = a.partitionKeys[key], a.message[start:end:end], end
 			} else {
 				user = a.user(w.next())
@@ -209,7 +209,7 @@ type walk struct {
 func (w *walk) next() record {
 	for {
 		w.start = w.at
-		if key, start, end := plainRecord(w.message, w.at); end > 0 {
+		if key, start, end := usualRecord(w.message, w.at); end > 0 {
 			w.at = end
 			return record{key: key, hashKey: -1, data: w.message[start:end:end]}
 		}

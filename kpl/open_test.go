@@ -19,7 +19,7 @@ import (
 // opens are the two functions that open a record with a valid MD5.
 var opens = map[string]func([]byte) (kpl.Aggregate, error){"Open": kpl.Open, "OpenUnverified": kpl.OpenUnverified}
 
-// Records with usual prefixes are read by plainRecord. Records with lengths between
+// Records with usual prefixes are read by usualRecord. Records with lengths between
 // two prefix sizes, and a short last record, are read by readField.
 func TestOpen_EveryLength(t *testing.T) {
 	var lengths []int

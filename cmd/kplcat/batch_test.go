@@ -25,8 +25,8 @@ func aggregates(t *testing.T, transform aggregator.Transform, data []byte) (all 
 	}
 	a := create()
 	for from := 0; from < len(data); {
-		r := a.Build(data, from, "k", aggregator.Limit{RecordMax: 5000, SingleRecordMax: 1 << 20})
-		all = append(all, string(r.Aggregate))
+		r := a.Build(aggregator.Chunk{Data: data}, from, "k", aggregator.Limit{RecordMax: 5000, SingleRecordMax: 1 << 20})
+		all = append(all, string(r.Data))
 		from = r.Next
 	}
 	return all
@@ -173,7 +173,7 @@ func TestBatch_TooLarge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data := create().Build(c.Bytes(), 0, "k", aggregator.Limit{RecordMax: 1 << 30, SingleRecordMax: 1 << 30}).Aggregate
+		data := create().Build(aggregator.Chunk{Data: c.Bytes()}, 0, "k", aggregator.Limit{RecordMax: 1 << 30, SingleRecordMax: 1 << 30}).Data
 		for _, args := range [][]string{nil, {"--stats"}} {
 			if format == compression.Snappy {
 				args = append(args, "--decompress", "snappy")

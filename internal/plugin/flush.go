@@ -63,13 +63,13 @@ func (f *flush) deliver() Outcome {
 			return Retry
 		}
 		key, limit, repeated := f.identity()
-		part := f.agg.Build(f.chunk, f.at.offset, key, limit)
-		if f.drops() && (part.Next < len(f.chunk) || part.TooLarge.Count > 0) {
+		part := f.agg.Build(aggregator.Chunk{Tag: f.tag, Data: f.chunk}, f.at.offset, key, limit)
+		if f.drops() && (part.Next < len(f.chunk) || part.Losses[aggregator.TooLarge].Count > 0) {
 			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", limit.RecordMax))
 		}
-		if part.Aggregate != nil {
+		if part.Data != nil {
 			f.logSplit()
-			recordBytes := len(key) + len(part.Aggregate)
+			recordBytes := len(key) + len(part.Data)
 			done, err := f.send(key, part)
 			c := f.classify(err)
 			switch {
@@ -155,12 +155,13 @@ func needsSplit(c kinesis.Classification, recordBytes int) bool {
 // as too large. The part may have other losses.
 func loseRecord(part *aggregator.Result, from int) {
 	bytes := part.Next - from
-	for _, l := range losses(*part) {
+	for _, l := range part.Losses {
 		bytes -= l.Bytes
 	}
-	part.TooLarge.Count++
-	part.TooLarge.Offset = from
-	part.TooLarge.Bytes += bytes
+	l := &part.Losses[aggregator.TooLarge]
+	l.Count++
+	l.Offset = from
+	l.Bytes += bytes
 }
 
 // response is that of a successful PutRecord.
@@ -175,7 +176,7 @@ func (f *flush) send(key string, part aggregator.Result) (response, error) {
 	began := time.Now()
 	r := response{ticket: f.stream.detector.Begin()}
 	var err error
-	r.shardID, err = f.in.sender.PutRecord(f.ctx, f.stream.name, key, part.Aggregate)
+	r.shardID, err = f.in.sender.PutRecord(f.ctx, f.stream.name, key, part.Data)
 	r.took = time.Since(began)
 	f.in.metrics.seconds.Observe(r.took.Seconds())
 	return r, err
@@ -200,12 +201,12 @@ func (f *flush) accept(key string, part aggregator.Result, r response) {
 		f.in.metrics.autoStreams.Add(1)
 		f.in.log(engine.Error, alarm)
 	}
-	f.setPace(len(key)+len(part.Aggregate), r.took)
+	f.setPace(len(key)+len(part.Data), r.took)
 	f.accepted++
 	f.in.metrics.accepted(part, part.Next-f.at.offset)
 	f.in.firstDelivery.Do(func() {
 		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, log records: %d, user records: %d, bytes: %d, time: %d ms",
-			f.stream.name, r.shardID, part.LogRecords, part.UserRecords, len(part.Aggregate), r.took.Milliseconds()))
+			f.stream.name, r.shardID, part.LogRecords, part.UserRecords, len(part.Data), r.took.Milliseconds()))
 	})
 	for _, line := range f.stream.failures.succeeded(f.stream.name) {
 		f.in.log(engine.Info, line)
@@ -326,14 +327,15 @@ func (f *flush) logRetry(level engine.Level, cause, text string) {
 
 // logLosses logs what of the chunk is not sent, by kind, at most once a minute.
 func (f *flush) logLosses(p aggregator.Result) {
-	for _, l := range losses(p) {
+	for reason, l := range p.Losses {
 		if l.Count == 0 {
 			continue
 		}
-		f.in.metrics.dropped.With(l.reason).Add(l.Count)
-		f.unreadable = f.unreadable || l.unreadable
-		if line := f.in.losses.failed(l.reason, fmt.Sprintf("lost from a %s %s: %d from byte offset %d, %d bytes",
-			f.chunkText(), l.text, l.Count, l.Offset, l.Bytes)); line != "" {
+		kind := lossKinds[reason]
+		f.in.metrics.dropped.With(kind.label).Add(l.Count)
+		f.unreadable = f.unreadable || kind.unreadable
+		if line := f.in.losses.failed(kind.label, fmt.Sprintf("lost from a %s %s: %d from byte offset %d, %d bytes",
+			f.chunkText(), kind.text, l.Count, l.Offset, l.Bytes)); line != "" {
 			f.in.log(engine.Error, line)
 		}
 	}

@@ -8,32 +8,32 @@ import (
 
 // metrics are those of an instance. They are safe for concurrent use.
 type metrics struct {
-	chunks         engine.CounterVec // by outcome
-	splitChunks    engine.Counter
-	logRecords     engine.Counter
-	userRecords    engine.Counter
-	putRecords     engine.Counter
-	chunkBytes     engine.Counter
-	plainBytes     engine.Counter
-	aggregateBytes engine.Counter
-	dropped        engine.CounterVec // by reason
-	failures       engine.CounterVec // by cause
-	seconds        engine.Histogram
-	autoStreams    engine.Counter
-	heldFlushes    engine.Counter
+	chunks            engine.CounterVec // by outcome
+	splitChunks       engine.Counter
+	logRecords        engine.Counter
+	userRecords       engine.Counter
+	putRecords        engine.Counter
+	chunkBytes        engine.Counter
+	uncompressedBytes engine.Counter
+	aggregateBytes    engine.Counter
+	dropped           engine.CounterVec // by reason
+	failures          engine.CounterVec // by cause
+	seconds           engine.Histogram
+	autoStreams       engine.Counter
+	heldFlushes       engine.Counter
 }
 
 func newMetrics(m engine.Meter) metrics {
 	return metrics{
 		chunks: m.CounterVec("chunks_total", "Flushes of chunks, by outcome.",
 			"outcome", Delivered.String(), Retry.String(), Undeliverable.String()),
-		splitChunks:    m.Counter("split_chunks_total", "Chunks that were sent as several records."),
-		logRecords:     m.Counter("log_records_total", "Log records that Kinesis accepted."),
-		userRecords:    m.Counter("user_records_total", "User records that Kinesis accepted: log records, or batches of them."),
-		putRecords:     m.Counter("put_records_total", "PutRecord requests that succeeded, each with one aggregated record."),
-		chunkBytes:     m.Counter("chunk_bytes_total", "Bytes of msgpack in chunks that Kinesis accepted."),
-		plainBytes:     m.Counter("uncompressed_bytes_total", "Bytes of user records that Kinesis accepted, before compression."),
-		aggregateBytes: m.Counter("aggregate_bytes_total", "Bytes of aggregated records that Kinesis accepted."),
+		splitChunks:       m.Counter("split_chunks_total", "Chunks that were sent as several records."),
+		logRecords:        m.Counter("log_records_total", "Log records that Kinesis accepted."),
+		userRecords:       m.Counter("user_records_total", "User records that Kinesis accepted: log records, or batches of them."),
+		putRecords:        m.Counter("put_records_total", "PutRecord requests that succeeded, each with one aggregated record."),
+		chunkBytes:        m.Counter("chunk_bytes_total", "Bytes of msgpack in chunks that Kinesis accepted."),
+		uncompressedBytes: m.Counter("uncompressed_bytes_total", "Bytes of user records that Kinesis accepted, before compression."),
+		aggregateBytes:    m.Counter("aggregate_bytes_total", "Bytes of aggregated records that Kinesis accepted."),
 		dropped: m.CounterVec("dropped_records_total",
 			"Log records, or unreadable parts of chunks, that were not sent, by reason.", "reason", lossReasons()...),
 		failures: m.CounterVec("put_record_failures_total", "PutRecord requests that failed, by cause.",
@@ -53,8 +53,8 @@ func (m *metrics) accepted(part aggregator.Result, chunkBytes int) {
 	m.logRecords.Add(part.LogRecords)
 	m.userRecords.Add(part.UserRecords)
 	m.chunkBytes.Add(chunkBytes)
-	m.plainBytes.Add(part.PlainBytes)
-	m.aggregateBytes.Add(len(part.Aggregate))
+	m.uncompressedBytes.Add(part.UncompressedBytes)
+	m.aggregateBytes.Add(len(part.Data))
 }
 
 // String is the value of the label outcome.
@@ -62,30 +62,24 @@ func (o Outcome) String() string {
 	return [...]string{"delivered", "retry", "error"}[o]
 }
 
-// loss is one kind of records that are not sent.
-type loss struct {
-	aggregator.Loss
-	reason     string // the value of the label reason
+// lossKinds has the words for each aggregator.LossReason.
+var lossKinds = [aggregator.LossReasons]struct {
+	label      string // the value of the label reason
 	text       string // in a log line
 	unreadable bool   // by the aggregator, as opposed to readable but unwanted
-}
-
-// losses lists the losses of a part, one for each kind; a count can be 0.
-func losses(r aggregator.Result) []loss {
-	return []loss{
-		{r.Unreadable, "unreadable", "the rest of the chunk, which is truncated or not msgpack", true},
-		{r.NotEvents, "not_an_event", "values that are not log events", true},
-		{r.TooDeep, "too_deep", "records that are nested too deeply", true},
-		{r.TooLarge, "too_large", "records that are too large for a record of the stream", false},
-		{r.NoLogKey, "no_log_key", "records without the key in log_key", false},
-		{r.NoDataKey, "no_data_key", "records without any of the keys in data_keys", false},
-	}
+}{
+	aggregator.Unreadable: {"unreadable", "the rest of the chunk, which is truncated or not msgpack", true},
+	aggregator.NotEvent:   {"not_an_event", "values that are not log events", true},
+	aggregator.TooDeep:    {"too_deep", "records that are nested too deeply", true},
+	aggregator.TooLarge:   {"too_large", "records that are too large for a record of the stream", false},
+	aggregator.NoLogKey:   {"no_log_key", "records without the key in log_key", false},
+	aggregator.NoDataKey:  {"no_data_key", "records without any of the keys in data_keys", false},
 }
 
 func lossReasons() []string {
 	var reasons []string
-	for _, l := range losses(aggregator.Result{}) {
-		reasons = append(reasons, l.reason)
+	for _, kind := range lossKinds {
+		reasons = append(reasons, kind.label)
 	}
 	return reasons
 }

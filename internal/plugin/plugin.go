@@ -203,7 +203,6 @@ func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 		chunk:  chunk,
 		agg:    in.aggregators.Get().(*aggregator.Aggregator),
 	}
-	f.agg.SetTag(tag)
 	outcome := f.run()
 	in.metrics.chunks.With(outcome.String()).Add(1)
 	// Not after a panic, which may have left its state inconsistent.

@@ -36,8 +36,8 @@ func TestReaders_ReadBatches(t *testing.T) {
 				var logs []string
 				for from := 0; from < len(c.Bytes); {
 					key := g.key()
-					part := a.Build(c.Bytes, from, key, limit)
-					r := Record{key, "0", largest, bytes.Clone(part.Aggregate)}
+					part := a.Build(aggregator.Chunk{Data: c.Bytes}, from, key, limit)
+					r := Record{key, "0", largest, bytes.Clone(part.Data)}
 					group, err := open(r)
 					if err != nil {
 						t.Fatal(err)

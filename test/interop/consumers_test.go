@@ -199,9 +199,9 @@ shutil.copyfileobj(f, sys.stdout.buffer)`},
 		var file []byte
 		a := create()
 		for from := 0; from < len(c.Bytes); {
-			r := a.Build(c.Bytes, from, "key", aggregator.Limit{RecordMax: 50_000, SingleRecordMax: 1 << 20})
+			r := a.Build(aggregator.Chunk{Data: c.Bytes}, from, "key", aggregator.Limit{RecordMax: 50_000, SingleRecordMax: 1 << 20})
 			from = r.Next
-			aggregate, err := kpl.Open(r.Aggregate)
+			aggregate, err := kpl.Open(r.Data)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -250,9 +250,9 @@ func TestConsumers_ReadAll(t *testing.T) {
 			}
 			a := create()
 			for from := 0; from < len(c.Bytes); {
-				r := a.Build(c.Bytes, from, "key", aggregator.Limit{RecordMax: 12_000, SingleRecordMax: 1 << 20})
+				r := a.Build(aggregator.Chunk{Data: c.Bytes}, from, "key", aggregator.Limit{RecordMax: 12_000, SingleRecordMax: 1 << 20})
 				from = r.Next
-				records = append(records, bytes.Clone(r.Aggregate))
+				records = append(records, bytes.Clone(r.Data))
 			}
 			records = append(records, []byte(foreign))
 			want = append(append(want, c.JSON...), foreign)
@@ -290,7 +290,7 @@ func TestConsumers_ReportDamage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := create().Build(chunktest.Kubernetes(1, 60).Bytes, 0, "key", aggregator.Limit{RecordMax: 1 << 20, SingleRecordMax: 1 << 20}).Aggregate
+	good := create().Build(aggregator.Chunk{Data: chunktest.Kubernetes(1, 60).Bytes}, 0, "key", aggregator.Limit{RecordMax: 1 << 20, SingleRecordMax: 1 << 20}).Data
 	last := len(good) - 1
 	wrongDigest := append(bytes.Clone(good[:last]), good[last]^1)
 	for _, consumer := range exampleConsumers(t) {

@@ -474,12 +474,12 @@ func (g *generator) filled() ([]byte, Group) {
 
 func (g *generator) aggregate(events []byte, key string, texts []string) ([]byte, Group) {
 	limit := aggregator.Limit{RecordMax: kpl.DefaultMaxRecordBytes, SingleRecordMax: kpl.DefaultMaxRecordBytes}
-	part := g.agg.Build(events, 0, key, limit)
+	part := g.agg.Build(aggregator.Chunk{Data: events}, 0, key, limit)
 	var group Group
 	for _, text := range texts[:part.UserRecords] {
 		group.Users = append(group.Users, User{Key: key, Data: []byte(text)})
 	}
-	return bytes.Clone(part.Aggregate), group
+	return bytes.Clone(part.Data), group
 }
 
 // full is an aggregate of 1 MiB, partition key included, or, of logs, as much
