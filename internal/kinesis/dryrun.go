@@ -15,7 +15,7 @@ var ErrNoDryRun = errors.New("kinesis: only AWS's own endpoints are known to sup
 // DryRun checks, within RequestTimeout, that a PutRecord to stream would succeed:
 // the endpoint, the credentials, the stream, and the permissions, also for the
 // stream's KMS key. Nothing is stored. It needs the permission of PutRecord. It
-// returns nil, ErrNoDryRun, or an error for Classify.
+// returns nil, ErrNoDryRun, or an *Error.
 //
 // An endpoint that does not know DryRun would store the record, so that it is only
 // sent to AWS's own endpoints; data should not contain user records in any case.

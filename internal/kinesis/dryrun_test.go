@@ -35,14 +35,14 @@ func TestDryRun_Success(t *testing.T) {
 		t.Error(err)
 	}
 	if c := server.Counts(); c.PutRecords != 1 || c.Accepted != 0 {
-		t.Errorf("%+v", c)
+		t.Errorf("%v", c)
 	}
 }
 
 func TestDryRun_Failures(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault fakekinesis.Fault
-		cause string
+		cause *Cause
 	}{
 		"stream":     {fakekinesis.Error(400, "ResourceNotFoundException", "Stream logs not found"), CauseStreamNotFound},
 		"permission": {fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), CauseAccessDenied},
@@ -52,7 +52,7 @@ func TestDryRun_Failures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			sender, _ := openAWS(t, fakekinesis.Options{Fault: func(int, *fakekinesis.Request) fakekinesis.Fault { return test.fault }})
 			err := sender.DryRun(context.Background(), "logs", "key", []byte("data"))
-			if err == nil || Classify(err).Cause != test.cause {
+			if err == nil || Classify(err) != test.cause {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -1,5 +1,5 @@
 // Package kinesis sends records to Kinesis data streams. It manages credentials,
-// connections and time limits. Classify returns what to do after an error.
+// connections and time limits. Its errors have the type *Error, except those of Open.
 //
 // The package is independent of the plugin, its options and the content of records.
 // It does not retry, except for one repetition with Settings.AutoRetry.
@@ -10,9 +10,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
@@ -170,10 +168,11 @@ func (s *Sender) Region() string { return s.client.Options().Region }
 func (s *Sender) PlaintextRemote() []string { return s.plaintext }
 
 // PutRecord sends one record to stream, which is a name or an ARN. It returns the ID of
-// the shard that stores the record, or an error for Classify. It takes at most
-// RequestTimeout, or less if ctx ends earlier. It does not use data after it returns.
+// the shard that stores the record, or an *Error. It takes at most RequestTimeout,
+// or less if ctx ends earlier. It does not use data after it returns.
 //
-// After an error, the record may still be stored, because a response can be lost.
+// After an error, the record may still be stored, because a response can be lost:
+// see NotStored.
 func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, data []byte) (shardID string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
@@ -187,7 +186,8 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 	defer requests.Put(r)
 	r.encode(s.format, stream, partitionKey, data)
 	out, err := s.send(ctx, in, r)
-	if err != nil && s.autoRetry && Classify(err).Cause == CauseConnection {
+	repeated := err != nil && s.autoRetry && Classify(err) == CauseConnection
+	if repeated {
 		// Repeat without delay, because a new connection probably works if a pooled
 		// one was stale, and a failed flush waits for seconds. Repeat once, because
 		// the engine retries next. Do not repeat after other failures: a timeout has
@@ -201,7 +201,9 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 		err = errNoSequenceNumber
 	}
 	if err != nil {
-		return "", s.failed(ctx, try, "put record to "+stream, err)
+		e := s.failed(ctx, try, "put record to "+stream, err)
+		e.maybeStored = repeated
+		return "", e
 	}
 	return aws.ToString(out.ShardId), nil
 }
@@ -220,7 +222,7 @@ type Stream struct {
 	MaxRecordBytes int
 }
 
-// Describe requests a stream's summary. It takes at most RequestTimeout. It needs the
+// Describe requests a stream's summary. Its error is an *Error. It takes at most RequestTimeout. It needs the
 // permission kinesis:DescribeStreamSummary.
 func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
@@ -254,9 +256,9 @@ func (s *Sender) Close() { s.pool.CloseIdleConnections() }
 // After a request without a response, it closes the idle connections. They lead to the
 // same address. If that address is dead, each of them would cost another request its
 // full time limit. New connections resolve the host name again.
-func (s *Sender) failed(ctx context.Context, try *attempt, what string, err error) error {
-	e := &requestError{what: what + " in " + s.Region(), err: err, secrets: s.signer.secrets}
-	switch Classify(err).Cause {
+func (s *Sender) failed(ctx context.Context, try *attempt, op string, err error) *Error {
+	e := &Error{Cause: Classify(err), Op: op + " in " + s.Region(), Err: err, secrets: s.signer.secrets}
+	switch e.Cause {
 	case CauseExpiredToken, CauseBadKey, CauseBadSignature:
 		s.signer.renew(ctx, try)
 		e.files = s.signer.chain.failed()
@@ -267,45 +269,3 @@ func (s *Sender) failed(ctx context.Context, try *attempt, what string, err erro
 	}
 	return e
 }
-
-// requestError is an SDK error with a text that can be logged.
-type requestError struct {
-	what string
-	err  error
-	// files is the error of loading changed shared files, nil if there is none.
-	files   error
-	secrets *secrets // nil: nothing is hidden
-}
-
-// maxErrorBytes limits an error text. The longest useful messages of AWS, about
-// permissions, have about 500 bytes.
-const maxErrorBytes = 1 << 10
-
-// Error returns the first line of the SDK's text. If a signature is invalid, the next
-// lines of AWS's message contain the request's headers, including the session token.
-func (e *requestError) Error() string {
-	text, _, _ := strings.Cut(e.err.Error(), "\n")
-	text, _, _ = strings.Cut(text, "The Canonical String")
-	if e.hides(text) {
-		text = e.secrets.withoutText(e.err)
-	}
-	if len(text) > maxErrorBytes {
-		cut := maxErrorBytes
-		for !utf8.RuneStart(text[cut]) {
-			cut--
-		}
-		text = text[:cut] + "..."
-	}
-	if e.files != nil {
-		text += "; the shared AWS files have changed but cannot be used, so the previous credentials stay in use: " + e.files.Error()
-	}
-	return "kinesis: " + e.what + ": " + text
-}
-
-// hides reports whether text must not be shown. It checks more of a long text than
-// Error shows, so that no part of a credential is shown.
-func (e *requestError) hides(text string) bool {
-	return e.secrets != nil && (quotesProcess(e.err) || e.secrets.in(text[:min(len(text), 8*maxErrorBytes)]))
-}
-
-func (e *requestError) Unwrap() error { return e.err }

@@ -71,7 +71,7 @@ func put(t testing.TB, s *Sender) {
 }
 
 // putFails returns the classification and the error of a PutRecord that must fail.
-func putFails(t testing.TB, s *Sender) (Classification, error) {
+func putFails(t testing.TB, s *Sender) (*Cause, error) {
 	t.Helper()
 	_, err := s.PutRecord(context.Background(), "logs", "key", []byte("data"))
 	if err == nil {
@@ -155,33 +155,32 @@ func TestPutRecord_Faults(t *testing.T) {
 	isolate(t)
 	for name, test := range map[string]struct {
 		fault    fakekinesis.Fault
-		action   Action
-		cause    string
+		cause    *Cause
 		accepted int
 	}{
-		"throttled":     {fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded for shard"), Retry, CauseThrottled, 0},
-		"not found":     {fakekinesis.Error(400, "ResourceNotFoundException", "Stream logs not found"), RetryAfterFix, CauseStreamNotFound, 0},
-		"denied":        {fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), RetryAfterFix, CauseAccessDenied, 0},
-		"KMS":           {fakekinesis.Error(400, "KMSAccessDeniedException", "no"), RetryAfterFix, CauseKMS, 0},
-		"signature":     {fakekinesis.Error(400, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20210101T000000Z"), RetryAfterFix, CauseClockSkew, 0},
-		"refused":       {fakekinesis.Error(400, "ValidationException", "invalid"), RetryRefused, CauseRefused, 0},
-		"500":           {fakekinesis.Error(500, "InternalFailure", ""), Retry, CauseInternal, 0},
-		"bare 503":      {fakekinesis.Status(503), Retry, CauseInternal, 0},
-		"bare 429":      {fakekinesis.Status(429), Retry, CauseThrottled, 0},
-		"bare 403":      {fakekinesis.Status(403), RetryRefused, CauseRefused, 0},
-		"reset unread":  {fakekinesis.ResetUnread, Retry, CauseConnection, 0},
-		"reset read":    {fakekinesis.ResetRead, Retry, CauseConnection, 0},
-		"response lost": {fakekinesis.ResponseLost, Retry, CauseConnection, 1},
-		"truncated":     {fakekinesis.ResponseTruncated, Retry, CauseBadResponse, 1},
-		"no number":     {fakekinesis.NoNumber, Retry, CauseBadResponse, 1},
+		"throttled":     {fakekinesis.Error(400, "ProvisionedThroughputExceededException", "Rate exceeded for shard"), CauseThrottled, 0},
+		"not found":     {fakekinesis.Error(400, "ResourceNotFoundException", "Stream logs not found"), CauseStreamNotFound, 0},
+		"denied":        {fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:PutRecord"), CauseAccessDenied, 0},
+		"KMS":           {fakekinesis.Error(400, "KMSAccessDeniedException", "no"), CauseKMS, 0},
+		"signature":     {fakekinesis.Error(400, "InvalidSignatureException", "Signature expired: 20200101T000000Z is now earlier than 20210101T000000Z"), CauseClockSkew, 0},
+		"refused":       {fakekinesis.Error(400, "ValidationException", "invalid"), CauseRefused, 0},
+		"500":           {fakekinesis.Error(500, "InternalFailure", ""), CauseInternal, 0},
+		"bare 503":      {fakekinesis.Status(503), CauseInternal, 0},
+		"bare 429":      {fakekinesis.Status(429), CauseThrottled, 0},
+		"bare 403":      {fakekinesis.Status(403), CauseRefused, 0},
+		"reset unread":  {fakekinesis.ResetUnread, CauseConnection, 0},
+		"reset read":    {fakekinesis.ResetRead, CauseConnection, 0},
+		"response lost": {fakekinesis.ResponseLost, CauseConnection, 1},
+		"truncated":     {fakekinesis.ResponseTruncated, CauseBadResponse, 1},
+		"no number":     {fakekinesis.NoNumber, CauseBadResponse, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("AWS_MAX_ATTEMPTS", "5") // must not enable the SDK's retries
 			server := start(t, fakekinesis.Options{Fault: script(test.fault)})
 			sender := open(t, settings(server))
 			c, err := putFails(t, sender)
-			if c.Action != test.action || c.Cause != test.cause {
-				t.Errorf("%v: got %+v", err, c)
+			if c != test.cause {
+				t.Errorf("%v: got %v", err, c)
 			}
 			if c := server.Counts(); c.PutRecords != 1 || c.Accepted != test.accepted {
 				t.Errorf("%d requests, %d accepted", c.PutRecords, c.Accepted)
@@ -200,11 +199,11 @@ func TestPutRecord_TimesOut(t *testing.T) {
 	s := settings(server)
 	s.AutoRetry = true
 	s.RequestTimeout = 50 * time.Millisecond
-	if c, err := putFails(t, open(t, s)); c.Cause != CauseTimeout {
-		t.Errorf("%v: got %+v", err, c)
+	if c, err := putFails(t, open(t, s)); c != CauseTimeout {
+		t.Errorf("%v: got %v", err, c)
 	}
 	if c := server.Counts(); c.PutRecords != 1 || c.Accepted != 0 {
-		t.Errorf("%+v: a request that timed out must not be repeated", c)
+		t.Errorf("%v: a request that timed out must not be repeated", c)
 	}
 }
 
@@ -216,8 +215,8 @@ func TestPutRecord_TimesOutInSTS(t *testing.T) {
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
 	s.RequestTimeout = 50 * time.Millisecond
-	if c, err := putFails(t, open(t, s)); c.Cause != CauseNoCredentials {
-		t.Errorf("%v: got %+v", err, c)
+	if c, err := putFails(t, open(t, s)); c != CauseNoCredentials {
+		t.Errorf("%v: got %v", err, c)
 	}
 	// The abandoned request to STS has the same limit.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -235,7 +234,7 @@ func TestPutRecord_Canceled(t *testing.T) {
 		return fakekinesis.Hold(nil)
 	}})
 	_, err := open(t, settings(server)).PutRecord(ctx, "logs", "key", []byte("data"))
-	if err == nil || Classify(err).Cause != CauseCanceled {
+	if err == nil || Classify(err) != CauseCanceled {
 		t.Errorf("got %v", err)
 	}
 }
@@ -245,17 +244,18 @@ func TestAutoRetry_Repeats(t *testing.T) {
 	for name, test := range map[string]struct {
 		faults   []fakekinesis.Fault
 		requests int
-		cause    string // empty: PutRecord succeeds
+		cause    *Cause // nil: PutRecord succeeds
+		definite bool   // the error proves that the record is not stored
 	}{
-		"reset unread":   {[]fakekinesis.Fault{fakekinesis.ResetUnread}, 2, ""},
-		"reset read":     {[]fakekinesis.Fault{fakekinesis.ResetRead}, 2, ""},
-		"response lost":  {[]fakekinesis.Fault{fakekinesis.ResponseLost}, 2, ""},
-		"reset twice":    {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.ResetRead}, 2, CauseConnection},
-		"then throttled": {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.Error(400, "ThrottlingException", "")}, 2, CauseThrottled},
-		"truncated":      {[]fakekinesis.Fault{fakekinesis.ResponseTruncated}, 1, CauseBadResponse},
-		"no number":      {[]fakekinesis.Fault{fakekinesis.NoNumber}, 1, CauseBadResponse},
-		"throttled":      {[]fakekinesis.Fault{fakekinesis.Error(400, "ThrottlingException", "")}, 1, CauseThrottled},
-		"bare 503":       {[]fakekinesis.Fault{fakekinesis.Status(503)}, 1, CauseInternal},
+		"reset unread":   {[]fakekinesis.Fault{fakekinesis.ResetUnread}, 2, nil, false},
+		"reset read":     {[]fakekinesis.Fault{fakekinesis.ResetRead}, 2, nil, false},
+		"response lost":  {[]fakekinesis.Fault{fakekinesis.ResponseLost}, 2, nil, false},
+		"reset twice":    {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.ResetRead}, 2, CauseConnection, false},
+		"then throttled": {[]fakekinesis.Fault{fakekinesis.ResetRead, fakekinesis.Error(400, "ThrottlingException", "")}, 2, CauseThrottled, false},
+		"truncated":      {[]fakekinesis.Fault{fakekinesis.ResponseTruncated}, 1, CauseBadResponse, false},
+		"no number":      {[]fakekinesis.Fault{fakekinesis.NoNumber}, 1, CauseBadResponse, false},
+		"throttled":      {[]fakekinesis.Fault{fakekinesis.Error(400, "ThrottlingException", "")}, 1, CauseThrottled, true},
+		"bare 503":       {[]fakekinesis.Fault{fakekinesis.Status(503)}, 1, CauseInternal, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := start(t, fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
@@ -269,10 +269,10 @@ func TestAutoRetry_Repeats(t *testing.T) {
 			s.AutoRetry = true
 			sender := open(t, s)
 			put(t, sender)
-			if test.cause == "" {
+			if test.cause == nil {
 				put(t, sender)
-			} else if c, err := putFails(t, sender); c.Cause != test.cause {
-				t.Errorf("%v: got %+v", err, c)
+			} else if c, err := putFails(t, sender); c != test.cause || NotStored(err) != test.definite {
+				t.Errorf("%v: got %+v, not stored: %t", err, c, NotStored(err))
 			}
 			if n := server.Counts().PutRecords - 1; n != test.requests {
 				t.Errorf("%d requests, want %d", n, test.requests)
@@ -288,7 +288,7 @@ func TestAutoRetry_NotForDeadEndpoint(t *testing.T) {
 	untrusted := start(t, fakekinesis.Options{TLS: true})
 	for name, test := range map[string]struct {
 		server *fakekinesis.Server
-		cause  string
+		cause  *Cause
 	}{
 		"refused":   {gone, CauseUnreachable},
 		"untrusted": {untrusted, CauseTLS},
@@ -298,8 +298,8 @@ func TestAutoRetry_NotForDeadEndpoint(t *testing.T) {
 			s := settings(test.server)
 			s.AutoRetry = true
 			s.Debug = log.add
-			if c, err := putFails(t, open(t, s)); c.Cause != test.cause {
-				t.Errorf("%v: got %+v", err, c)
+			if c, err := putFails(t, open(t, s)); c != test.cause {
+				t.Errorf("%v: got %v", err, c)
 			}
 			if n := strings.Count(log.text(), "no response from"); n != 1 {
 				t.Errorf("%d attempts", n)
@@ -319,7 +319,7 @@ func TestPutRecord_RecordLimit(t *testing.T) {
 		tooLarge bool
 	}{{limit - len("key"), false}, {limit - len("key") + 1, true}, {len(data), true}} {
 		_, err := sender.PutRecord(context.Background(), "logs", "key", data[:test.size])
-		if tooLarge := err != nil && Classify(err).Action == Split; tooLarge != test.tooLarge || (err != nil) != test.tooLarge {
+		if tooLarge := err != nil && Classify(err) == CauseTooLarge; tooLarge != test.tooLarge || (err != nil) != test.tooLarge {
 			t.Errorf("%d bytes: %v", test.size, err)
 		}
 	}
@@ -353,7 +353,7 @@ func TestDescribe_Summary(t *testing.T) {
 			t.Errorf("got %+v, %v", got, err)
 		}
 	}
-	if _, err := sender.Describe(context.Background(), "others"); err == nil || Classify(err).Cause != CauseStreamNotFound {
+	if _, err := sender.Describe(context.Background(), "others"); err == nil || Classify(err) != CauseStreamNotFound {
 		t.Errorf("got %v", err)
 	}
 }
@@ -415,8 +415,8 @@ func TestRole_RenewedBeforeItExpires(t *testing.T) {
 			s.RoleARN = "arn:aws:iam::123456789012:role/writer"
 			sender := open(t, s)
 			if revoked {
-				if c, err := putFails(t, sender); c.Cause != CauseExpiredToken {
-					t.Errorf("%v: got %+v", err, c)
+				if c, err := putFails(t, sender); c != CauseExpiredToken {
+					t.Errorf("%v: got %v", err, c)
 				}
 			}
 			for range 3 {
@@ -453,11 +453,11 @@ func TestRole_DeniedIsAssumeRole(t *testing.T) {
 	s := settings(server)
 	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
 	c, err := putFails(t, open(t, s))
-	if c.Action != RetryAfterFix || c.Cause != CauseAssumeRole {
-		t.Errorf("%v: got %+v", err, c)
+	if c != CauseAssumeRole {
+		t.Errorf("%v: got %v", err, c)
 	}
 	if c := server.Counts(); c.RoleRequests != 1 || c.PutRecords != 0 {
-		t.Errorf("%+v", c)
+		t.Errorf("%v", c)
 	}
 }
 
@@ -516,8 +516,8 @@ func TestOpen_WithoutCredentials(t *testing.T) {
 	s := settings(server)
 	s.KeyID, s.SecretKey = "", ""
 	c, err := putFails(t, open(t, s))
-	if c.Action != Retry || c.Cause != CauseNoCredentials {
-		t.Errorf("%v: got %+v", err, c)
+	if c != CauseNoCredentials {
+		t.Errorf("%v: got %v", err, c)
 	}
 }
 
@@ -531,8 +531,8 @@ func TestOpen_NoMetadataRequest(t *testing.T) {
 	if n := server.Counts().Connections; n != 0 {
 		t.Errorf("Open made %d connections", n)
 	}
-	if c, err := putFails(t, sender); c.Cause != CauseNoCredentials {
-		t.Errorf("%v: got %+v", err, c)
+	if c, err := putFails(t, sender); c != CauseNoCredentials {
+		t.Errorf("%v: got %v", err, c)
 	}
 	if server.Counts().Connections == 0 {
 		t.Error("PutRecord made no request to the metadata service")
@@ -651,7 +651,7 @@ func TestPutRecord_ReusesConnections(t *testing.T) {
 		done.Wait()
 	}
 	if c := server.Counts(); c.Connections != workers || c.Accepted != 3*workers {
-		t.Errorf("%+v", c)
+		t.Errorf("%v", c)
 	}
 }
 

@@ -112,7 +112,7 @@ func TestCBOR_Errors(t *testing.T) {
 		header   http.Header
 		response cbor.Value
 		status   int
-		want     string
+		want     *Cause
 	}{
 		"in the body":          {nil, cbor.Map{"__type": cbor.String("ProvisionedThroughputExceededException"), "message": cbor.String("slow down")}, 400, CauseThrottled},
 		"with a namespace":     {nil, cbor.Map{"__type": cbor.String("com.amazonaws.kinesis#ResourceNotFoundException")}, 400, CauseStreamNotFound},
@@ -124,7 +124,7 @@ func TestCBOR_Errors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server, _, _ := cborServer(t, test.status, test.header, test.response)
 			_, err := cborSender(t, server.URL).PutRecord(context.Background(), "logs", "key", []byte{1})
-			if got := Classify(err).Cause; err == nil || got != test.want {
+			if got := Classify(err); err == nil || got != test.want {
 				t.Errorf("%s: %v, want %s", got, err, test.want)
 			}
 		})
@@ -140,7 +140,7 @@ func TestCBOR_ResponseInJSON(t *testing.T) {
 	}))
 	defer server.Close()
 	_, err := cborSender(t, server.URL).PutRecord(context.Background(), "logs", "key", []byte{1})
-	if got := Classify(err).Cause; got != CauseAccessDenied {
+	if got := Classify(err); got != CauseAccessDenied {
 		t.Errorf("%s: %v", got, err)
 	}
 }

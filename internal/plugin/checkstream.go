@@ -15,7 +15,7 @@ func checkStream(ctx context.Context, c option.Config,
 	name := c.Stream.String()
 	stream, err := describe(ctx, name)
 	if err != nil {
-		return "check_stream: " + failureText(err), nil
+		return "check_stream: " + err.Error(), nil
 	}
 	if stream.DistributesRecords {
 		return "", fmt.Errorf("option check_stream: %s has the record distribution strategy AUTO, with which consumers lose aggregated records: change the stream to USER_PARTITION_KEY, or use the output kinesis_streams", name)

@@ -55,7 +55,7 @@ func (f *flush) run() Outcome {
 func (f *flush) deliver() Outcome {
 	for f.at.offset < len(f.chunk) {
 		if f.timeRunsOut() {
-			f.logRetry(engine.Warn, kinesis.CauseTimeout, fmt.Sprintf("request_timeout of %s is too short for all of it: %d bytes are delivered, the rest follows with the retry",
+			f.logRetry(engine.Warn, kinesis.CauseTimeout.Name, fmt.Sprintf("request_timeout of %s is too short for all of it: %d bytes are delivered, the rest follows with the retry",
 				f.in.config.RequestTimeout, f.at.offset))
 			return Retry
 		}
@@ -76,7 +76,7 @@ func (f *flush) deliver() Outcome {
 			case err == nil:
 				f.accept(key, part, done)
 			case !needsSplit(c, recordBytes):
-				if !repeated && !mayBeStored(c) {
+				if !repeated && kinesis.NotStored(err) {
 					f.at.unsettled = attempt{}
 				}
 				f.shrink(c, part.LogRecords, recordBytes)
@@ -122,17 +122,6 @@ func (f *flush) identity() (key string, limit aggregator.Limit, repeated bool) {
 	return f.at.unsettled.key.String(), limit, repeated
 }
 
-// mayBeStored reports whether Kinesis may have stored a record although the request
-// failed.
-func mayBeStored(c kinesis.Classification) bool {
-	switch c.Cause {
-	case kinesis.CauseTimeout, kinesis.CauseConnection, kinesis.CauseCanceled, kinesis.CauseInternal,
-		kinesis.CauseBadResponse, kinesis.CauseTLS, kinesis.CauseUnknown:
-		return true
-	}
-	return false
-}
-
 // drops reports whether a chunk is one record or none.
 func (f *flush) drops() bool { return f.in.config.OversizeChunk == option.Drop }
 
@@ -147,8 +136,8 @@ func (f *flush) limit() aggregator.Limit {
 
 // needsSplit reports whether the stream only accepts smaller records. A refusal for
 // the size of a record that every stream accepts means something else.
-func needsSplit(c kinesis.Classification, recordBytes int) bool {
-	return recordBytes > kpl.DefaultMaxRecordBytes && c.Action == kinesis.Split
+func needsSplit(c *kinesis.Cause, recordBytes int) bool {
+	return recordBytes > kpl.DefaultMaxRecordBytes && c == kinesis.CauseTooLarge
 }
 
 // loseRecord counts the only log record of a part, which starts at the offset from,
@@ -182,14 +171,14 @@ func (f *flush) send(key string, part aggregator.Result) (response, error) {
 	return r, err
 }
 
-// classify counts the error of a request and returns what it means.
-func (f *flush) classify(err error) kinesis.Classification {
+// classify counts the error of a request and returns its cause, nil if there is none.
+func (f *flush) classify(err error) *kinesis.Cause {
 	if err == nil {
-		return kinesis.Classification{}
+		return nil
 	}
 	c := kinesis.Classify(err)
-	f.in.metrics.failures.With(c.Cause).Add(1)
-	if c.Cause == kinesis.CauseStreamNotFound {
+	f.in.metrics.failures.With(c.Name).Add(1)
+	if c == kinesis.CauseStreamNotFound {
 		f.stream.detector.Reset() // Another stream may get this name.
 	}
 	return c
@@ -269,8 +258,8 @@ func (f *flush) checkStrategy() (held bool) {
 // shrink makes the parts of the chunk smaller if this one exceeded the time limit
 // and had all of it. With oversize_chunk drop, a chunk is one record or none. Smaller
 // parts are other records than the one that may be stored, so they have new keys.
-func (f *flush) shrink(c kinesis.Classification, records, recordBytes int) {
-	if c.Cause != kinesis.CauseTimeout || f.accepted > 0 || records == 1 || f.drops() {
+func (f *flush) shrink(c *kinesis.Cause, records, recordBytes int) {
+	if c != kinesis.CauseTimeout || f.accepted > 0 || records == 1 || f.drops() {
 		return
 	}
 	f.at.maxPartBytes = max(recordBytes/2, minPartBytes)
@@ -283,7 +272,7 @@ func (f *flush) shrink(c kinesis.Classification, records, recordBytes int) {
 // larger than what every stream accepts. Its own limit is unknown.
 func (f *flush) lowerLimit(err error) {
 	if f.stream.recordMax.Swap(kpl.DefaultMaxRecordBytes) > kpl.DefaultMaxRecordBytes {
-		f.in.log(engine.Error, fmt.Sprintf("the record limit of stream %s is below max_record_size; its records have at most %d bytes until restart: raise the stream's limit with UpdateMaxRecordSize, or lower max_record_size: %v",
+		f.in.log(engine.Error, fmt.Sprintf("the record limit of stream %s is below max_record_size; its records have at most %d bytes until restart: %v",
 			f.stream.name, kpl.DefaultMaxRecordBytes, err))
 	}
 }
@@ -311,12 +300,12 @@ func (f *flush) logSplit() {
 }
 
 // logFailure logs why the chunk has to be retried, unless the log has it already.
-func (f *flush) logFailure(c kinesis.Classification, err error) {
+func (f *flush) logFailure(c *kinesis.Cause, err error) {
 	level := engine.Warn
-	if c.Action != kinesis.Retry {
+	if c.Operator {
 		level = engine.Error
 	}
-	f.logRetry(level, c.Cause, failureText(err))
+	f.logRetry(level, c.Name, err.Error())
 }
 
 func (f *flush) logRetry(level engine.Level, cause, text string) {

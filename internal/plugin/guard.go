@@ -149,7 +149,7 @@ func (g *guard) describe(ctx context.Context) strategy {
 			return hasAuto
 		}
 		return hasUserKeys
-	case kinesis.Classify(err).Cause != kinesis.CauseAccessDenied:
+	case kinesis.Classify(err) != kinesis.CauseAccessDenied:
 		return unknown
 	case !g.denied:
 		g.denied = true

@@ -37,7 +37,7 @@ func newMetrics(m engine.Meter) metrics {
 		dropped: m.CounterVec("dropped_records_total",
 			"Log records, or unreadable parts of chunks, that were not sent, by reason.", "reason", lossReasons()...),
 		failures: m.CounterVec("put_record_failures_total", "PutRecord requests that failed, by cause.",
-			"cause", kinesis.Causes()...),
+			"cause", kinesis.CauseNames()...),
 		autoStreams: m.Counter("auto_stream_detections_total", "Times that a stream was found to have the record distribution strategy AUTO."),
 		heldFlushes: m.Counter("held_flushes_total", "Flushes that sent nothing, because the stream has the strategy AUTO."),
 		// Within a region, a response takes 10 to 100 ms. The default of

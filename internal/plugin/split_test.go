@@ -7,8 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aws/smithy-go"
-
+	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunktest"
 )
@@ -34,8 +33,7 @@ func (s *fakeStream) put(key string, data []byte) error {
 	}
 	size := len(key) + len(data)
 	if s.maxBytes > 0 && size > s.maxBytes {
-		return &smithy.GenericAPIError{Code: "InvalidArgumentException",
-			Message: fmt.Sprintf("Record data size %d exceeds the stream's max record size of %d bytes", size, s.maxBytes)}
+		return &kinesis.Error{Cause: kinesis.CauseTooLarge, Err: fmt.Errorf("%d bytes, at most %d", size, s.maxBytes)}
 	}
 	a, err := kpl.Open(data)
 	if err != nil {
@@ -187,7 +185,7 @@ func TestSplit_OversizeChunkDrop(t *testing.T) {
 	if got := in.Flush("app.log", large.Bytes); got != Undeliverable {
 		t.Errorf("outcome %v of a chunk that the stream refuses", got)
 	}
-	wantLog(t, l, "error: ", "app.log", fmt.Sprint(len(large.Bytes)), "max record size")
+	wantLog(t, l, "error: ", "app.log", fmt.Sprint(len(large.Bytes)), "max_record_size")
 }
 
 func TestSplit_DropsTooLargeRecordAlone(t *testing.T) {
@@ -233,7 +231,7 @@ func TestSplit_StreamWithLowerLimit(t *testing.T) {
 		t.Errorf("%d records, want %d", len(s.records()), len(want))
 	}
 	lines := strings.Join(l.take(), "\n")
-	if strings.Count(lines, "UpdateMaxRecordSize, or lower max_record_size") != 1 || !strings.Contains(lines, "too large") {
+	if strings.Count(lines, "or raise it with UpdateMaxRecordSize") != 1 || !strings.Contains(lines, "too large") {
 		t.Errorf("log: %s", lines)
 	}
 
@@ -296,7 +294,7 @@ func TestSplit_LimitOfOneStream(t *testing.T) {
 	in, _ := startOver(t, streamFunc(func(stream string, bytes int) error {
 		requests[stream]++
 		if stream == "small" && bytes > kpl.DefaultMaxRecordBytes {
-			return &smithy.GenericAPIError{Code: "InvalidArgumentException", Message: "Record data size exceeds the stream's max record size"}
+			return &kinesis.Error{Cause: kinesis.CauseTooLarge, Err: errors.New("too large")}
 		}
 		return nil
 	}), "stream", "$TAG", "max_record_size", "10M")

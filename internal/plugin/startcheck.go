@@ -12,16 +12,6 @@ import (
 // dryRun is kinesis.Sender.DryRun.
 type dryRun func(ctx context.Context, stream, partitionKey string, data []byte) error
 
-// transient are the causes that say nothing about the configuration.
-var transient = map[string]bool{
-	kinesis.CauseThrottled:      true,
-	kinesis.CauseInternal:       true,
-	kinesis.CauseTimeout:        true,
-	kinesis.CauseConnection:     true,
-	kinesis.CauseCanceled:       true,
-	kinesis.CauseStreamNotReady: true,
-}
-
 // checkAccess finds out whether records can be written to a stream, with the
 // permission that they need and without storing one. It returns a line for the log,
 // or an empty string. The aggregated record that it sends has no user record, so
@@ -29,10 +19,10 @@ var transient = map[string]bool{
 func checkAccess(ctx context.Context, stream string, try dryRun) string {
 	key, record := emptyRecord()
 	err := try(ctx, stream, key, record)
-	if err == nil || errors.Is(err, kinesis.ErrNoDryRun) || transient[kinesis.Classify(err).Cause] {
+	if err == nil || errors.Is(err, kinesis.ErrNoDryRun) || kinesis.Classify(err).Transient {
 		return ""
 	}
-	return "records cannot be written yet, chunks will be retried: " + failureText(err)
+	return "records cannot be written yet, chunks will be retried: " + err.Error()
 }
 
 // checkInBackground runs checkAccess without delaying the start. Stop ends it. Its

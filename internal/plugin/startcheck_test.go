@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/smithy-go"
-
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/fakekinesis"
 )
+
+func failed(c *kinesis.Cause) error { return &kinesis.Error{Cause: c, Err: errors.New("no")} }
 
 func TestStartCheck_Lines(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -23,13 +23,13 @@ func TestStartCheck_Lines(t *testing.T) {
 	}{
 		"success":             {nil, ""},
 		"not AWS":             {kinesis.ErrNoDryRun, ""},
-		"throttled":           {&smithy.GenericAPIError{Code: "ProvisionedThroughputExceededException"}, ""},
+		"throttled":           {failed(kinesis.CauseThrottled), ""},
 		"stopped":             {context.Canceled, ""},
 		"slow":                {context.DeadlineExceeded, ""},
-		"unknown stream":      {&smithy.GenericAPIError{Code: "ResourceNotFoundException"}, "check stream and region"},
-		"permission":          {&smithy.GenericAPIError{Code: "AccessDeniedException"}, "kinesis:PutRecord"},
-		"KMS key":             {&smithy.GenericAPIError{Code: "KMSDisabledException"}, "kms:GenerateDataKey"},
-		"unknown credentials": {&smithy.GenericAPIError{Code: "UnrecognizedClientException"}, "AWS does not know these credentials"},
+		"unknown stream":      {failed(kinesis.CauseStreamNotFound), "check stream and region"},
+		"permission":          {failed(kinesis.CauseAccessDenied), "kinesis:PutRecord"},
+		"KMS key":             {failed(kinesis.CauseKMS), "kms:GenerateDataKey"},
+		"unknown credentials": {failed(kinesis.CauseBadKey), "AWS does not know these credentials"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			line := checkAccess(context.Background(), "logs", func(_ context.Context, stream, key string, data []byte) error {

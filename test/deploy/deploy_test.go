@@ -297,10 +297,31 @@ func TestMetrics_Exist(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`cause=~?"([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		for cause := range strings.SplitSeq(m[1], "|") {
-			if !slices.Contains(kinesis.Causes(), cause) {
+			if !slices.Contains(kinesis.CauseNames(), cause) {
 				t.Errorf("there is no cause %s", cause)
 			}
 		}
+	}
+}
+
+// TestRules_Misconfigured: the alert about causes that an operator must fix names all
+// of them, and no other.
+func TestRules_Misconfigured(t *testing.T) {
+	var want []string
+	for _, c := range kinesis.Causes() {
+		if c.Operator {
+			want = append(want, c.Name)
+		}
+	}
+	list := regexp.MustCompile(`cause=~"([^"]*)"`).FindStringSubmatch(read(t, "deploy/prometheus/rules.yaml"))
+	if list == nil {
+		t.Fatal("no alert selects causes")
+	}
+	got := strings.Split(list[1], "|")
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the alert has %q, want %q", got, want)
 	}
 }
 

@@ -360,7 +360,7 @@ func TestCauses_Documented(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(table, -1) {
 		documented = append(documented, m[1])
 	}
-	causes := kinesis.Causes()
+	causes := kinesis.CauseNames()
 	slices.Sort(causes)
 	slices.Sort(documented)
 	if !slices.Equal(documented, causes) {
