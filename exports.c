@@ -4,7 +4,9 @@
  * on the first call. `daemon on` makes the engine fork after it has loaded the
  * library, so that everything from FLBPluginInit on runs in such a child.
  *
- * A child that forks in order to exec another program never gets here. */
+ * A child that forks in order to exec another program never gets here.
+ *
+ * While a Go function runs, the engine's signals are blocked on the thread. */
 
 #include "internal/engine/fork.h"
 #include "internal/engine/signals.h"
@@ -13,63 +15,100 @@
 
 int FLBPluginRegister(void *def)
 {
+    sigset_t before;
     int ret;
 
     if (kinesis_agg_forked()) {
         kinesis_agg_refuse(NULL);
         return KINESIS_AGG_ERROR;
     }
+    kinesis_agg_enter_go(&before);
     ret = goPluginRegister(def);
+    kinesis_agg_leave_go(&before);
     kinesis_agg_note_signals();
     return ret;
 }
 
 int FLBPluginInit(void *plugin)
 {
+    sigset_t before;
     int ret;
 
     if (kinesis_agg_forked()) {
         kinesis_agg_refuse(plugin);
         return KINESIS_AGG_ERROR;
     }
-    kinesis_agg_keep_signals();
+    kinesis_agg_enter_go(&before);
     ret = goPluginInit(plugin);
-    /* In C and not below goPluginInit, since the Go runtime changes the signal mask
-     * of the thread, which the workers would inherit. */
+    kinesis_agg_leave_go(&before);
+    /* Not below goPluginInit: the workers inherit the signal mask of the thread. */
     return ret == KINESIS_AGG_OK ? kinesis_agg_start_workers(plugin) : ret;
 }
 
 int FLBPluginFlushCtx(uintptr_t handle, void *data, size_t length, char *tag)
 {
+    sigset_t before;
+    int ret;
+
     if (kinesis_agg_forked()) {
         return KINESIS_AGG_RETRY;
     }
-    kinesis_agg_keep_signals();
-    return goPluginFlushCtx(handle, data, length, tag);
+    kinesis_agg_enter_go(&before);
+    ret = goPluginFlushCtx(handle, data, length, tag);
+    kinesis_agg_leave_go(&before);
+    return ret;
 }
 
 int FLBPluginFlush(void *data, size_t length, char *tag)
 {
+    sigset_t before;
+    int ret;
+
     if (kinesis_agg_forked()) {
         return KINESIS_AGG_RETRY;
     }
-    kinesis_agg_keep_signals();
-    return goPluginFlush(data, length, tag);
+    kinesis_agg_enter_go(&before);
+    ret = goPluginFlush(data, length, tag);
+    kinesis_agg_leave_go(&before);
+    return ret;
 }
 
 int FLBPluginExitCtx(uintptr_t handle)
 {
-    return kinesis_agg_forked() ? KINESIS_AGG_OK : goPluginExitCtx(handle);
+    sigset_t before;
+    int ret;
+
+    if (kinesis_agg_forked()) {
+        return KINESIS_AGG_OK;
+    }
+    kinesis_agg_enter_go(&before);
+    ret = goPluginExitCtx(handle);
+    kinesis_agg_leave_go(&before);
+    return ret;
 }
 
 int FLBPluginExit(void)
 {
-    return kinesis_agg_forked() ? KINESIS_AGG_OK : goPluginExit();
+    sigset_t before;
+    int ret;
+
+    if (kinesis_agg_forked()) {
+        return KINESIS_AGG_OK;
+    }
+    kinesis_agg_enter_go(&before);
+    ret = goPluginExit();
+    kinesis_agg_leave_go(&before);
+    return ret;
 }
 
 void FLBPluginUnregister(void *def)
 {
-    if (!kinesis_agg_forked()) {
-        goPluginUnregister(def);
+    sigset_t before;
+
+    if (kinesis_agg_forked()) {
+        return;
     }
+    kinesis_agg_enter_go(&before);
+    goPluginUnregister(def);
+    kinesis_agg_leave_go(&before);
 }

@@ -11,17 +11,41 @@ static struct fault {
     struct sigaction go;     /* the handler of the Go runtime; sa_sigaction is NULL until it is noted */
 } faults[] = {{.number = SIGSEGV}, {.number = SIGFPE}};
 
-/* The other signals that the engine handles. */
-static const int others[] = {SIGHUP, SIGCONT, SIGINT, SIGQUIT, SIGTERM};
+/* The signals that the engine handles, and those that an operator may send to it. */
+static const int engine_signals[] = {SIGHUP, SIGCONT, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Because of its priority, this constructor runs before the Go runtime starts. */
-__attribute__((constructor(101))) static void remember_engine(void)
+static void block_engine_signals(sigset_t *before)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < COUNT(engine_signals); i++) {
+        sigaddset(&set, engine_signals[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &set, before);
+}
+
+static sigset_t before_load;
+
+/* Because of its priority, this constructor runs before the Go runtime starts. The
+ * threads of the runtime, also those that it creates later, inherit the mask of the
+ * thread that loads the library. */
+__attribute__((constructor(101))) static void before_go(void)
 {
     for (size_t i = 0; i < COUNT(faults); i++) {
         sigaction(faults[i].number, NULL, &faults[i].before);
     }
+    block_engine_signals(&before_load);
+}
+
+/* This constructor runs after the one that starts the Go runtime: constructors
+ * without a priority run in the order in which the objects are linked, and the Go
+ * linker names its own object first. */
+__attribute__((constructor)) static void after_go(void)
+{
+    pthread_sigmask(SIG_SETMASK, &before_load, NULL);
 }
 
 void kinesis_agg_note_signals(void)
@@ -33,7 +57,8 @@ void kinesis_agg_note_signals(void)
     }
 }
 
-void kinesis_agg_keep_signals(void)
+/* Does not replace the handlers of others, such as a second Go library. */
+static void restore_fault_handlers(void)
 {
     struct sigaction now;
 
@@ -46,11 +71,15 @@ void kinesis_agg_keep_signals(void)
             sigaction(f->number, &f->go, NULL);
         }
     }
-    for (size_t i = 0; i < COUNT(others); i++) {
-        if (sigaction(others[i], NULL, &now) == 0 && now.sa_handler != SIG_DFL
-            && now.sa_handler != SIG_IGN && !(now.sa_flags & SA_ONSTACK)) {
-            now.sa_flags |= SA_ONSTACK;
-            sigaction(others[i], &now, NULL);
-        }
-    }
+}
+
+void kinesis_agg_enter_go(sigset_t *before)
+{
+    block_engine_signals(before);
+    restore_fault_handlers();
+}
+
+void kinesis_agg_leave_go(const sigset_t *before)
+{
+    pthread_sigmask(SIG_SETMASK, before, NULL);
 }

@@ -35,6 +35,7 @@
 #include <strings.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -207,7 +208,8 @@ static const char usage_text[] =
     "                               by fork and exec, and by popen\n"
     "  --signals                    install signal handlers before the plugin is loaded\n"
     "                               and again in each of them, as the engine does, and\n"
-    "                               get SIGCONT and SIGHUP all the time while flushes run\n"
+    "                               get the engine's signals and others all the time\n"
+    "                               while flushes run\n"
     "  --crash                      cause a SIGSEGV in C after the flushes (--signals: the\n"
     "                               handler reports it and aborts)\n"
     "  --expect-ok                  exit 1 if a chunk's last result is not OK\n"
@@ -225,8 +227,10 @@ static const char usage_text[] =
     "        [stack=BYTES USED, with --coroutine-stack]\n"
     "  skip round= instance= chunk= tag= file=     (the instance's Init failed)\n"
     "  children round= forked= popened= failed=    (--children)\n"
-    "  signals round= sent= caught= plugin_has=    (--signals: of SIGSEGV, SIGFPE and\n"
-    "                              SIGBUS, how many the library handles after a flush)\n"
+    "  signals round= sent= caught= misplaced= plugin_has=   (--signals: misplaced\n"
+    "                              interrupted a thread that is not the host's, or one on\n"
+    "                              another stack than its own; plugin_has: of SIGSEGV,\n"
+    "                              SIGFPE and SIGBUS, how many the library handles)\n"
     "  exiting round=                              (ExitCtx comes next)\n"
     "  exit round= instance= context=SET|NULL ret= ms= at=\n"
     "  unregister round=\n"
@@ -640,12 +644,64 @@ ENGINE_EXPORT struct flb_lib_ctx *flb_context_get(void)
     return active_context;
 }
 
+/* The stack of a thread of the host, by note_stack: see on_signal. */
+static _Thread_local uintptr_t stack_begin, stack_end;
+
+static void note_stack(void)
+{
+    pthread_attr_t attributes;
+    sigset_t none;
+    void *begin;
+    size_t size;
+
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0
+        || pthread_attr_getstack(&attributes, &begin, &size) != 0) {
+        die(3, "the stack of a thread is not known");
+    }
+    pthread_attr_destroy(&attributes);
+    stack_begin = (uintptr_t) begin;
+    stack_end = stack_begin + size;
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+/* The plugin has to leave the threads of the engine as they are. */
+static void check_mask(const char *when)
+{
+    sigset_t now;
+
+    pthread_sigmask(SIG_BLOCK, NULL, &now);
+    for (int number = 1; number < SIGRTMIN; number++) {
+        if (sigismember(&now, number) == 1) {
+            wrong("signal %d is blocked %s", number, when);
+        }
+    }
+}
+
+/* Creates a thread whose main function calls note_stack, without signals before that. */
+static void start(pthread_t *thread, void *(*main)(void *), void *argument)
+{
+    sigset_t all;
+    int error;
+
+    check_mask("on a thread that creates threads");
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    error = pthread_create(thread, NULL, main, argument);
+    sigemptyset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    if (error != 0) {
+        die(3, "pthread_create: %s", strerror(error));
+    }
+}
+
 static void *wait_for_stop(void *pool)
 {
     char byte;
 
     /* the engine's "flb-out-NAME.0-w0", cut to 15 bytes as the kernel does */
     pthread_setname_np(pthread_self(), "flb-out-abihost");
+    note_stack();
     while (read(((struct pool *) pool)->stop[0], &byte, 1) < 0 && errno == EINTR) {
     }
     return NULL;
@@ -666,11 +722,7 @@ static void create_pool(struct instance *ins)
         die(3, "pipe: %s", strerror(errno));
     }
     for (; pool->count < ins->workers; pool->count++) {
-        int error = pthread_create(&pool->threads[pool->count], NULL, wait_for_stop, pool);
-
-        if (error != 0) {
-            die(3, "pthread_create: %s", strerror(error));
-        }
+        start(&pool->threads[pool->count], wait_for_stop, pool);
     }
     pool->next = ins->pools;
     ins->pools = pool;
@@ -903,6 +955,7 @@ static void load(struct plugin *p)
     if (p->dso == NULL) {
         die(3, "%s", dlerror());
     }
+    check_mask("after the plugin was loaded");
     if (!ENGINE_IS_OLD) {
         symbol(p, "FLBPluginPreRegister", &p->pre_register);
         symbol(p, "FLBPluginOutputPreRun", &p->pre_run);
@@ -1052,6 +1105,7 @@ static int flush_once(struct plugin *p, const struct job *job)
     else {
         ret = p->go.cb_flush(bytes, c->size, tag);
     }
+    check_mask("after a flush");
     poison(bytes, 0xaa, c->size);
     poison(tag, 0xaa, tag_size);
     free(bytes);
@@ -1227,17 +1281,9 @@ static void *worker(void *queue)
 {
     /* the engine's "flb-out-NAME.0-w0", cut to 15 bytes as the kernel does */
     pthread_setname_np(pthread_self(), "flb-out-abihost");
+    note_stack();
     run_queue(queue);
     return NULL;
-}
-
-static void start(pthread_t *thread, void *(*main)(void *), void *argument)
-{
-    int error = pthread_create(thread, NULL, main, argument);
-
-    if (error != 0) {
-        die(3, "pthread_create: %s", strerror(error));
-    }
 }
 
 /* ---- what else goes on in the engine's process ------------------------ */
@@ -1245,7 +1291,7 @@ static void start(pthread_t *thread, void *(*main)(void *), void *argument)
 static struct {
     atomic_int stop;                                 /* the flushes are over */
     atomic_long forked, popened, failed;
-    atomic_long sent, caught;
+    atomic_long sent, caught, misplaced;
     pthread_t sender;
 } aside;
 
@@ -1260,6 +1306,7 @@ static void spare_time(long microseconds)
 static void *fork_children(void *unused)
 {
     (void) unused;
+    note_stack();
     do {
         int status = -1;
         pid_t child = fork();
@@ -1282,6 +1329,7 @@ static void *fork_children(void *unused)
 static void *popen_children(void *unused)
 {
     (void) unused;
+    note_stack();
     do {
         char line[16] = "";
         FILE *f = popen("echo child", "r");
@@ -1296,15 +1344,35 @@ static void *popen_children(void *unused)
     return NULL;
 }
 
+/* The signals that the engine handles, or whose default ends it. */
+static const int engine_signals[] = { SIGHUP, SIGCONT, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 };
+
+/* Signals that others send or handle: a profiler, a closed connection, a terminal, and
+ * the Go runtime itself. */
+static const int other_signals[] = { SIGPROF, SIGPIPE, SIGWINCH, SIGURG };
+
+#define COUNT(array) ((int) (sizeof(array) / sizeof((array)[0])))
+
+static uintptr_t interrupted_stack(const ucontext_t *context)
+{
+#if defined(__x86_64__)
+    return (uintptr_t) context->uc_mcontext.gregs[REG_RSP];
+#else
+    return (uintptr_t) context->uc_mcontext.sp;
+#endif
+}
+
 static void install_handlers(void);
 
 /* As the engine's: it writes, installs all handlers again, and ends the process
  * on a fault. */
-static void on_signal(int number)
+static void on_signal(int number, siginfo_t *info, void *context)
 {
     static const char fault[] = "abihost: the engine's handler caught a fault\n";
     const int error = errno;
+    const uintptr_t stack = interrupted_stack(context);
 
+    (void) info;
     install_handlers();
     if (number == SIGSEGV || number == SIGFPE) {
         if (write(STDERR_FILENO, fault, sizeof(fault) - 1) < 0) {
@@ -1312,25 +1380,60 @@ static void on_signal(int number)
         }
         abort();
     }
+    aside.misplaced += stack < stack_begin || stack >= stack_end;
     aside.caught++;
     errno = error;
 }
 
-static void install_handlers(void)
+static void on_profile(int number)
 {
-    signal(SIGHUP, on_signal);
-    signal(SIGCONT, on_signal);
-    signal(SIGSEGV, on_signal);
-    signal(SIGFPE, on_signal);
+    (void) number;
 }
 
+static void handle(int number, void (*handler)(int, siginfo_t *, void *))
+{
+    struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART };
+
+    sigaction(number, &action, NULL);
+}
+
+/* Without SA_ONSTACK, as the engine's signal(). */
+static void install_handlers(void)
+{
+    for (int i = 0; i < COUNT(engine_signals); i++) {
+        handle(engine_signals[i], on_signal);
+    }
+    handle(SIGSEGV, on_signal);
+    handle(SIGFPE, on_signal);
+}
+
+/* Sends each signal to the process, and to each of its threads: the kernel gives most
+ * signals of the process to the main thread. */
 static void *send_signals(void *unused)
 {
+    const int all = COUNT(engine_signals) + COUNT(other_signals);
+
     (void) unused;
-    do {
-        kill(getpid(), aside.sent++ % 2 ? SIGHUP : SIGCONT);
-        spare_time(200);
-    } while (!aside.stop);
+    note_stack();
+    for (int i = 0; !aside.stop; i = (i + 1) % all) {
+        const int number = i < COUNT(engine_signals) ? engine_signals[i] : other_signals[i - COUNT(engine_signals)];
+        DIR *threads = opendir("/proc/self/task");
+        const struct dirent *thread;
+
+        kill(getpid(), number);
+        aside.sent++;
+        while (threads != NULL && (thread = readdir(threads)) != NULL) {
+            const int id = atoi(thread->d_name);
+
+            if (id > 0) {
+                aside.sent += syscall(SYS_tgkill, getpid(), id, number) == 0;
+            }
+        }
+        if (threads != NULL) {
+            closedir(threads);
+        }
+        spare_time(100);
+    }
     return NULL;
 }
 
@@ -1406,8 +1509,8 @@ static void flush_and_exit(struct plugin *p)
         aside.stop = 1;
         pthread_join(aside.sender, NULL);
         flush_once(p, &last);
-        fprintf(report, "signals round=%d sent=%ld caught=%ld plugin_has=%d", p->round, aside.sent,
-                aside.caught, plugin_handlers());
+        fprintf(report, "signals round=%d sent=%ld caught=%ld misplaced=%ld plugin_has=%d", p->round,
+                aside.sent, aside.caught, aside.misplaced, plugin_handlers());
         report_end();
     }
     if (options.crash) {
@@ -1494,6 +1597,7 @@ static void *pipeline(void *plugin)
     struct flb_lib_ctx context = { .config = plugin };
 
     pthread_setname_np(pthread_self(), "flb-pipeline");
+    note_stack();
     active_context = &context;
     init_instances(plugin);
     if (options.dry_run) {
@@ -1621,7 +1725,9 @@ int main(int argc, char **argv)
     parse_options(argc, argv);
     signal(SIGPIPE, SIG_IGN);                        /* as the engine does */
     if (options.signals) {
+        note_stack();
         install_handlers();
+        signal(SIGPROF, on_profile);
     }
     caught = take_stdout();
     for (int round = 1; round <= options.rounds; round++) {
