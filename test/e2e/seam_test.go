@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -192,23 +193,107 @@ func TestSignals_FaultInC(t *testing.T) {
 	}
 }
 
-// TestFluentBit_Signals: SIGCONT makes the engine dump its state and install its
-// handlers again. It continues.
+// TestFluentBit_Signals: SIGCONT, on which the engine installs its handlers again, and
+// others arrive on all threads while 8 workers flush, through reloads and a stop. Each
+// line arrives once, and the engine's own threads have no signal blocked.
 func TestFluentBit_Signals(t *testing.T) {
 	t.Parallel()
-	const samples = 60
-	stream := newStream(t, 1)
-	engine := startEngine(t, fmt.Sprintf("[INPUT]\n    Name dummy\n    Rate 20\n    Samples %d\n\n", samples)+output("*", stream))
-	for n := 1; n <= 3; n++ {
-		arrived(t, engine, stream, 10*n)
-		engine.Dump()
+	needVersion(t, 3, 2, reloadWaits)
+	const perSecond, reloads = 4000, 2
+	dir := t.TempDir()
+	s := newIDs(perSecond * (reloads + 2) * 10)
+	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add})
+	defer server.Close()
+	file := write(t, perSecond)
+	engine := startEngineIn(t, dir, tail(dir, file.path, steadyBuffer, "storage.type filesystem")+outputTo(server, "Workers 8"),
+		"storage.path "+filepath.Join(dir, "chunks"))
+	started(t, engine)
+	stop, stopped := make(chan struct{}), make(chan int)
+	go func() {
+		ticker := time.NewTicker(5 * time.Millisecond)
+		defer ticker.Stop()
+		n := 0
+		for signals := []syscall.Signal{syscall.SIGCONT, syscall.SIGPIPE, syscall.SIGWINCH, syscall.SIGURG}; ; n++ {
+			for _, thread := range threads(engine.PID()) {
+				_, _, _ = syscall.Syscall(syscall.SYS_TGKILL, uintptr(engine.PID()), uintptr(thread.id), uintptr(signals[n%len(signals)]))
+			}
+			select {
+			case <-stop:
+				stopped <- n
+				return
+			case <-ticker.C:
+			}
+		}
+	}()
+	for range reloads {
+		arrived, _, _ := s.state()
+		s.await(t, engine, arrived+2*perSecond)
+		reload(t, engine)
 	}
-	if got := shipped(t, engine, stream, samples); len(got) != samples {
-		t.Errorf("%d records, want %d", len(got), samples)
+	ofEngine, ofGo := 0, 0
+	for _, thread := range threads(engine.PID()) {
+		all := true
+		for _, signal := range []syscall.Signal{syscall.SIGHUP, syscall.SIGCONT, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+			syscall.SIGUSR1, syscall.SIGUSR2} {
+			all = all && thread.blocked&(1<<(signal-1)) != 0
+		}
+		switch {
+		case thread.id == engine.PID() && thread.blocked == 0:
+			ofEngine++
+		case thread.name == "fluent-bit" && all:
+			ofGo++
+		case !strings.HasPrefix(thread.name, "flb-"): // A worker has them blocked during a flush.
+			t.Errorf("thread %+v: not all of the engine's signals are blocked", thread)
+		}
 	}
+	if ofEngine != 1 || ofGo == 0 {
+		t.Errorf("the main thread has signals blocked, or no thread of the Go runtime was found: %+v", threads(engine.PID()))
+	}
+	n := file.stop(t)
+	s.only(n)
+	s.await(t, engine, n)
+	close(stop)
+	rounds := <-stopped
+	if err := engine.Stop(); err != nil {
+		t.Error(err)
+	}
+	s.wantAll(t, 0)
 	if n := strings.Count(engine.Log(), "caught signal (SIGCONT)"); n == 0 {
-		t.Errorf("the engine caught no SIGCONT:\n%s", engine.Log())
+		t.Errorf("the engine caught %d SIGCONT", n)
 	}
+	t.Logf("%d lines, %d reloads, %d rounds of signals, %d threads of the Go runtime", n, reloads, rounds, ofGo)
+}
+
+// thread is a thread of a process.
+type thread struct {
+	id      int
+	name    string
+	blocked uint64 // signals
+}
+
+// threads returns the threads of a process. One that ends meanwhile is left out.
+func threads(pid int) (all []thread) {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, file := range files {
+		status, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		var th thread
+		for line := range strings.Lines(string(status)) {
+			key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+			switch key {
+			case "Name":
+				th.name = value
+			case "Pid":
+				th.id, _ = strconv.Atoi(value)
+			case "SigBlk":
+				th.blocked, _ = strconv.ParseUint(value, 16, 64)
+			}
+		}
+		all = append(all, th)
+	}
+	return all
 }
 
 // TestLog_HostileText: neither a tag nor an error text from outside begins a line of
