@@ -56,8 +56,8 @@ func expects(wanted bool, refusal string) response {
 
 var foreignOptions = []foreignOption{
 	// AWS's Go plugin and kinesis_streams.
-	{"aggregation", expects(true, "records are always aggregated: remove it, or use the output kinesis_streams")},
-	{"simple_aggregation", expects(false, "records are aggregated in the KPL format: remove it, and set batch_size to join records by newlines within that format")},
+	{"aggregation", expects(true, "records hold many log records in any case: set record_format ndjson for records without the KPL format, one line for each log record, and remove it")},
+	{"simple_aggregation", expects(false, "records are aggregated in the KPL format: set record_format ndjson to join log records by newlines instead, and remove it")},
 	{"partition_key", refuses("a chunk becomes one record with one partition key, so the key cannot come from a record: set fixed_partition_key $TAG to keep the records of a tag in order, or remove it for a random key")},
 	{"experimental_concurrency", warns("set workers, with the number of threads that send")},
 	{"experimental_concurrency_retries", warns("set retry_limit, with no_limits or a number")},

@@ -13,10 +13,10 @@ func TestForeign_Options(t *testing.T) {
 	}{
 		{"aggregation", "true", accepted, ""},
 		{"aggregation", "On", accepted, ""},
-		{"aggregation", "false", refuses, "kinesis_streams"},
+		{"aggregation", "false", refuses, "set record_format ndjson"},
 		{"aggregation", "maybe", refuses, `"maybe" is not a boolean`},
 		{"simple_aggregation", "off", accepted, ""},
-		{"simple_aggregation", "true", refuses, "KPL"},
+		{"simple_aggregation", "true", refuses, "set record_format ndjson"},
 		{"partition_key", "container_id", refuses, "fixed_partition_key $TAG"},
 		{"experimental_concurrency", "4", warns, "workers"},
 		{"experimental_concurrency_retries", "4", warns, "retry_limit"},

@@ -46,7 +46,8 @@ type Config struct {
 	LogKey            string
 	ReplaceDots       string
 	AppendNewline     bool
-	BatchBytes        int // 0: no batches
+	RecordFormat      aggregator.Format
+	BatchBytes        int // 0: no batches, or as large as a record with NDJSON
 	Compression       compression.Format
 	CompressionLevel  int // 0: the library's default
 	MaxRecordBytes    int
@@ -149,12 +150,15 @@ func (c *Config) options() []Option {
 		{Name: "replace_dots", value: dotlessValue{stringValue{&c.ReplaceDots}},
 			Help: "Replace each dot in keys with this string, also in nested maps."},
 		{Name: "append_newline", Default: "false", value: boolValue{&c.AppendNewline},
-			Help: "End each user record with a newline."},
+			Help: "End each user record with a newline. Lines of batches end with one in any case."},
+		{Name: "record_format", Default: string(aggregator.KPL),
+			value: enum((*string)(&c.RecordFormat), words(aggregator.Formats())...),
+			Help:  "Format of a Kinesis record: an aggregated record of the KPL (`kpl`), or one batch of newline-delimited JSON without that envelope (`ndjson`), for consumers that do not de-aggregate."},
 		{Name: "batch_size", Default: "0", value: sizeValue{&c.BatchBytes, 1000, kpl.LargestMaxRecordBytes, true},
-			Help: "Join log records as newline-delimited JSON into user records of up to this size before compression. 0: each log record is a user record."},
+			Help: "Join log records as newline-delimited JSON into user records of up to this size before compression. 0: each log record is a user record; with `record_format ndjson`, a batch is as large as the record permits."},
 		{Name: "compression", Default: string(compression.None),
-			value: enum((*string)(&c.Compression), compressionWords()...),
-			Help:  "Compress each user record; `snappy` is the block format."},
+			value: enum((*string)(&c.Compression), words(compression.Formats())...),
+			Help:  "Compress each user record, or the batch that is a record; `snappy` is the block format."},
 		{Name: "compression_level", value: intValue{&c.CompressionLevel, 1, highestCompressionLevel()},
 			Help: compressionLevelHelp()},
 		{Name: "max_record_size", Default: strconv.Itoa(kpl.DefaultMaxRecordBytes),
@@ -173,9 +177,9 @@ func (c *Config) options() []Option {
 	}
 }
 
-func compressionWords() (words []string) {
-	for _, f := range compression.Formats() {
-		words = append(words, string(f))
+func words[T ~string](values []T) (words []string) {
+	for _, v := range values {
+		words = append(words, string(v))
 	}
 	return words
 }
@@ -254,7 +258,17 @@ func (c *Config) conflicts() (warnings []string, errs []error) {
 	if c.CheckStream && c.Stream.UsesTag() {
 		conflict("check_stream: the streams are not known at start, because stream contains $TAG: remove one of them")
 	}
-	if c.LogKey != "" && c.BatchBytes > 0 {
+	if c.RecordFormat == aggregator.NDJSON {
+		if c.BatchBytes > 0 && c.OversizeChunk == Drop {
+			conflict("batch_size: it bounds each record with record_format ndjson, and oversize_chunk drop drops every chunk that needs several: remove batch_size, or set oversize_chunk split")
+		}
+		if c.OnAutoStream != Hold {
+			warnings = append(warnings, "option on_auto_stream has no effect: with record_format ndjson, consumers lose no record of a stream with the strategy AUTO")
+		}
+		if c.LogKey != "" {
+			warnings = append(warnings, "option record_format: log_key sends strings as they are, and a newline in a string separates it as if it were two records")
+		}
+	} else if c.LogKey != "" && c.BatchBytes > 0 {
 		warnings = append(warnings, "option batch_size: log_key sends strings as they are, and a newline in a string separates it as if it were two records")
 	}
 	switch _, most := aggregator.CompressionLevels(c.Compression); {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
 )
@@ -43,6 +44,7 @@ func TestParse_Defaults(t *testing.T) {
 		ConnectTimeout:    5 * time.Second,
 		AutoRetryRequests: true,
 		TimeKeyFormat:     "%Y-%m-%dT%H:%M:%S.%LZ",
+		RecordFormat:      aggregator.KPL,
 		Compression:       compression.None,
 		MaxRecordBytes:    kpl.DefaultMaxRecordBytes,
 		OversizeChunk:     Split,
@@ -73,6 +75,7 @@ func TestParse_Values(t *testing.T) {
 		{"max_record_size", "1048576", func(c Config) any { return c.MaxRecordBytes }, kpl.DefaultMaxRecordBytes},
 		{"batch_size", "0", func(c Config) any { return c.BatchBytes }, 0},
 		{"batch_size", "256K", func(c Config) any { return c.BatchBytes }, 256_000},
+		{"record_format", "NDJSON", func(c Config) any { return c.RecordFormat }, aggregator.NDJSON},
 		{"oversize_chunk", "Drop", func(c Config) any { return c.OversizeChunk }, Drop},
 		{"wire_format", "cbor", func(c Config) any { return c.WireFormat }, "cbor"},
 		{"debug", "On", func(c Config) any { return c.Debug }, true},
@@ -113,6 +116,7 @@ func TestParse_InvalidValues(t *testing.T) {
 		{"max_record_size", "big", []string{"is not a size"}},
 		{"max_record_size", "NaN", []string{"option max_record_size"}},
 		{"oversize_chunk", "cut", []string{`option oversize_chunk: "cut"`, "split or drop"}},
+		{"record_format", "json", []string{`option record_format: "json"`, "kpl or ndjson"}},
 		{"wire_format", "xml", []string{`option wire_format: "xml"`, "json or cbor"}},
 		{"debug", "1", []string{`option debug: "1"`, "true, on or yes"}},
 		{"endpoint", "localhost:4568", []string{"option endpoint", "does not begin with https:// or http://"}},

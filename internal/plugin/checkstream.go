@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
 )
@@ -17,8 +18,8 @@ func checkStream(ctx context.Context, c option.Config,
 	if err != nil {
 		return "check_stream: " + err.Error(), nil
 	}
-	if stream.DistributesRecords {
-		return "", fmt.Errorf("option check_stream: %s has the record distribution strategy AUTO, with which consumers lose aggregated records: change the stream to USER_PARTITION_KEY, or use the output kinesis_streams", name)
+	if stream.DistributesRecords && c.RecordFormat != aggregator.NDJSON {
+		return "", fmt.Errorf("option check_stream: %s has the record distribution strategy AUTO, with which consumers lose aggregated records: change the stream to USER_PARTITION_KEY, or set record_format ndjson", name)
 	}
 	if most := stream.MaxRecordBytes; most > 0 && c.MaxRecordBytes > most {
 		return "", fmt.Errorf("option max_record_size: %d exceeds the record limit of %s, %d bytes: set %d or less, or raise the stream's limit with UpdateMaxRecordSize",

@@ -41,6 +41,7 @@ func transform(c option.Config) aggregator.Transform {
 		LogKey:           c.LogKey,
 		ReplaceDots:      c.ReplaceDots,
 		AppendNewline:    c.AppendNewline,
+		Format:           c.RecordFormat,
 		BatchBytes:       c.BatchBytes,
 		Compression:      c.Compression,
 		CompressionLevel: c.CompressionLevel,

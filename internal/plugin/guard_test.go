@@ -42,16 +42,18 @@ func (s *shardedStream) PutRecord(_ context.Context, _, key string, data []byte)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, err := kpl.Open(data)
-	if err != nil {
+	switch {
+	case errors.Is(err, kpl.ErrNotAggregated):
+		s.records[string(data)]++
+	case err != nil:
 		return "", err
-	}
-	for _, r := range a.All() {
-		s.records[string(r.Data)]++
-	}
-	if a.Len() == 0 {
+	case a.Len() == 0:
 		s.probes++
-	} else {
+	default:
 		s.puts++
+		for _, r := range a.All() {
+			s.records[string(r.Data)]++
+		}
 	}
 	shard := s.random.IntN(s.shards)
 	if !s.auto {
@@ -297,6 +299,25 @@ func TestGuard_Warn(t *testing.T) {
 		}
 		if g.s.probes != 0 {
 			t.Errorf("%d probes", g.s.probes)
+		}
+	})
+}
+
+// Records without the envelope reach their consumers from any shard.
+func TestGuard_NothingToGuard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 4, "record_format", "ndjson")
+		g.s.auto = true
+		for range 300 {
+			if g.flush() != Delivered {
+				t.Fatal("held")
+			}
+		}
+		if lines := g.log.take(); len(lines) != 0 || g.s.describes+g.s.probes != 0 {
+			t.Errorf("%d checks, %d probes, log %q", g.s.describes, g.s.probes, lines)
+		}
+		if len(g.s.records) != 300 || g.s.records[`{"n":300}`+"\n"] != 1 {
+			t.Errorf("%d records", len(g.s.records))
 		}
 	})
 }

@@ -15,7 +15,7 @@ type metrics struct {
 	putRecords        engine.Counter
 	chunkBytes        engine.Counter
 	uncompressedBytes engine.Counter
-	aggregateBytes    engine.Counter
+	recordBytes       engine.Counter
 	dropped           engine.CounterVec // by reason
 	failures          engine.CounterVec // by cause
 	seconds           engine.Histogram
@@ -30,10 +30,10 @@ func newMetrics(m engine.Meter) metrics {
 		splitChunks:       m.Counter("split_chunks_total", "Chunks that were sent as several records."),
 		logRecords:        m.Counter("log_records_total", "Log records that Kinesis accepted."),
 		userRecords:       m.Counter("user_records_total", "User records that Kinesis accepted: log records, or batches of them."),
-		putRecords:        m.Counter("put_records_total", "PutRecord requests that succeeded, each with one aggregated record."),
+		putRecords:        m.Counter("put_records_total", "PutRecord requests that succeeded, each with one Kinesis record."),
 		chunkBytes:        m.Counter("chunk_bytes_total", "Bytes of msgpack in chunks that Kinesis accepted."),
 		uncompressedBytes: m.Counter("uncompressed_bytes_total", "Bytes of user records that Kinesis accepted, before compression."),
-		aggregateBytes:    m.Counter("aggregate_bytes_total", "Bytes of aggregated records that Kinesis accepted."),
+		recordBytes:       m.Counter("record_bytes_total", "Bytes of data in Kinesis records that Kinesis accepted."),
 		dropped: m.CounterVec("dropped_records_total",
 			"Log records, or unreadable parts of chunks, that were not sent, by reason.", "reason", lossReasons()...),
 		failures: m.CounterVec("put_record_failures_total", "PutRecord requests that failed, by cause.",
@@ -54,7 +54,7 @@ func (m *metrics) accepted(part aggregator.Result, chunkBytes int) {
 	m.userRecords.Add(part.UserRecords)
 	m.chunkBytes.Add(chunkBytes)
 	m.uncompressedBytes.Add(part.UncompressedBytes)
-	m.aggregateBytes.Add(len(part.Data))
+	m.recordBytes.Add(len(part.Data))
 }
 
 // String is the value of the label outcome.

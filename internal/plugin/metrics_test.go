@@ -72,9 +72,9 @@ func TestMetrics_Counts(t *testing.T) {
 	if in.Flush("app.log", c.Bytes) != Retry || in.Flush("app.log", c.Bytes) != Delivered {
 		t.Fatal("not delivered with one retry")
 	}
-	aggregateBytes := 0
+	recordBytes := 0
 	for _, size := range s.sizes {
-		aggregateBytes += size - 36 // the random key
+		recordBytes += size - 36 // the random key
 	}
 	want := counts{
 		"chunks_total delivered":            1,
@@ -87,7 +87,7 @@ func TestMetrics_Counts(t *testing.T) {
 		"put_record_seconds":                len(s.sizes) + 1,
 		"put_record_failures_total unknown": 1,
 		"chunk_bytes_total":                 len(c.Bytes),
-		"aggregate_bytes_total":             aggregateBytes,
+		"record_bytes_total":                recordBytes,
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -107,7 +107,7 @@ func TestMetrics_Counts(t *testing.T) {
 		"put_records_total":                  1,
 		"put_record_seconds":                 1,
 		"chunk_bytes_total":                  len(damaged),
-		"aggregate_bytes_total":              kpl.HeadBytes(testKey) + kpl.RecordBytes(len(`{"n":1}`)) + kpl.DigestBytes,
+		"record_bytes_total":                 kpl.HeadBytes(testKey) + kpl.RecordBytes(len(`{"n":1}`)) + kpl.DigestBytes,
 		"dropped_records_total not_an_event": 2,
 		"dropped_records_total unreadable":   2,
 	}

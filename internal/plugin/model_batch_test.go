@@ -4,20 +4,41 @@ import (
 	"encoding/base64"
 	"strings"
 
+	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
 )
 
-// batchOptions makes half of the schedules send batches, in all formats. A chunk
-// has up to about 3,000 bytes: all batches are smaller than a chunk, and the larger
-// ones do not fit into a record.
+// batchOptions makes two thirds of the schedules send batches, in all formats, half of
+// these without the envelope. A chunk has up to about 3,000 bytes: all batches are
+// smaller than a chunk, and the larger ones do not fit into a record.
 func (m *model) batchOptions() []string {
-	if m.random.IntN(2) == 0 {
+	recordFormat := m.random.IntN(3)
+	if recordFormat == 0 {
 		return nil
 	}
 	formats := compression.Formats()
 	m.compression = formats[m.random.IntN(len(formats))]
 	sizes := []string{"1000", "1500", "3K", "1M"}
-	return []string{"batch_size", sizes[m.random.IntN(len(sizes))], "compression", string(m.compression)}
+	options := []string{"batch_size", sizes[m.random.IntN(len(sizes))], "compression", string(m.compression)}
+	if m.bare = recordFormat == 1; m.bare {
+		options = append(options, "record_format", "ndjson")
+	}
+	return options
+}
+
+// userRecords returns the user records of a Kinesis record.
+func (m *model) userRecords(data []byte) (all [][]byte) {
+	if m.bare {
+		return [][]byte{data}
+	}
+	a, err := kpl.Open(data)
+	if err != nil {
+		m.t.Error(err)
+	}
+	for _, r := range a.All() {
+		all = append(all, r.Data)
+	}
+	return all
 }
 
 // text returns a string of n random characters, so that a chunk is split after

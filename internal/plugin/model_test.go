@@ -9,7 +9,6 @@ import (
 	"slices"
 	"testing"
 
-	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
 	"out_kinesis_agg/test/chunktest"
@@ -52,6 +51,7 @@ type model struct {
 	current  *modelFlush    // the one that runs; all others wait
 	events   chan modelStep // of current
 
+	bare        bool               // records without the envelope
 	compression compression.Format // of batches; "" without batches
 	decoder     decompress.Decoder
 
@@ -191,13 +191,9 @@ func (m *model) startFlush() {
 // putRecord is Kinesis: it waits until the schedule decides on the record.
 func (m *model) putRecord(key string, data []byte) error {
 	f := m.current
-	a, err := kpl.Open(data)
-	if err != nil {
-		return err
-	}
 	var records []string
-	for _, r := range a.All() {
-		for _, text := range m.logRecords(r.Data) {
+	for _, userRecord := range m.userRecords(data) {
+		for _, text := range m.logRecords(userRecord) {
 			records = append(records, f.tag+text)
 		}
 	}

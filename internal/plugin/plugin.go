@@ -184,7 +184,7 @@ func (in *Instance) WithoutWorkers() {
 	})
 }
 
-// Flush sends one chunk, all of one tag: as one aggregated record if it fits into
+// Flush sends one chunk, all of one tag: as one Kinesis record if it fits into
 // one, otherwise as oversize_chunk says. chunk is only read, and not kept.
 func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 	if !in.begin() {
