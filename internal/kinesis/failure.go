@@ -145,7 +145,7 @@ func (e *Error) Error() string {
 // hides reports whether text must not be shown. It checks more of a long text than
 // Error shows, so that no part of a credential is shown.
 func (e *Error) hides(text string) bool {
-	return e.secrets != nil && (quotesProcess(e.Err) || e.secrets.in(text[:min(len(text), 8*maxErrorBytes)]))
+	return e.secrets != nil && e.secrets.in(text[:min(len(text), 8*maxErrorBytes)])
 }
 
 func (e *Error) Unwrap() error { return e.Err }

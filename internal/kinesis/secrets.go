@@ -17,8 +17,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -119,18 +117,6 @@ func (k *secrets) noteHeaders(h http.Header) {
 		}
 		k.note(token)
 	}
-}
-
-// notedToken adds each web identity token to secrets.
-type notedToken struct {
-	stscreds.IdentityTokenRetriever
-	secrets *secrets
-}
-
-func (n notedToken) GetIdentityToken() ([]byte, error) {
-	token, err := n.IdentityTokenRetriever.GetIdentityToken()
-	n.secrets.note(strings.TrimSpace(string(token)))
-	return token, err
 }
 
 // signature matches the parts of an Authorization header to hide: in the header
@@ -258,11 +244,4 @@ func (k *secrets) withoutText(err error) string {
 		text += ", HTTP status " + strconv.Itoa(resp.HTTPStatusCode())
 	}
 	return text
-}
-
-// quotesProcess reports whether err contains the output of a credential_process. The
-// output can contain credentials that are not in secrets.
-func quotesProcess(err error) bool {
-	var process *processcreds.ProviderError
-	return errors.As(err, &process) && strings.Contains(process.Error(), "process output")
 }

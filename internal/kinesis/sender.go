@@ -13,15 +13,10 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"github.com/aws/smithy-go/logging"
-	"github.com/aws/smithy-go/middleware"
 )
 
 // Sender sends records. It is safe for concurrent use.
@@ -29,6 +24,7 @@ type Sender struct {
 	client         *kinesis.Client
 	pool           *http.Transport
 	signer         *signer
+	loader         *loader
 	requestTimeout time.Duration
 	autoRetry      bool
 	format         WireFormat
@@ -46,11 +42,11 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 	if s.ConnectTimeout == 0 {
 		s.ConnectTimeout = DefaultConnectTimeout
 	}
-	var roles stsClient
 	hidden := newSecrets(s)
+	from := &loader{settings: s, hidden: hidden}
 	files := sharedFiles(s)
 	seen := stat(files) // before they are read, so that no later change is missed
-	cfg, err := load(ctx, s, &roles, hidden)
+	cfg, err := from.load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,14 +54,14 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 	// load has set a client of this type. The SDK may have added a CA bundle to it.
 	pool := pooled(cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport())
 	cfg.HTTPClient = sendingClient(s, pool, hidden)
-	chain := newChain(cfg, files, seen, func(ctx context.Context) (aws.Config, error) { return load(ctx, s, &roles, hidden) })
+	chain := newChain(cfg, files, seen, from.load)
 	cfg.Credentials = chain
-	roles.Client = sts.NewFromConfig(cfg, func(o *sts.Options) {
+	from.roles.Client = sts.NewFromConfig(cfg, func(o *sts.Options) {
 		if s.STSEndpoint != "" {
 			o.BaseEndpoint = &s.STSEndpoint
 		}
 	})
-	signer := newSigner(chain, s, &roles, hidden)
+	signer := newSigner(chain, s, &from.roles, hidden)
 	cfg.Credentials = signer
 	client := kinesis.NewFromConfig(cfg, func(o *kinesis.Options) {
 		if s.Endpoint != "" {
@@ -76,76 +72,12 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 		client:         client,
 		pool:           pool,
 		signer:         signer,
+		loader:         from,
 		requestTimeout: s.RequestTimeout,
 		autoRetry:      s.AutoRetry,
 		format:         s.WireFormat,
-		plaintext:      plaintextRemote(client.Options().BaseEndpoint, roles.Options().BaseEndpoint),
+		plaintext:      plaintextRemote(client.Options().BaseEndpoint, from.roles.Options().BaseEndpoint),
 	}, nil
-}
-
-// load loads the SDK's configuration from the settings, the environment and the files,
-// in this order of priority. The credential chain uses roles for web identity; the
-// caller sets the client in roles.
-func load(ctx context.Context, s Settings, roles *stsClient, hidden *secrets) (aws.Config, error) {
-	options, err := chainOptions(s, roles, hidden)
-	if err != nil {
-		return aws.Config{}, err
-	}
-	client := credentialsClient(s)
-	options = append(options,
-		config.WithRegion(s.Region),
-		config.WithHTTPClient(client),
-		// Otherwise the SDK uses a client without our limits for the credentials of
-		// containers.
-		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = client }),
-		// The engine retries, and its backoff does not block a worker.
-		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
-		// The SDK's default writes warnings to stderr instead of the engine's log.
-		config.WithLogger(logging.Nop{}),
-		// The mode "auto", which the environment can set, would call the metadata
-		// service here. A mode only selects defaults for settings that are set above.
-		config.WithDefaultsMode(aws.DefaultsModeLegacy),
-		config.WithAPIOptions([]func(*middleware.Stack) error{
-			awsmiddleware.AddUserAgentKeyValue("out_kinesis_agg", s.Version),
-			boundResponses,
-			hidden.noteRequests,
-		}),
-	)
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
-	if err != nil {
-		return aws.Config{}, profileError(s, err)
-	}
-	if !setsAccountEndpointMode(cfg) {
-		cfg.AccountIDEndpointMode = aws.AccountIDEndpointModeDisabled
-	}
-	hidden.noteConfig(cfg)
-	if cfg.Region == "" {
-		return aws.Config{}, &SettingError{"Region", errors.New("not set, and neither AWS_REGION nor the profile provides it")}
-	}
-	return cfg, nil
-}
-
-// setsAccountEndpointMode reports whether the environment or the profile sets the
-// account ID endpoint mode. If neither does, load disables the mode, so that the host
-// is always kinesis.REGION.amazonaws.com. By default, the SDK sends to
-// ACCOUNT.data-kinesis.REGION.amazonaws.com if the credentials contain the account,
-// as those of a role do. An allow-list or a VPC endpoint that works with keys would
-// then not work with a role. For a stream's ARN, the SDK always uses the host
-// with the account.
-func setsAccountEndpointMode(cfg aws.Config) bool {
-	for _, source := range cfg.ConfigSources {
-		switch c := source.(type) {
-		case config.EnvConfig:
-			if c.AccountIDEndpointMode != "" {
-				return true
-			}
-		case config.SharedConfig:
-			if c.AccountIDEndpointMode != "" {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // plaintextRemote returns the base URLs with the scheme http that are not on this host.
@@ -162,6 +94,10 @@ func plaintextRemote(bases ...*string) []string {
 
 // Region returns the region that requests go to.
 func (s *Sender) Region() string { return s.client.Options().Region }
+
+// Endpoint returns the base URL of Kinesis from the settings, the environment or the
+// profile, and an empty string if requests go to AWS's own host.
+func (s *Sender) Endpoint() string { return aws.ToString(s.client.Options().BaseEndpoint) }
 
 // PlaintextRemote returns the endpoints on other hosts to which records or credentials
 // are sent without encryption.
@@ -244,9 +180,14 @@ func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	}, nil
 }
 
-// Close closes the connections. No PutRecord or Describe may be running. A request for
-// credentials can outlive its PutRecord; it ends within RequestTimeout of its start.
-func (s *Sender) Close() { s.pool.CloseIdleConnections() }
+// Close closes the connections and waits for the end of credential processes. No
+// PutRecord or Describe may be running. A request for credentials can outlive its
+// PutRecord; it ends within RequestTimeout of its start.
+func (s *Sender) Close() {
+	s.pool.CloseIdleConnections()
+	s.loader.processes.Lock() // The end of the requests has killed them.
+	defer s.loader.processes.Unlock()
+}
 
 // failed wraps an error of the SDK and prepares the Sender for the next request.
 //

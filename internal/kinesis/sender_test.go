@@ -572,7 +572,7 @@ func TestOpen_NamesTheSetting(t *testing.T) {
 		field, want string
 	}{
 		"no region":    {Settings{}, "Region", "not set"},
-		"no profile":   {Settings{Region: "r", Profile: "missing"}, "Profile", `"missing" is not in the shared configuration`},
+		"no profile":   {Settings{Region: "r", Profile: "missing"}, "Profile", `"missing" is not in the files`},
 		"no such file": {Settings{Region: "r", CredentialsPath: "/nowhere/credentials"}, "CredentialsPath", "stat /nowhere/credentials"},
 	} {
 		t.Run(name, func(t *testing.T) {

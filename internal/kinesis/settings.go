@@ -40,6 +40,10 @@ type Settings struct {
 	// WireFormat is the encoding of requests. Empty means JSON.
 	WireFormat WireFormat
 
+	// Shell starts a credential_process. nil is a shell that inherits the signal mask
+	// of the calling thread.
+	Shell Shell
+
 	// Version is the version in the user agent, after out_kinesis_agg/.
 	Version string
 	// Debug, if not nil, is called with a line for each request to Kinesis and STS

@@ -82,15 +82,16 @@ func sendingClient(s Settings, pool *http.Transport, hidden *secrets) *http.Clie
 // proxy returns the function that chooses the proxy of a request. If address is
 // empty, it uses the environment.
 func proxy(address string) func(*http.Request) (*url.URL, error) {
-	if address == "" {
-		return http.ProxyFromEnvironment
+	choose := http.ProxyFromEnvironment
+	if address != "" {
+		proxyURL, err := url.Parse(address)
+		choose = func(*http.Request) (*url.URL, error) { return proxyURL, err }
 	}
-	proxyURL, err := url.Parse(address)
 	return func(r *http.Request) (*url.URL, error) {
 		if host := r.URL.Hostname(); thisHost(host) || metadataService(host) {
 			return nil, nil
 		}
-		return proxyURL, err
+		return choose(r)
 	}
 }
 

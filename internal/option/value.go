@@ -16,6 +16,7 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/arn"
+	"out_kinesis_agg/internal/baseurl"
 	"out_kinesis_agg/kpl"
 )
 
@@ -172,33 +173,30 @@ var errOutOfRange = errors.New("is out of range")
 func (v intValue) allowed() string { return fmt.Sprintf("a whole number from %d to %d", v.min, v.max) }
 func (v intValue) String() string  { return strconv.Itoa(*v.to) }
 
-// urlValue is a base URL.
+// urlValue is the base URL of a service, or of a proxy.
 type urlValue struct {
-	to      *string
-	schemes []string
+	to    *string
+	proxy bool
 }
-
-func baseURL(to *string, schemes ...string) value { return urlValue{to, schemes} }
 
 // Set returns errors that do not quote the URL, which may contain a password.
 func (v urlValue) Set(text string) error {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return errors.New("is not a URL")
-	case !slices.Contains(v.schemes, u.Scheme):
-		return fmt.Errorf("does not begin with %s://", strings.Join(v.schemes, ":// or "))
-	case u.Hostname() == "":
-		return errors.New("has no host")
-	case u.RawQuery != "" || u.Fragment != "":
-		return errors.New("is more than a base URL")
+	check := baseurl.CheckProxy
+	if !v.proxy {
+		check = func(text string) error { return baseurl.Check(text, "https", "http") }
+	}
+	if err := check(text); err != nil {
+		return err
 	}
 	*v.to = text
 	return nil
 }
 
 func (v urlValue) allowed() string {
-	return fmt.Sprintf("a base URL, such as %[1]s://host or %[1]s://host:port", v.schemes[0])
+	if v.proxy {
+		return "a base URL, such as http://host:port or http://user:password@host:port"
+	}
+	return "a base URL, such as https://host or https://host:port"
 }
 
 // String hides a password.

@@ -12,6 +12,9 @@ var settingOptions = map[string]string{
 	"Region":          "region",
 	"Profile":         "profile",
 	"CredentialsPath": "credentials_path",
+	"KeyID":           "aws_key_id",
+	"SecretKey":       "aws_sec_key",
+	"SessionToken":    "aws_session_token",
 }
 
 // optionError names the option of an error from kinesis.Open.

@@ -87,7 +87,7 @@ func Start(options option.Source, log Log, meter engine.Meter) (*Instance, error
 	for _, warning := range append(warnings, checked...) {
 		log(engine.Warn, warning)
 	}
-	c.Region = k.Region()
+	c.Region, c.Endpoint = k.Region(), k.Endpoint()
 	log(engine.Info, fmt.Sprintf("version %s: %s", version.String(), c.Summary()))
 	in := newInstance(c, newAggregator, k, log, meter)
 	if !c.CheckStream && !c.Stream.UsesTag() {
