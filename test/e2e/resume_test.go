@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"testing"
@@ -12,9 +13,16 @@ import (
 // parts is the number of records of a chunk in the tests of this file.
 const parts = 6
 
-// flushSplit flushes a chunk of that many parts until it is delivered, and returns
-// the parts that the endpoint accepted, in order.
-func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...string) (counts fakekinesis.Counts, got [][]string, flushes []harness.Event) {
+// splitRun is what an endpoint received of a chunk of that many parts.
+type splitRun struct {
+	counts  fakekinesis.Counts
+	records []fakekinesis.Record // that it accepted, in order
+	texts   [][]string           // of each
+	flushes []harness.Event
+}
+
+// flushSplit flushes such a chunk until it is delivered.
+func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...string) (r splitRun) {
 	t.Helper()
 	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
 	defer server.Close()
@@ -22,10 +30,11 @@ func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...st
 	run := runHost(t, fixture.host, []string{"--retry", "100"}, f, chunkFile(t, faultTag, resumeChunk.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	checkLog(t, run)
-	for _, r := range server.Records() {
-		got = append(got, texts(t, []fakekinesis.Record{r}))
+	r = splitRun{counts: server.Counts(), records: server.Records(), flushes: run.All("flush")}
+	for _, record := range r.records {
+		r.texts = append(r.texts, texts(t, []fakekinesis.Record{record}))
 	}
-	return server.Counts(), got, run.All("flush")
+	return r
 }
 
 // faultAt returns the arguments of an instance as in TestFaults.
@@ -39,7 +48,7 @@ func never(int) fakekinesis.Fault { return fakekinesis.OK }
 // and those after it, and none before.
 func TestResume(t *testing.T) {
 	t.Parallel()
-	_, whole, _ := flushSplit(t, never)
+	whole := flushSplit(t, never).texts
 	if len(whole) != parts {
 		t.Fatalf("%d parts, want %d", len(whole), parts)
 	}
@@ -55,31 +64,32 @@ func TestResume(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s at part %d", name, k), func(t *testing.T) {
 				t.Parallel()
-				counts, got, flushes := flushSplit(t, at(k, failure), "auto_retry_requests=false")
-				if counts.PutRecords != parts+1 || len(flushes) != 2 {
-					t.Errorf("%d PutRecords in %d flushes, want %d in 2", counts.PutRecords, len(flushes), parts+1)
+				r := flushSplit(t, at(k, failure), "auto_retry_requests=false")
+				if r.counts.PutRecords != parts+1 || len(r.flushes) != 2 {
+					t.Errorf("%d PutRecords in %d flushes, want %d in 2", r.counts.PutRecords, len(r.flushes), parts+1)
 				}
-				wantSame(t, "parts", slices.Concat(got...), resumeChunk.JSON)
+				wantSame(t, "parts", slices.Concat(r.texts...), resumeChunk.JSON)
 			})
 		}
 	}
 	t.Run("each part fails twice", func(t *testing.T) {
 		t.Parallel()
-		counts, got, flushes := flushSplit(t, func(n int) fakekinesis.Fault {
+		r := flushSplit(t, func(n int) fakekinesis.Fault {
 			if n%3 != 0 {
 				return fakekinesis.Status(503)
 			}
 			return fakekinesis.OK
 		})
-		if counts.PutRecords != 3*parts || len(flushes) != 2*parts+1 {
-			t.Errorf("%d PutRecords in %d flushes, want %d in %d", counts.PutRecords, len(flushes), 3*parts, 2*parts+1)
+		if r.counts.PutRecords != 3*parts || len(r.flushes) != 2*parts+1 {
+			t.Errorf("%d PutRecords in %d flushes, want %d in %d", r.counts.PutRecords, len(r.flushes), 3*parts, 2*parts+1)
 		}
-		wantSame(t, "parts", slices.Concat(got...), resumeChunk.JSON)
+		wantSame(t, "parts", slices.Concat(r.texts...), resumeChunk.JSON)
 	})
 }
 
 // TestResponseLost_RepeatsOnePart: Kinesis accepted the k-th part and the response
-// was lost: that part arrives twice, and every other part once.
+// was lost: that part arrives twice as the same record, byte for byte, and every other
+// part once.
 func TestResponseLost_RepeatsOnePart(t *testing.T) {
 	t.Parallel()
 	for name, failure := range map[string]fakekinesis.Fault{
@@ -95,12 +105,18 @@ func TestResponseLost_RepeatsOnePart(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s at part %d, auto_retry_requests %s", name, k, auto), func(t *testing.T) {
 					t.Parallel()
-					counts, got, _ := flushSplit(t, at(k, failure), "auto_retry_requests="+auto)
-					if counts.PutRecords != parts+1 || counts.Accepted != parts+1 {
-						t.Fatalf("%d PutRecords, %d accepted, want %d", counts.PutRecords, counts.Accepted, parts+1)
+					r := flushSplit(t, at(k, failure), "auto_retry_requests="+auto)
+					if r.counts.PutRecords != parts+1 || r.counts.Accepted != parts+1 {
+						t.Fatalf("%d PutRecords, %d accepted, want %d", r.counts.PutRecords, r.counts.Accepted, parts+1)
 					}
-					wantSame(t, "the part that arrived twice", got[k], got[k-1])
-					wantSame(t, "parts", slices.Concat(slices.Delete(got, k, k+1)...), resumeChunk.JSON)
+					keys := map[string]bool{}
+					for _, record := range r.records {
+						keys[record.PartitionKey] = true
+					}
+					if first, second := r.records[k-1], r.records[k]; first.PartitionKey != second.PartitionKey || !bytes.Equal(first.Data, second.Data) || len(keys) != parts {
+						t.Error("the repeated part is not the same record, or another part has its key")
+					}
+					wantSame(t, "parts", slices.Concat(slices.Delete(r.texts, k, k+1)...), resumeChunk.JSON)
 				})
 			}
 		}
