@@ -100,10 +100,10 @@ interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for N
 	@cd test/interop/node && npm ci --ignore-scripts --no-audit --no-fund
 	@test -x $(INTEROP)/venv/bin/pip || python3 -m venv $(INTEROP)/venv
 	@$(INTEROP)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt \
-		-r test/consumers/python/requirements.txt
+		-r examples/python/requirements.txt
 	@cd test/interop/java && mvn --quiet --batch-mode compile
-	@cd test/consumers/node && npm ci --ignore-scripts --no-audit --no-fund
-	@cd test/consumers/java && mvn --quiet --batch-mode compile
+	@cd examples/node && npm ci --ignore-scripts --no-audit --no-fund && npx tsc -p .
+	@cd examples/java && mvn --quiet --batch-mode compile
 	@OUT_KINESIS_AGG_INTEROP="$(CURDIR)/$(INTEROP)" go test -count=1 -v ./test/interop
 
 # The tools that package registries have. promtool is in Debian's package
@@ -190,7 +190,7 @@ release-check: need ## Check the workflows with actionlint
 	go run $(ACTIONLINT) .github/workflows/*.yml
 
 clean: ## Remove what the targets above made, but not the Go that ./run has installed
-	@rm -rf --one-file-system build test/readers/node_modules test/interop/node/node_modules test/consumers/node/node_modules
+	@rm -rf --one-file-system build test/readers/node_modules test/interop/node/node_modules examples/node/node_modules examples/node/powertools.js
 
 # Reports all missing tools of the targets in one message.
 need:

@@ -13,9 +13,10 @@ import software.amazon.kinesis.retrieval.KinesisClientRecord;
 
 /** A record processor of KCL, which has taken aggregated records apart. */
 final class KclProcessor implements ShardRecordProcessor {
-    private final Consumer<String> handle; // yours
+    private final Handled handled = new Handled(200_000); // user records
+    private final Consumer<LogRecord> handle; // yours
 
-    KclProcessor(Consumer<String> handle) {
+    KclProcessor(Consumer<LogRecord> handle) {
         this.handle = handle;
     }
 
@@ -23,8 +24,9 @@ final class KclProcessor implements ShardRecordProcessor {
     public void processRecords(ProcessRecordsInput input) {
         for (KinesisClientRecord record : input.records()) {
             try {
-                LogRecords.ofUserRecord(record.data()).forEach(handle);
+                handled.each(LogRecords.ofUserRecord(record), handle);
             } catch (IOException e) {
+                // KCL logs this and goes on: write the record to a place for damaged records instead, or stop.
                 throw new UncheckedIOException("record " + record.sequenceNumber(), e);
             }
         }

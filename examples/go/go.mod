@@ -12,4 +12,4 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-replace out_kinesis_agg => ../../..
+replace out_kinesis_agg => ../..
