@@ -11,11 +11,16 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the option table in docs/options.md")
 
-// TestTable_MatchesDocs compares the table in docs/options.md with this
+// TestTable_MatchesDocs compares the tables in docs/options.md with this
 // package's. With -update it rewrites the file instead.
 func TestTable_MatchesDocs(t *testing.T) {
+	matchDocs(t, "options", markdown(Table()))
+	matchDocs(t, "options of other programs", foreignMarkdown())
+}
+
+func matchDocs(t *testing.T, name, want string) {
 	const file = "../../docs/options.md"
-	const begin, end = "<!-- options: written by `make docs` -->\n", "<!-- end of options -->\n"
+	begin, end := "<!-- "+name+": written by `make docs` -->\n", "<!-- end of "+name+" -->\n"
 	old, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +30,6 @@ func TestTable_MatchesDocs(t *testing.T) {
 	if !found || !closed {
 		t.Fatalf("%s does not contain the lines %q and %q", file, begin, end)
 	}
-	want := markdown(Table())
 	if string(table) == want {
 		return
 	}
@@ -36,6 +40,24 @@ func TestTable_MatchesDocs(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// foreignMarkdown returns the options of other programs as Markdown.
+func foreignMarkdown() string {
+	var b strings.Builder
+	b.WriteString("\n| option | response |\n| --- | --- |\n")
+	for _, o := range foreignOptions {
+		kind := "warning"
+		if o.refuses {
+			kind = "error"
+		}
+		if o.accepted != "" {
+			kind += " unless `" + strings.ReplaceAll(o.accepted, " ", "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s: %s |\n", strings.ReplaceAll(o.names, " ", "`, `"), kind, o.text)
+	}
+	b.WriteString("\n")
+	return b.String()
 }
 
 // markdown returns the table as Markdown.

@@ -95,6 +95,29 @@ func TestForeign_Options(t *testing.T) {
 		{"time_type", "string", accepted, ""},
 		{"time_type", "unixtime", refuses, "%s"},
 		{"hostname_key", "host", refuses, "record_modifier"},
+		{"aws_role_arn", "arn:aws:iam::123456789012:role/r", refuses, "set role_arn"},
+		{"AWS_Profile", "p", refuses, "set profile"},
+		{"aws_external_id", "x", refuses, "set external_id"},
+		{"aws_access_key_id", "AKIA", refuses, "set aws_key_id"},
+		{"secret_key", "x", refuses, "set aws_sec_key"},
+		{"web_identity_token_file", "/t", refuses, "AWS_WEB_IDENTITY_TOKEN_FILE"},
+		{"aws_auth", "On", accepted, ""},
+		{"aws_auth", "Off", refuses, "always signed"},
+		{"aws_service_name", "kinesis", accepted, ""},
+		{"aws_service_name", "es", refuses, "signed for kinesis"},
+		{"compress", "gzip", refuses, "set compression"},
+		{"compress", "none", accepted, ""},
+		{"json_date_key", "date", refuses, "set time_key"},
+		{"json_date_key", "false", accepted, ""},
+		{"json_date_format", "iso8601", refuses, "set time_key_format"},
+		{"time_key_nanos", "on", refuses, "%N"},
+		{"retry_mode", "standard", warns, "retry_limit"},
+		{"verify_ssl", "false", refuses, "AWS_CA_BUNDLE"},
+		{"encoding.except_fields", "a", refuses, "Remove_key"},
+		{"use_random_partitionkey", "true", accepted, ""},
+		{"batch.max_bytes", "1M", warns, "max_record_size"},
+		{"storage.type", "filesystem", warns, "at the input"},
+		{"flush", "5", warns, "SERVICE"},
 	} {
 		t.Run(test.name+" "+test.value, func(t *testing.T) {
 			_, warnings, err := Parse(from("stream", "logs", test.name, test.value))
@@ -108,7 +131,7 @@ func TestForeign_Options(t *testing.T) {
 			if got != test.want {
 				t.Errorf("%s, want %s: %s", got, test.want, text)
 			}
-			if text != "" && !strings.Contains(text, "option "+test.name) || !strings.Contains(text, test.says) {
+			if text != "" && !strings.Contains(strings.ToLower(text), "option "+strings.ToLower(test.name)) || !strings.Contains(text, test.says) {
 				t.Errorf("%q is not in: %s", test.says, text)
 			}
 		})
@@ -127,7 +150,7 @@ func TestForeign_AllAtOnce(t *testing.T) {
 	}
 }
 
-// Each foreign option is in the table above, and none is an own one.
+// No foreign option is an own one, or is listed twice.
 func TestForeign_AreNotOwn(t *testing.T) {
 	own := map[string]bool{}
 	for _, o := range Table() {
@@ -135,11 +158,11 @@ func TestForeign_AreNotOwn(t *testing.T) {
 			own[name] = true
 		}
 	}
-	for _, o := range foreignOptions {
-		if own[o.name] || o.name != strings.ToLower(o.name) {
-			t.Errorf("%s is an own option or not in lower case", o.name)
+	for _, name := range append(foreignNames(), engineNames...) {
+		if own[name] || name != strings.ToLower(name) || name == "" {
+			t.Errorf("%q is an own option, or listed twice, or not in lower case", name)
 		}
-		own[o.name] = true
+		own[name] = true
 	}
 }
 

@@ -3,6 +3,7 @@ package option
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -33,15 +34,12 @@ func (s Source) isSet() func(name string) bool {
 // ignore them.
 func (s Source) checkNames() (warnings []string, errs []error) {
 	known := map[string]bool{}
-	for _, name := range append(ownNames(), engineNames...) {
+	for _, name := range slices.Concat(ownNames(), engineNames, sectionNames, foreignNames()) {
 		known[name] = true
-	}
-	for _, o := range foreignOptions {
-		known[o.name] = true
 	}
 	isSet := s.isSet()
 	reported := map[string]bool{}
-	for _, name := range ownNames() {
+	for _, name := range slices.Concat(ownNames(), engineNames) {
 		eachMisspelling(name, func(other string) {
 			if !known[other] && !reported[other] && isSet(other) {
 				reported[other] = true
@@ -56,6 +54,9 @@ func (s Source) checkNames() (warnings []string, errs []error) {
 		switch {
 		case count[name] == 2 && known[name]:
 			errs = append(errs, repeated(name))
+		case !known[name] && !reported[name] && strings.HasPrefix(name, "aws_"):
+			reported[name] = true
+			errs = append(errs, fmt.Errorf("option %s is unknown, and may be meant to change the credentials: remove it, or set the options for credentials in docs/options.md", name))
 		case !known[name] && !reported[name] && !strings.HasPrefix(name, "_debug."):
 			reported[name] = true
 			warnings = append(warnings, fmt.Sprintf("option %s is unknown and has no effect: remove it, or see the list of options in docs/options.md", name))
@@ -71,9 +72,21 @@ func repeated(name string) error {
 	return fmt.Errorf("option %s is set more than once or is a YAML list: set it once, to one value", name)
 }
 
-// engineNames are options of the engine for all outputs that it leaves in the section.
-// Source: flb_config_map_properties_check in src/flb_config_map.c.
-var engineNames = []string{"active", "condition"}
+// engineNames are the engine's own options for outputs, except for those with a prefix
+// (net., oauth2., tls.). It does not leave them in the section, but their misspellings.
+// Source: flb_output_set_property in src/flb_output.c.
+var engineNames = []string{"match", "match_regex", "alias", "log_level", "log_suppress_interval", "workers", "retry_limit", "storage.total_limit_size"}
+
+// sectionNames are options of the engine that it leaves in the section. Source:
+// flb_config_map_properties_check in src/flb_config_map.c.
+var sectionNames = []string{"active", "condition"}
+
+func foreignNames() (names []string) {
+	for _, o := range foreignOptions {
+		names = append(names, strings.Split(o.names, " ")...)
+	}
+	return names
+}
 
 // ownNames returns all names of the options.
 func ownNames() (names []string) {
@@ -129,8 +142,8 @@ func Entries(forHelp bool) (entries []Entry) {
 	}
 	// The engine lists all names when it refuses one.
 	entries = append(entries, Entry{Name: "(of other plugins, each with a message that says what to set instead:)"})
-	for _, o := range foreignOptions {
-		entries = append(entries, Entry{Name: o.name})
+	for _, name := range foreignNames() {
+		entries = append(entries, Entry{Name: name})
 	}
 	return entries
 }

@@ -32,6 +32,8 @@ func TestNames_Misspelled(t *testing.T) {
 		{"rolearn", "role_arn"},
 		{"compresion", "compression"},
 		{"0debug", "debug"},
+		{"worker", "workers"},
+		{"retry-limit", "retry_limit"},
 	} {
 		for _, section := range []Source{
 			from("stream", "logs", test.name, "x"),
@@ -61,6 +63,7 @@ func TestNames_Listed(t *testing.T) {
 		{"three times", listed("stream", "logs", "tag_key", "a", "tag_key", "b", "tag_key", "c"), "", "option tag_key is set more than once"},
 		{"in different case", listed("stream", "logs", "Region", "eu-west-1", "region", "eu-west-1"), "", "option region is set more than once"},
 		{"a list of keys", listed("stream", "logs", "data_keys", "log", "data_keys", "level"), "", "separated by commas"},
+		{"an unknown identity", listed("stream", "logs", "aws_sso_session", "x"), "", "option aws_sso_session is unknown, and may be meant to change the credentials"},
 		{"an unknown option twice", listed("stream", "logs", "enrichment", "2", "enrichment", "3"), "option enrichment is unknown", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

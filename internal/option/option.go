@@ -214,15 +214,17 @@ func Parse(from Source) (c Config, warnings []string, err error) {
 		}
 	}
 	for _, o := range foreignOptions {
-		v := strings.TrimSpace(get(o.name))
-		if v == "" {
-			continue
-		}
-		warning, err := o.respond(v)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("option %s: %w", o.name, err))
-		} else if warning != "" {
-			warnings = append(warnings, fmt.Sprintf("option %s has no effect: %s", o.name, warning))
+		for name := range strings.SplitSeq(o.names, " ") {
+			v := strings.TrimSpace(get(name))
+			if v == "" {
+				continue
+			}
+			warning, err := o.to(v)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("option %s: %w", name, err))
+			} else if warning != "" {
+				warnings = append(warnings, fmt.Sprintf("option %s has no effect: %s", name, warning))
+			}
 		}
 	}
 	if c.IncludeTimeKey && c.TimeKey == "" {
