@@ -70,6 +70,8 @@ const (
 	Warn = "warn"
 )
 
+const defaultTimeFormat = "%Y-%m-%dT%H:%M:%S.%LZ"
+
 // Option describes one option to a person.
 type Option struct {
 	Name    string
@@ -98,7 +100,7 @@ func (c *Config) options() []Option {
 			Help: "Name or ARN of the data stream. With `$TAG` or `$TAG[n]` in a name, each tag has its own stream; characters that a stream name cannot have become `_`."},
 		{Name: "region", value: regionValue{stringValue{&c.Region}},
 			Help: "Region of the stream. Default: the ARN's, `AWS_REGION`, or the profile's."},
-		{Name: "role_arn", value: stringValue{&c.RoleARN},
+		{Name: "role_arn", value: roleValue{stringValue{&c.RoleARN}},
 			Help: "Role to assume, with the credentials that are found otherwise. It is renewed before it expires."},
 		{Name: "external_id", value: stringValue{&c.ExternalID},
 			Help: "External ID that the role's trust policy requires."},
@@ -132,7 +134,7 @@ func (c *Config) options() []Option {
 			Help: "Partition key of every record; `$TAG` is the tag and `$TAG[n]` its n-th part. Default: a random UUID for each PutRecord."},
 		{Name: "time_key", value: stringValue{&c.TimeKey},
 			Help: "Add the event's time, in UTC, under this key."},
-		{Name: "time_key_format", Aliases: []string{"time_format"}, Default: "%Y-%m-%dT%H:%M:%S.%LZ",
+		{Name: "time_key_format", Aliases: []string{"time_format"}, Default: defaultTimeFormat,
 			value: timeFormatValue{stringValue{&c.TimeKeyFormat}},
 			Help:  "Format for `time_key`: strftime, with `%L` (ms), `%f` (us) and `%N` (ns) for fractions of a second."},
 		{Name: "include_time_key", Default: "false", value: boolValue{&c.IncludeTimeKey},
@@ -256,6 +258,9 @@ func (c *Config) conflicts() (warnings []string, errs []error) {
 	}
 	if c.SessionToken != "" && c.KeyID == "" {
 		conflict("aws_session_token requires aws_key_id and aws_sec_key: set both, or remove aws_session_token")
+	}
+	if c.TimeKeyFormat != defaultTimeFormat && c.TimeKey == "" && c.TimeKeyFormat != "" {
+		conflict("time_key_format requires time_key: set time_key to the key that gets the time, or remove time_key_format")
 	}
 	if c.CheckStream && c.Stream.UsesTag() {
 		conflict("check_stream: the streams are not known at start, because stream contains $TAG: remove one of them")

@@ -33,6 +33,9 @@ func parseTagTemplate(text string) (TagTemplate, error) {
 	t := TagTemplate{text: text}
 	for {
 		before, after, found := strings.Cut(text, "$TAG")
+		if strings.Contains(before, "$") {
+			return TagTemplate{}, errors.New("contains a $ that does not begin $TAG or $TAG[n]")
+		}
 		if before != "" {
 			t.pieces = append(t.pieces, tagPiece{before, noTag})
 		}

@@ -16,7 +16,6 @@ func TestPartitionKey_For(t *testing.T) {
 		{"$TAG[2]/$TAG[0]$TAG[1]", "a.b.c", "c/ab"},
 		{"$TAG$TAG", "a", "aa"},
 		{"$TAGS", "a", "aS"},
-		{"cost: 5$", "a", "cost: 5$"},
 		{"x$TAG[7]", "a.b", "x"},
 		{"$TAG[7]", "a.b", "a.b"}, // instead of an empty key
 		{"$TAG[1]", "a..b", "a..b"},
@@ -40,7 +39,7 @@ func TestPartitionKey_For(t *testing.T) {
 }
 
 func TestTagTemplate_Invalid(t *testing.T) {
-	for _, text := range []string{"$TAG[", "$TAG[]", "$TAG[x]", "$TAG[-1]", "$TAG[1", "$TAG[99999]"} {
+	for _, text := range []string{"$TAG[", "$TAG[]", "$TAG[x]", "$TAG[-1]", "$TAG[1", "$TAG[99999]", "$tag", "cost: 5$", "$TAG-$", "$kubernetes['pod_name']", "$$TAG"} {
 		if _, err := parseTagTemplate(text); err == nil {
 			t.Errorf("%q: no error", text)
 		}

@@ -47,17 +47,42 @@ func (v dotlessValue) Set(text string) error {
 	if strings.Contains(text, ".") {
 		return errors.New("contains a dot")
 	}
+	if (boolValue{new(bool)}).Set(text) == nil {
+		return errors.New("would be part of the keys")
+	}
 	return v.stringValue.Set(text)
 }
 
-func (v dotlessValue) allowed() string { return "a string without a dot" }
+func (v dotlessValue) allowed() string { return "a string without a dot, such as _" }
+
+// roleValue is the ARN of a role.
+type roleValue struct{ stringValue }
+
+var roleARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+$`)
+
+func (v roleValue) Set(text string) error {
+	if !roleARN.MatchString(text) {
+		return errors.New("is not the ARN of a role")
+	}
+	return v.stringValue.Set(text)
+}
+
+func (v roleValue) allowed() string {
+	return "the ARN of a role, such as arn:aws:iam::123456789012:role/name"
+}
 
 // regionValue is the name of a region.
 type regionValue struct{ stringValue }
 
-var regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+var (
+	regionName = regexp.MustCompile(`^[a-z0-9-]{1,63}$`)
+	zoneName   = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-[0-9]+(-[a-z]+-[0-9]+)?[a-z]$`)
+)
 
 func (v regionValue) Set(text string) error {
+	if zoneName.MatchString(text) {
+		return errors.New("is an availability zone, not a region")
+	}
 	if !regionName.MatchString(text) {
 		return errors.New("is not a region")
 	}
@@ -72,7 +97,13 @@ type keysValue struct{ to *[]string }
 func (v keysValue) Set(text string) error {
 	var keys []string
 	for key := range strings.SplitSeq(text, ",") {
-		if key = strings.TrimSpace(key); key != "" {
+		key = strings.TrimSpace(key)
+		if inner, ok := strings.CutPrefix(key, `"`); ok && strings.HasSuffix(inner, `"`) {
+			key = inner[:len(inner)-1]
+		} else if strings.ContainsAny(key, " \t$.[]") || strings.Contains(key, "->") {
+			return fmt.Errorf("contains %q, which is not a single key", key)
+		}
+		if key != "" {
 			keys = append(keys, key)
 		}
 	}
@@ -83,8 +114,10 @@ func (v keysValue) Set(text string) error {
 	return nil
 }
 
-func (v keysValue) allowed() string { return "keys, separated by commas" }
-func (v keysValue) String() string  { return strings.Join(*v.to, ",") }
+func (v keysValue) allowed() string {
+	return "top-level keys, separated by commas; in double quotes if a key itself contains a dot, a space, a $ or brackets"
+}
+func (v keysValue) String() string { return strings.Join(*v.to, ",") }
 
 // pathValue is a key, or the keys that lead to a value in nested maps.
 type pathValue struct{ stringValue }
@@ -104,6 +137,9 @@ type timeFormatValue struct{ stringValue }
 func (v timeFormatValue) Set(text string) error {
 	if err := aggregator.CheckTimeFormat(text); err != nil {
 		return fmt.Errorf("is not a time format, because %w", err)
+	}
+	if !strings.Contains(strings.ReplaceAll(text, "%%", ""), "%") {
+		return errors.New("contains no conversion, so that all times would be the same")
 	}
 	return v.stringValue.Set(text)
 }
