@@ -59,7 +59,7 @@ PACKAGES = $$(go list ./... | grep -v /test/e2e)
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine check fuzz soak docs proto docker interop deploy-check dist reproduce portable release-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check check fuzz soak docs proto docker interop deploy-check dist reproduce portable release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,10 +90,16 @@ test: $(PLUGIN) $(READERS) ## Run all tests; those that need Fluent Bit only if 
 		echo "No Fluent Bit on PATH or in FLUENT_BIT: the tests that need it are skipped."
 	@echo "Running all tests: 2 to 6 minutes."
 	@OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 ./...
+	@cd test/awscheck && OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 ./...
 
 demo: build $(READERS) ## Ship a sample log into a local Kinesis and read it back (KEEP=1: keep it running until Ctrl-C)
 	@$(GO_COMMANDS) ./test/demo
 	@exec build/demo $(if $(filter-out 0,$(KEEP)),-keep)
+
+# A module of its own: only this program needs clients of IAM and KMS.
+aws-check: build ## Prove the promises in your own AWS account: creates streams, asks first, removes them (ARGS)
+	@cd test/awscheck && $(GO_BUILD) -o ../../build/aws-check .
+	@exec build/aws-check $(ARGS)
 
 interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
 	$(call long,$(INTEROP)/venv,Installing libraries with npm$(comma) pip and Maven. The first time: 2 to 5 minutes.)
@@ -133,6 +139,7 @@ check: need ## Format, vet, staticcheck, race detector, benchmarks once, short f
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); test -z "$$unformatted" || \
 		{ echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
+	cd test/awscheck && go vet ./... && go run $(STATICCHECK) ./...
 	go run $(STATICCHECK) ./...
 	go test -race -count=1 $(PACKAGES)
 	go test -run '^$$' -bench . -benchtime 1x $(PACKAGES)
