@@ -64,7 +64,7 @@ func goPluginInit(p unsafe.Pointer) (ret C.int) {
 	engine.SetHandle(p, 0)
 	section := engine.Attach(p, fmt.Sprintf("kinesis_agg.%d", ordinal.Add(1)-1))
 	log = section.Log
-	in, err := plugin.Start(options(p), log, section)
+	in, err := plugin.Start(options(p), log, section, section.Stopping)
 	if err != nil {
 		for _, line := range plugin.Lines(err) {
 			log(engine.Error, line)

@@ -50,6 +50,7 @@ type Output struct {
 	output unsafe.Pointer
 	name   string
 	level  Level // of the engine's log, for lines that are written to stderr
+	stop   stopSign
 
 	strings []unsafe.Pointer // in C memory, of the metrics
 }
@@ -58,7 +59,7 @@ type Output struct {
 // argument of that call. fallback is its name on engines that do not provide one.
 func Attach(plugin unsafe.Pointer, fallback string) *Output {
 	p := (*C.struct_kinesis_agg_plugin)(plugin)
-	o := &Output{api: p.api, output: p.output, name: fallback, level: Level(C.kinesis_agg_level(p.api, p.output))}
+	o := &Output{api: p.api, output: p.output, name: fallback, level: Level(C.kinesis_agg_level(p.api, p.output)), stop: findStopSign()}
 	if name := C.kinesis_agg_name(p.output); name != nil {
 		o.name = C.GoString(name)
 	}

@@ -34,6 +34,15 @@ struct kinesis_agg_context {
     uintptr_t remote_context;
 };
 
+/* include/fluent-bit/flb_lib.h: what flb_context_get returns on the engine's thread.
+ * The same in all releases from 1.8 to 5.1. */
+struct kinesis_agg_lib_context {
+    int status;
+    void *event_loop;
+    void *event_channel;
+    void *config;
+};
+
 const char *kinesis_agg_property(struct kinesis_agg_plugin *plugin, const char *name);
 
 /* The engine's name of an instance (its alias, or kinesis_agg.0), or NULL if the

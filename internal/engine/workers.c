@@ -9,17 +9,9 @@
 #include "fork.h"
 #include "workers.h"
 
-/* include/fluent-bit/flb_lib.h: the same in all releases from 1.8 to 5.1. */
-struct lib_context {
-    int status;
-    void *event_loop;
-    void *event_channel;
-    void *config;
-};
-
 /* The engine's functions; all return 0 or a pointer if they succeed. */
 struct engine {
-    struct lib_context *(*context_get)(void);
+    struct kinesis_agg_lib_context *(*context_get)(void);
     int (*enable_multi_threading)(void *output, void *config);
     int (*set_property)(void *output, const char *key, const char *value);
 };
@@ -98,7 +90,7 @@ int kinesis_agg_start_workers(struct kinesis_agg_plugin *plugin)
     void *output = plugin->output;
     struct engine e;
     struct probe p;
-    struct lib_context *context;
+    struct kinesis_agg_lib_context *context;
     const char *done = "the plugin has created the worker threads";
 
     if (switched_off()) {

@@ -88,7 +88,7 @@ func TestCheckStream_Refusals(t *testing.T) {
 			defer server.Close()
 			var l logged
 			in, err := Start(getter(append(test.options, "stream", "logs", "region", "eu-central-1", "check_stream", "true",
-				"endpoint", server.URL(), "aws_key_id", "AKIA", "aws_sec_key", "secret", "fixed_partition_key", "key")), l.log, uncounted{})
+				"endpoint", server.URL(), "aws_key_id", "AKIA", "aws_sec_key", "secret", "fixed_partition_key", "key")), l.log, uncounted{}, keepsRunning)
 			if in != nil {
 				defer in.Stop()
 			}
@@ -122,7 +122,7 @@ func TestCheckStream_Refusals(t *testing.T) {
 }
 
 func TestStart_NamesEachInvalidTemplate(t *testing.T) {
-	_, err := Start(getter([]string{"stream", "$TAG[", "fixed_partition_key", "$TAG["}), new(logged).log, uncounted{})
+	_, err := Start(getter([]string{"stream", "$TAG[", "fixed_partition_key", "$TAG["}), new(logged).log, uncounted{}, keepsRunning)
 	if err == nil || len(Lines(err)) != 2 {
 		t.Errorf("%v", err)
 	}
@@ -130,7 +130,7 @@ func TestStart_NamesEachInvalidTemplate(t *testing.T) {
 
 func TestStart_WarnsOfOptionsWithoutEffect(t *testing.T) {
 	var l logged
-	in, err := Start(getter([]string{"stream", "logs", "region", "eu-central-1", "num_threads", "5"}), l.log, uncounted{})
+	in, err := Start(getter([]string{"stream", "logs", "region", "eu-central-1", "num_threads", "5"}), l.log, uncounted{}, keepsRunning)
 	if err != nil {
 		t.Fatal(err)
 	}

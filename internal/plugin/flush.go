@@ -174,9 +174,11 @@ func (f *flush) send(key string, part aggregator.Result) (response, error) {
 // classify counts the error of a request and returns its cause, nil if there is none.
 func (f *flush) classify(err error) *kinesis.Cause {
 	if err == nil {
+		f.in.shutdown.observe(false)
 		return nil
 	}
 	c := kinesis.Classify(err)
+	f.in.shutdown.observe(c == kinesis.CauseTimeout)
 	f.in.metrics.failures.With(c.Name).Add(1)
 	if c == kinesis.CauseStreamNotFound {
 		f.stream.detector.Reset() // Another stream may get this name.

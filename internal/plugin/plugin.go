@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
@@ -59,13 +61,21 @@ type Instance struct {
 	stopped  bool
 	flushing sync.WaitGroup
 
+	shutdown       *shutdown
+	ctx            context.Context // of all flushes, canceled by shutdown
+	endWatch       context.CancelFunc
+	watching       sync.WaitGroup
+	onEngineThread atomic.Bool // flushes run there
+
 	checking sync.WaitGroup // the check of the stream at start
 	endCheck context.CancelFunc
 }
 
 // Start parses the options and prepares an instance; nothing is sent yet. The error
 // joins one for each invalid option. Stop the instance.
-func Start(options option.Source, log Log, meter engine.Meter) (*Instance, error) {
+// stopping is called until Stop, and reports how long the engine waits for flushes if
+// it is stopping.
+func Start(options option.Source, log Log, meter engine.Meter, stopping func() (grace time.Duration, ok bool)) (*Instance, error) {
 	c, warnings, err := option.Parse(options)
 	if err != nil {
 		return nil, err
@@ -90,6 +100,7 @@ func Start(options option.Source, log Log, meter engine.Meter) (*Instance, error
 	c.Region, c.Endpoint = k.Region(), k.Endpoint()
 	log(engine.Info, fmt.Sprintf("version %s: %s", version.String(), c.Summary()))
 	in := newInstance(c, newAggregator, k, log, meter)
+	in.watchEngine(stopping)
 	if !c.CheckStream && !c.Stream.UsesTag() {
 		in.checkInBackground(c.Stream.String(), k.DryRun)
 	}
@@ -148,7 +159,21 @@ func newInstance(c option.Config, newAggregator func() *aggregator.Aggregator, s
 		metrics:     newMetrics(meter),
 		aggregators: sync.Pool{New: func() any { return newAggregator() }},
 		endCheck:    func() {},
+		shutdown:    newShutdown(),
+		ctx:         context.Background(),
+		endWatch:    func() {},
 	}
+}
+
+// watchEngine bounds the time of flushes when the engine stops.
+func (in *Instance) watchEngine(stopping func() (grace time.Duration, ok bool)) {
+	done, endWatch := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
+	in.ctx, in.endWatch = ctx, endWatch
+	in.watching.Go(func() {
+		defer cancel()
+		in.shutdown.watch(stopping, cancel, done.Done())
+	})
 }
 
 // Log writes a line to the instance's log.
@@ -163,6 +188,8 @@ func (in *Instance) Stop() {
 	in.endCheck()
 	in.checking.Wait()
 	in.flushing.Wait()
+	in.endWatch()
+	in.watching.Wait()
 	in.sender.Close()
 	in.meter.Release()
 }
@@ -179,6 +206,7 @@ func (in *Instance) begin() bool {
 
 // WithoutWorkers logs, once, that a flush runs on the engine thread.
 func (in *Instance) WithoutWorkers() {
+	in.onEngineThread.Store(true)
 	in.threads.Do(func() {
 		in.log(engine.Warn, "flushes run on the engine thread and block all inputs: set workers to 1 or more")
 	})
@@ -191,9 +219,21 @@ func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 		return Retry
 	}
 	defer in.flushing.Done()
+	outcome := Retry
+	for again := true; again && in.shutdown.begin(!in.onEngineThread.Load()); {
+		outcome, again = in.attempt(tag, chunk)
+	}
+	in.metrics.chunks.With(outcome.String()).Add(1)
+	return outcome
+}
+
+// attempt sends one chunk after begin of in.shutdown has let it.
+func (in *Instance) attempt(tag string, chunk []byte) (outcome Outcome, again bool) {
+	// Deferred, so that a panic does not keep other flushes waiting.
+	defer func() { again = in.shutdown.end() && outcome == Retry }()
 	// One deadline for all parts, because the engine cannot interrupt a flush. The
 	// retry continues after the parts that were sent by then.
-	ctx, cancel := context.WithTimeout(context.Background(), in.config.RequestTimeout)
+	ctx, cancel := context.WithTimeout(in.ctx, in.config.RequestTimeout)
 	defer cancel()
 	f := flush{
 		in:     in,
@@ -203,11 +243,10 @@ func (in *Instance) Flush(tag string, chunk []byte) Outcome {
 		chunk:  chunk,
 		agg:    in.aggregators.Get().(*aggregator.Aggregator),
 	}
-	outcome := f.run()
-	in.metrics.chunks.With(outcome.String()).Add(1)
+	outcome = f.run()
 	// Not after a panic, which may have left its state inconsistent.
 	in.aggregators.Put(f.agg)
-	return outcome
+	return outcome, false
 }
 
 // Lines splits an error that joins several into one line each.

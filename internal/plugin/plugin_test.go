@@ -84,6 +84,9 @@ func startOver(t *testing.T, s sender, options ...string) (*Instance, *logged) {
 	return in, &l
 }
 
+// keepsRunning is the engine that does not stop.
+func keepsRunning() (time.Duration, bool) { return 0, false }
+
 // getter returns the value of an option out of names and values.
 func getter(options []string) option.Source {
 	return option.Source{Get: func(name string) string {
@@ -364,7 +367,7 @@ func TestStart_NamesInvalidOptions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l logged
-			_, err := Start(option.Source{Get: func(name string) string { return test.options[name] }}, l.log, uncounted{})
+			_, err := Start(option.Source{Get: func(name string) string { return test.options[name] }}, l.log, uncounted{}, keepsRunning)
 			if err == nil {
 				t.Fatal("it started")
 			}

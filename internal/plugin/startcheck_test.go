@@ -109,7 +109,7 @@ func TestStart_ReportsProblems(t *testing.T) {
 			var l logged
 			began := time.Now()
 			in, err := Start(getter(append(test.options, "stream", "logs", "region", "us-east-1", "aws_key_id", "AKIA", "aws_sec_key", "secret",
-				"http_proxy", "http://"+proxy.Addr(), "sts_endpoint", server.URL())), l.log, uncounted{})
+				"http_proxy", "http://"+proxy.Addr(), "sts_endpoint", server.URL())), l.log, uncounted{}, keepsRunning)
 			if err != nil {
 				t.Fatal(err)
 			}
