@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"out_kinesis_agg/aggregator"
+	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/internal/plugin/version"
@@ -26,6 +27,7 @@ func settings(c option.Config) kinesis.Settings {
 		ConnectTimeout:  c.ConnectTimeout,
 		AutoRetry:       c.AutoRetryRequests,
 		WireFormat:      kinesis.WireFormat(c.WireFormat),
+		Shell:           engine.Spawn,
 		Version:         version.String(),
 	}
 }

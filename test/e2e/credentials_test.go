@@ -79,6 +79,30 @@ func TestCredentialsAndProxy(t *testing.T) {
 	})
 }
 
+// A credential_process can end its children with SIGTERM, which is blocked on the
+// threads that run Go code.
+func TestCredentialProcess_ReceivesSignals(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "config")
+	script := filepath.Join(t.TempDir(), "process.sh")
+	for path, content := range map[string]string{
+		config: "[default]\ncredential_process = sh " + script + "\n",
+		script: `sleep 1000 & kill -TERM $!; wait $!
+[ $? = 143 ] && echo '{"Version":1,"AccessKeyId":"AKID-process","SecretAccessKey":"secret"}'
+`,
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := fakekinesis.Start(fakekinesis.Options{})
+	defer server.Close()
+	sendOne(t, []string{"AWS_CONFIG_FILE=" + config}, []string{"--instance", "stream=logs", "region=" + harness.Region, "endpoint=" + server.URL()})
+	if got, _, _ := server.Requests()[0].Signer(); got != "AKID-process" {
+		t.Errorf("signed by %s", got)
+	}
+}
+
 // sendOne flushes a chunk, and expects it to be delivered at once.
 func sendOne(t *testing.T, env, instance []string) {
 	t.Helper()
