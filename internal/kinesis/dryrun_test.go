@@ -11,13 +11,13 @@ import (
 	"out_kinesis_agg/test/fakekinesis"
 )
 
-// openAWS returns a sender for AWS's own endpoint of us-east-1, behind which is a
-// fake endpoint.
-func openAWS(t *testing.T, o fakekinesis.Options) (*Sender, *fakekinesis.Server) {
+// openAWS returns a sender for AWS's own endpoint of us-east-1, unless change sets
+// another region. A proxy connects it to a fake server.
+func openAWS(t *testing.T, o fakekinesis.Options, change ...func(*Settings)) (*Sender, *fakekinesis.Server) {
 	t.Helper()
 	isolate(t)
 	o.TLS = true
-	o.Hosts = []string{"kinesis.us-east-1.amazonaws.com"}
+	o.Hosts = append(o.Hosts, "kinesis.us-east-1.amazonaws.com")
 	server := start(t, o)
 	proxy := fakekinesis.StartProxy(strings.TrimPrefix(server.URL(), "https://"), nil)
 	t.Cleanup(proxy.Close)
@@ -26,7 +26,11 @@ func openAWS(t *testing.T, o fakekinesis.Options) (*Sender, *fakekinesis.Server)
 		t.Fatal(err)
 	}
 	t.Setenv("AWS_CA_BUNDLE", ca)
-	return open(t, Settings{Region: "us-east-1", KeyID: "AKID", SecretKey: "secret", HTTPProxy: "http://" + proxy.Addr()}), server
+	settings := Settings{Region: "us-east-1", KeyID: "AKID", SecretKey: "secret", HTTPProxy: "http://" + proxy.Addr()}
+	for _, f := range change {
+		f(&settings)
+	}
+	return open(t, settings), server
 }
 
 func TestDryRun_Success(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,6 +29,7 @@ type Sender struct {
 	requestTimeout time.Duration
 	autoRetry      bool
 	format         WireFormat
+	fallback       fallback
 	plaintext      []string
 }
 
@@ -68,6 +70,13 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 			o.BaseEndpoint = &s.Endpoint
 		}
 	})
+	format := s.WireFormat
+	if format == Auto {
+		format = JSON
+		if client.Options().BaseEndpoint == nil {
+			format = CBOR
+		}
+	}
 	return &Sender{
 		client:         client,
 		pool:           pool,
@@ -75,7 +84,8 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 		loader:         from,
 		requestTimeout: s.RequestTimeout,
 		autoRetry:      s.AutoRetry,
-		format:         s.WireFormat,
+		format:         format,
+		fallback:       fallback{enabled: s.WireFormat == Auto, notify: s.CBORRefused},
 		plaintext:      plaintextRemote(client.Options().BaseEndpoint, from.roles.Options().BaseEndpoint),
 	}, nil
 }
@@ -120,8 +130,26 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 	in.StreamName, in.StreamARN = streamID(stream)
 	r := requests.Get().(*request)
 	defer requests.Put(r)
-	r.encode(s.format, stream, partitionKey, data)
+	format := s.format
+	if s.fallback.toJSON.Load() {
+		format = JSON
+	}
+	r.encode(format, stream, partitionKey, data)
 	out, err := s.send(ctx, in, r)
+	maybeStored := false
+	if format == CBOR {
+		if s.fallback.applies(err) {
+			// With the same key: after an unreadable response, the record may be stored.
+			maybeStored = !NotStored(err)
+			refusal := err
+			r.encode(JSON, stream, partitionKey, data)
+			if out, err = s.send(ctx, in, r); err == nil || !refusesCBOR(err, true) {
+				s.fallback.stay(s.failed(ctx, try, "put record to "+stream, refusal))
+			}
+		} else if err == nil {
+			s.fallback.accepted.Store(true)
+		}
+	}
 	repeated := err != nil && s.autoRetry && Classify(err) == CauseConnection
 	if repeated {
 		// Repeat without delay, because a new connection probably works if a pooled
@@ -138,10 +166,30 @@ func (s *Sender) PutRecord(ctx context.Context, stream, partitionKey string, dat
 	}
 	if err != nil {
 		e := s.failed(ctx, try, "put record to "+stream, err)
-		e.maybeStored = repeated
+		e.maybeStored = repeated || maybeStored
 		return "", e
 	}
 	return aws.ToString(out.ShardId), nil
+}
+
+// fallback is the change from CBOR to JSON, of WireFormat Auto.
+type fallback struct {
+	enabled  bool
+	notify   func(error)
+	accepted atomic.Bool // a request in CBOR
+	toJSON   atomic.Bool
+}
+
+// applies reports whether a request in CBOR that failed with err is repeated in JSON.
+func (f *fallback) applies(err error) bool {
+	return err != nil && f.enabled && refusesCBOR(err, !f.accepted.Load())
+}
+
+// stay makes all later requests JSON.
+func (f *fallback) stay(refusal error) {
+	if !f.toJSON.Swap(true) && f.notify != nil {
+		f.notify(refusal)
+	}
 }
 
 // errNoSequenceNumber is an error because only the sequence number proves that the

@@ -39,6 +39,9 @@ type Settings struct {
 
 	// WireFormat is the encoding of requests. Empty means JSON.
 	WireFormat WireFormat
+	// CBORRefused, if not nil, is called once if requests are in JSON from now on,
+	// because a host refuses CBOR. It is called within PutRecord.
+	CBORRefused func(error)
 
 	// Shell starts a credential_process. nil is a shell that inherits the signal mask
 	// of the calling thread.

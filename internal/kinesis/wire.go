@@ -33,6 +33,9 @@ type WireFormat string
 
 // The formats that Kinesis accepts.
 const (
+	// Auto is CBOR for AWS's own hosts, and JSON for other endpoints, such as local
+	// servers, of which some do not know CBOR. After a refusal of CBOR, it is JSON.
+	Auto WireFormat = "auto"
 	// JSON is AWS JSON 1.1, with the data in base64.
 	JSON WireFormat = "json"
 	// CBOR is the format of the SDK for Java. Without base64, requests are a quarter
@@ -103,6 +106,36 @@ func appendCBOR[T string | []byte](dst []byte, major byte, s T) []byte {
 		dst = binary.BigEndian.AppendUint32(append(dst, major|26), uint32(n))
 	}
 	return append(dst, s...)
+}
+
+// refusesCBOR reports whether a host or a proxy does not understand a request in CBOR.
+// first reports that none has succeeded before: only then can an unreadable response be
+// due to the format. A response that breaks off is not.
+func refusesCBOR(err error, first bool) bool {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode() {
+		case "SerializationException", "UnknownOperationException":
+			return true
+		}
+	}
+	var response *smithyhttp.ResponseError
+	if !errors.As(err, &response) {
+		return false
+	}
+	switch status := response.HTTPStatusCode(); {
+	case status == http.StatusUnsupportedMediaType:
+		return true
+	case status == http.StatusNotFound:
+		return Classify(err) != CauseStreamNotFound
+	// Other statuses have a reason of their own.
+	case status >= 300 && status != http.StatusBadRequest || !first:
+		return false
+	case errors.Is(err, io.ErrUnexpectedEOF) || classifyNetwork(err) != nil:
+		return false
+	}
+	var unreadable *smithy.DeserializationError
+	return errors.As(err, &unreadable)
 }
 
 // body is the request body that the HTTP client reads. After a timeout or an early

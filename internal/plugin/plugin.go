@@ -113,6 +113,9 @@ func open(c option.Config, log Log) (*kinesis.Sender, error) {
 	if c.Debug {
 		s.Debug = func(format string, args ...any) { log(engine.Info, fmt.Sprintf(format, args...)) }
 	}
+	s.CBORRefused = func(err error) {
+		log(engine.Warn, fmt.Sprintf("wire_format auto: a host refuses CBOR, so that requests are in JSON until restart: %v", err))
+	}
 	k, err := kinesis.Open(context.Background(), s)
 	if err != nil {
 		return nil, optionError(err)
