@@ -49,7 +49,7 @@ func TestProxy_Faults(t *testing.T) {
 		accepted int // the maximum, of the record that fails
 	}{
 		"closes at CONNECT":       {fakekinesis.Tunnel{CloseAtConnect: true}, []*Cause{CauseConnection, CauseUnreachable}, 0},
-		"refuses CONNECT":         {fakekinesis.Tunnel{Refuse: "503 Service Unavailable"}, []*Cause{CauseConnection, CauseUnreachable}, 0},
+		"refuses CONNECT":         {fakekinesis.Tunnel{Refuse: "503 Service Unavailable"}, []*Cause{CauseProxy}, 0},
 		"closes in the handshake": {fakekinesis.Tunnel{UpBytes: 100}, []*Cause{CauseConnection, CauseTLS}, 0},
 		"closes in the body":      {fakekinesis.Tunnel{UpBytes: 1 << 20}, []*Cause{CauseConnection}, 0},
 		"closes in the response":  {fakekinesis.Tunnel{DownBytes: 2000}, []*Cause{CauseConnection, CauseBadResponse}, 1},

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -42,6 +44,11 @@ func Classify(err error) *Cause {
 			return c
 		}
 	}
+	return classifyHTTP(err)
+}
+
+// classifyHTTP classifies an error without an error code that is known.
+func classifyHTTP(err error) *Cause {
 	// Before the status, because a timeout can also occur while a response is read.
 	if c := classifyNetwork(err); c != nil {
 		return c
@@ -151,27 +158,75 @@ func tooLarge(message string) bool {
 	return false
 }
 
-// classifyCredentials classifies the error of STS or another source of credentials.
+// classifyCredentials classifies the error of a source of credentials. The operation
+// that failed says which source it is.
 func classifyCredentials(err error) *Cause {
+	var (
+		process *processcreds.ProviderError
+		token   *tokenFileError
+	)
+	switch operation := lastOperation(err); {
+	case errors.As(err, &process):
+		return CauseCredentialProcess
+	case errors.As(err, &token):
+		return CauseWebIdentity
+	case operation.ServiceID == sts.ServiceID:
+		return classifySTS(err, operation.OperationName == "AssumeRoleWithWebIdentity")
+	// The SDK's package endpointcreds exports no type of error.
+	case strings.Contains(err.Error(), "failed to load credentials, "):
+		return CauseContainerCredentials
+	case operation.ServiceID == "ec2imds" && !strings.Contains(err.Error(), "access disabled to EC2 IMDS"):
+		return CauseInstanceMetadata
+	}
+	if c := classifyNetwork(err); c == CauseProxy {
+		return c
+	}
+	return CauseNoCredentials
+}
+
+// lastOperation returns the innermost operation of err, which is the one that failed.
+// An operation fails if it needs credentials that another one cannot fetch.
+func lastOperation(err error) smithy.OperationError {
+	var last smithy.OperationError
+	for next := (*smithy.OperationError)(nil); errors.As(err, &next); err = next.Err {
+		last = *next
+	}
+	return last
+}
+
+// classifySTS classifies an error of AssumeRole or AssumeRoleWithWebIdentity.
+func classifySTS(err error, webIdentity bool) *Cause {
+	role := CauseAssumeRole
+	if webIdentity {
+		role = CauseWebIdentity
+	}
 	var api smithy.APIError
-	if errors.As(err, &api) {
-		switch api.ErrorCode() {
-		// Kinesis has some of these codes too, but from STS they are about the role.
-		case "AccessDenied", "AccessDeniedException", "ValidationError", "MalformedPolicyDocument",
-			"InvalidIdentityToken", "IDPRejectedClaim", "RegionDisabledException":
-			return CauseAssumeRole
-		}
-		if c := classifyCode(api.ErrorCode(), api.ErrorMessage()); c != nil {
+	if !errors.As(err, &api) {
+		return classifyHTTP(err)
+	}
+	switch c := classifyCode(api.ErrorCode(), api.ErrorMessage()); c {
+	case CauseThrottled, CauseInternal, CauseBadKey, CauseBadSignature, CauseClockSkew:
+		return c
+	case CauseExpiredToken:
+		if !webIdentity {
 			return c
 		}
 	}
-	// A source of credentials does not exist yet or cannot be reached. The error
-	// names the step that failed.
-	return CauseNoCredentials
+	// Kinesis has some of these codes too, but from STS they are about the role.
+	return role
 }
 
 // classifyNetwork classifies failures below HTTP.
 func classifyNetwork(err error) *Cause {
+	// Before the other causes, which are then those of the proxy.
+	var (
+		op      *net.OpError
+		refused *proxyError
+	)
+	dial := errors.As(err, &op)
+	if errors.As(err, &refused) || dial && op.Op == "proxyconnect" {
+		return CauseProxy
+	}
 	// Before timeouts, because an unresponsive resolver is both.
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
@@ -182,8 +237,7 @@ func classifyNetwork(err error) *Cause {
 	}
 	// Before timeouts, because "unreachable" is more specific for a connect that
 	// times out.
-	var op *net.OpError
-	if errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect" || op.Op == "socks connect") {
+	if dial && (op.Op == "dial" || op.Op == "socks connect") {
 		return CauseUnreachable
 	}
 	var netErr net.Error
@@ -214,6 +268,10 @@ func classifyStatus(status int) *Cause {
 	switch {
 	case status == http.StatusTooManyRequests:
 		return CauseThrottled
+	case status == http.StatusRequestEntityTooLarge:
+		return CauseRequestTooLarge
+	case status == http.StatusProxyAuthRequired:
+		return CauseProxy
 	case status == http.StatusRequestTimeout:
 		return CauseTimeout
 	case status >= 500:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"syscall"
 	"testing"
 
@@ -38,6 +39,14 @@ func noCredentials(inner error) error {
 		Err: fmt.Errorf("get identity: get credentials: %w", &credentialsError{inner})}
 }
 
+// fromSTS is an error of STS, whose credentials a PutRecord needs.
+func fromSTS(operation, code, message string) error {
+	return noCredentials(&smithy.OperationError{ServiceID: "STS", OperationName: operation, Err: &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 400}},
+		Err:      &smithy.GenericAPIError{Code: code, Message: message},
+	}})
+}
+
 func TestClassify_Causes(t *testing.T) {
 	broken := &smithy.DeserializationError{Err: io.ErrUnexpectedEOF}
 	refusedByTCP := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
@@ -61,14 +70,18 @@ func TestClassify_Causes(t *testing.T) {
 		"stream being created":      {code("ResourceInUseException"), CauseStreamNotReady},
 
 		"expired token":             {code("ExpiredTokenException"), CauseExpiredToken},
-		"expired token of STS":      {noCredentials(code("ExpiredToken")), CauseExpiredToken},
+		"expired token of STS":      {fromSTS("AssumeRole", "ExpiredToken", ""), CauseExpiredToken},
 		"no credentials":            {noCredentials(errors.New("no EC2 IMDS role found")), CauseNoCredentials},
 		"metadata service silent":   {noCredentials(noResponse(context.DeadlineExceeded)), CauseNoCredentials},
+		"web identity has expired":  {fromSTS("AssumeRoleWithWebIdentity", "ExpiredTokenException", "Token expired"), CauseWebIdentity},
+		"web identity of a chain":   {noCredentials(&smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: fromSTS("AssumeRoleWithWebIdentity", "AccessDenied", "")}), CauseWebIdentity},
+		"STS cannot be reached":     {noCredentials(&smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: &smithyhttp.RequestSendError{Err: refusedByTCP}}), CauseUnreachable},
+		"proxy before STS":          {noCredentials(&smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRole", Err: &smithyhttp.RequestSendError{Err: &proxyError{&url.URL{}, "403 Forbidden"}}}), CauseProxy},
 		"metadata service not ours": {noCredentials(fromAWS(404, errors.New("not found"))), CauseNoCredentials},
-		"STS busy":                  {noCredentials(code("Throttling")), CauseThrottled},
-		"role denied":               {noCredentials(code("AccessDenied")), CauseAssumeRole},
-		"web identity not accepted": {noCredentials(code("InvalidIdentityToken")), CauseAssumeRole},
-		"STS does not know the key": {noCredentials(code("InvalidClientTokenId")), CauseBadKey},
+		"STS busy":                  {fromSTS("AssumeRole", "Throttling", ""), CauseThrottled},
+		"role denied":               {fromSTS("AssumeRole", "AccessDenied", ""), CauseAssumeRole},
+		"web identity not accepted": {fromSTS("AssumeRoleWithWebIdentity", "InvalidIdentityToken", "No OpenIDConnect provider found in your account"), CauseWebIdentity},
+		"STS does not know the key": {fromSTS("AssumeRole", "InvalidClientTokenId", ""), CauseBadKey},
 
 		"no stream":               {fromAWS(400, &types.ResourceNotFoundException{Message: &message}), CauseStreamNotFound},
 		"no stream, generic":      {code("ResourceNotFoundException"), CauseStreamNotFound},
@@ -93,7 +106,8 @@ func TestClassify_Causes(t *testing.T) {
 		"argument":               {fromAWS(400, &types.InvalidArgumentException{Message: &message}), CauseRefused},
 		"serialization":          {code("SerializationException"), CauseRefused},
 		"403 of a proxy":         {fromAWS(403, broken), CauseRefused},
-		"413 of a proxy":         {fromAWS(413, broken), CauseRefused},
+		"413 of a proxy":         {fromAWS(413, broken), CauseRequestTooLarge},
+		"407 of a proxy":         {fromAWS(407, broken), CauseProxy},
 		"400 with unknown code":  {fromAWS(400, &smithy.GenericAPIError{Code: "Novelty"}), CauseRefused},
 		"redirect":               {fromAWS(307, broken), CauseRefused},
 		"408 of a load balancer": {fromAWS(408, broken), CauseTimeout},
@@ -101,7 +115,8 @@ func TestClassify_Causes(t *testing.T) {
 		"reset":                     {noResponse(&net.OpError{Op: "read", Err: syscall.ECONNRESET}), CauseConnection},
 		"closed before a response":  {noResponse(io.EOF), CauseConnection},
 		"refused by TCP":            {noResponse(refusedByTCP), CauseUnreachable},
-		"proxy refused":             {noResponse(&net.OpError{Op: "proxyconnect", Err: refusedByTCP}), CauseUnreachable},
+		"proxy refused":             {noResponse(&net.OpError{Op: "proxyconnect", Err: refusedByTCP}), CauseProxy},
+		"proxy not resolved":        {noResponse(&net.OpError{Op: "proxyconnect", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}), CauseProxy},
 		"connect timed out":         {noResponse(&net.OpError{Op: "dial", Err: context.DeadlineExceeded}), CauseUnreachable},
 		"no such host":              {noResponse(&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}), CauseDNS},
 		"name server timed out":     {noResponse(&net.DNSError{Err: "i/o timeout", IsTimeout: true}), CauseDNS},

@@ -77,8 +77,9 @@ func (s *signer) renew(ctx context.Context, a *attempt) {
 // attempt is the state of a request in progress. It is a value of the request's
 // context.
 type attempt struct {
-	ctx        context.Context // ends with the request
-	generation atomic.Uint64
+	ctx         context.Context // ends with the request
+	generation  atomic.Uint64
+	clockOffset atomic.Int64 // time.Duration
 }
 
 type attemptKey struct{}

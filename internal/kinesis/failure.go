@@ -2,7 +2,9 @@ package kinesis
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -35,6 +37,8 @@ var (
 	CauseConnection  = add(Cause{Name: "connection", Transient: true})
 	CauseUnreachable = add(Cause{Name: "unreachable", notStored: true,
 		Advice: "the endpoint cannot be reached: check network, firewall, VPC endpoint and http_proxy"})
+	CauseProxy = add(Cause{Name: "proxy", Operator: true, notStored: true,
+		Advice: "the proxy cannot be reached or does not permit the request: check http_proxy (or HTTPS_PROXY and NO_PROXY in the environment), its user and password, and that it permits CONNECT to AWS"})
 	CauseDNS = add(Cause{Name: "dns", notStored: true,
 		Advice: "the endpoint's name cannot be resolved: check region, endpoint and DNS"})
 	// The outcome is unknown, because a TLS alert can arrive instead of a response.
@@ -45,10 +49,18 @@ var (
 		Advice: "there are no AWS credentials: set aws_key_id and aws_sec_key or profile, or give the host, container or service account a role"})
 	CauseExpiredToken = add(Cause{Name: "expired_token", Operator: true, notStored: true,
 		Advice: "the session token has expired; the plugin cannot renew static credentials with aws_session_token"})
+	CauseInstanceMetadata = add(Cause{Name: "instance_metadata", Operator: true, notStored: true,
+		Advice: "no source has AWS credentials, and the last one, the EC2 metadata service, failed: on EC2 give the instance a role, and in a container on EC2 allow two hops (HttpPutResponseHopLimit 2); elsewhere set aws_key_id and aws_sec_key or profile"})
+	CauseContainerCredentials = add(Cause{Name: "container_credentials", Operator: true, notStored: true,
+		Advice: "the container's credential service failed: check the task role (ECS) or the Pod Identity association and its agent (EKS), and AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE in the environment"})
+	CauseCredentialProcess = add(Cause{Name: "credential_process", Operator: true, notStored: true,
+		Advice: "credential_process failed: run its command as the user of Fluent Bit; it has to end within request_timeout and print JSON with Version 1, AccessKeyId and SecretAccessKey"})
+	CauseWebIdentity = add(Cause{Name: "web_identity", Operator: true, notStored: true,
+		Advice: "the role of the web identity cannot be assumed: check the token file (AWS_WEB_IDENTITY_TOKEN_FILE exists, is readable and has not expired), the account's OIDC provider, and that the role's trust policy permits this provider and subject"})
 	CauseAssumeRole = add(Cause{Name: "assume_role", Operator: true, notStored: true,
 		Advice: "the role cannot be assumed: check role_arn and external_id, the permission sts:AssumeRole, and the role's trust policy"})
 	CauseAccessDenied = add(Cause{Name: "access_denied", Operator: true, notStored: true,
-		Advice: "the credentials lack the permission kinesis:PutRecord on the stream, or a policy denies it"})
+		Advice: "the credentials lack a permission on the stream, to write kinesis:PutRecord, or a policy denies it"})
 	CauseBadKey = add(Cause{Name: "bad_key", Operator: true, notStored: true,
 		Advice: "AWS does not know these credentials: check aws_key_id and aws_session_token or their source, and that they belong to the partition of the region"})
 	CauseBadSignature = add(Cause{Name: "bad_signature", Operator: true, notStored: true,
@@ -62,12 +74,15 @@ var (
 	// CauseStreamNotReady: the stream is being created or deleted.
 	CauseStreamNotReady = add(Cause{Name: "stream_not_ready", Transient: true, notStored: true})
 	// CauseTooLarge: only smaller records can be accepted.
-	CauseTooLarge = add(Cause{Name: "too_large", notStored: true,
+	CauseTooLarge = add(Cause{Name: "too_large", Operator: true, notStored: true,
 		Advice: "the record exceeds the stream's limit: set max_record_size to that limit, or raise it with UpdateMaxRecordSize"})
+	// CauseRequestTooLarge: the same, but the limit is that of HTTP 413, and unknown.
+	CauseRequestTooLarge = add(Cause{Name: "request_too_large", Operator: true, notStored: true,
+		Advice: "a proxy or gateway limits the size of requests: raise its limit, or set max_record_size below three quarters of it"})
 	// CauseRefused: Kinesis, or a proxy before it, refuses the request for a reason
 	// that is not one of the other causes. The error quotes the reason.
 	CauseRefused = add(Cause{Name: "refused", Operator: true, notStored: true,
-		Advice: "the request is refused for the quoted reason: check stream, fixed_partition_key, endpoint and http_proxy"})
+		Advice: "the request is refused for the quoted reason: check stream, fixed_partition_key, endpoint, sts_endpoint and http_proxy"})
 	CauseUnknown = add(Cause{Name: "unknown"})
 )
 
@@ -101,15 +116,23 @@ type Error struct {
 	// maybeStored reports that an earlier try of the request has an unknown outcome.
 	maybeStored bool
 	// files is the error of loading changed shared files, nil if there is none.
-	files   error
-	secrets *secrets // nil: nothing is hidden
+	files error
+	// clockOffset is the time by which the SDK corrects the clock after this error.
+	clockOffset time.Duration
+	secrets     *secrets // nil: nothing is hidden
 }
 
 // NotStored reports whether err, which is an error of PutRecord, proves that the record
 // is not stored. Otherwise it may be: the response can be lost.
 func NotStored(err error) bool {
-	var e *Error
-	return Classify(err).notStored && !(errors.As(err, &e) && e.maybeStored)
+	var (
+		e      *Error
+		unsent *credentialsError
+	)
+	if errors.As(err, &e) && e.maybeStored {
+		return false
+	}
+	return Classify(err).notStored || errors.As(err, &unsent)
 }
 
 // maxErrorBytes limits an error text. The longest useful messages of AWS, about
@@ -134,6 +157,9 @@ func (e *Error) Error() string {
 	}
 	if e.files != nil {
 		text += "; the shared AWS files have changed but cannot be used, so the previous credentials stay in use: " + e.files.Error()
+	}
+	if e.clockOffset != 0 {
+		text += fmt.Sprintf("; from now on, requests are signed with the time of this response, %s from this host's", e.clockOffset.Round(time.Second))
 	}
 	text = "kinesis: " + e.Op + ": " + text
 	if e.Cause.Advice != "" {

@@ -206,8 +206,8 @@ type Stream struct {
 	MaxRecordBytes int
 }
 
-// Describe requests a stream's summary. Its error is an *Error. It takes at most RequestTimeout. It needs the
-// permission kinesis:DescribeStreamSummary.
+// Describe requests a stream's summary. It takes at most RequestTimeout. It needs the
+// permission kinesis:DescribeStreamSummary. Its error is an *Error.
 func (s *Sender) Describe(ctx context.Context, stream string) (Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.requestTimeout)
 	defer cancel()
@@ -247,11 +247,14 @@ func (s *Sender) Close() {
 // full time limit. New connections resolve the host name again.
 func (s *Sender) failed(ctx context.Context, try *attempt, op string, err error) *Error {
 	e := &Error{Cause: Classify(err), Op: op + " in " + s.Region(), Err: err, secrets: s.signer.secrets}
+	var unsent *credentialsError
+	if errors.As(err, &unsent) {
+		e.files = s.signer.chain.failed()
+	}
+	e.clockOffset = time.Duration(try.clockOffset.Load())
 	switch e.Cause {
 	case CauseExpiredToken, CauseBadKey, CauseBadSignature:
 		s.signer.renew(ctx, try)
-		e.files = s.signer.chain.failed()
-	case CauseNoCredentials, CauseAssumeRole:
 		e.files = s.signer.chain.failed()
 	case CauseTimeout, CauseConnection:
 		s.pool.CloseIdleConnections()

@@ -40,6 +40,7 @@ func credentialsClient(s Settings) *awshttp.BuildableClient {
 			t.DisableCompression = true
 			t.MaxResponseHeaderBytes = maxResponseHeaderBytes
 			t.Proxy = proxy(s.HTTPProxy)
+			t.OnProxyConnectResponse = checkProxy
 			t.TLSHandshakeTimeout = s.ConnectTimeout
 			t.TLSClientConfig.MinVersion = tls.VersionTLS12
 			// HTTP/1.1 only. With HTTP/2, all workers would share one TCP

@@ -79,16 +79,21 @@ func (f *flush) deliver() Outcome {
 				if !repeated && kinesis.NotStored(err) {
 					f.at.unsettled = attempt{}
 				}
-				f.shrink(c, part.LogRecords, recordBytes)
+				if !kinesis.NotStored(err) {
+					f.shrink(c, part.LogRecords, recordBytes)
+				}
 				f.logFailure(c, err)
 				return Retry
 			case f.drops():
 				return f.giveUp(fmt.Sprintf("is refused by the stream (%v)", err))
 			case part.LogRecords > 1:
-				f.lowerLimit(err)
+				f.lowerLimit(c, recordBytes, err)
 				f.at.unsettled = attempt{}
 				continue
 			default:
+				if line := f.stream.failures.failed(c.Name, fmt.Sprintf("%s a log record is refused: %v", f.chunkText(), err)); line != "" {
+					f.in.log(engine.Error, line)
+				}
 				loseRecord(&part, f.at.offset)
 			}
 		}
@@ -134,10 +139,12 @@ func (f *flush) limit() aggregator.Limit {
 	return aggregator.Limit{RecordMax: recordMax, SingleRecordMax: f.in.config.MaxRecordBytes}
 }
 
-// needsSplit reports whether the stream only accepts smaller records. A refusal for
-// the size of a record that every stream accepts means something else.
+// needsSplit reports whether only smaller records can be accepted. A refusal for the
+// size of a record that every stream accepts means something else, as does HTTP 413 for
+// a request that is smaller than what any proxy or gateway permits.
 func needsSplit(c *kinesis.Cause, recordBytes int) bool {
-	return recordBytes > kpl.DefaultMaxRecordBytes && c == kinesis.CauseTooLarge
+	return c == kinesis.CauseTooLarge && recordBytes > kpl.DefaultMaxRecordBytes ||
+		c == kinesis.CauseRequestTooLarge && recordBytes > minPartBytes
 }
 
 // loseRecord counts the only log record of a part, which starts at the offset from,
@@ -273,12 +280,20 @@ func (f *flush) shrink(c *kinesis.Cause, records, recordBytes int) {
 	}
 }
 
-// lowerLimit makes the records of the stream smaller, since it refused one that is
-// larger than what every stream accepts. Its own limit is unknown.
-func (f *flush) lowerLimit(err error) {
-	if f.stream.recordMax.Swap(kpl.DefaultMaxRecordBytes) > kpl.DefaultMaxRecordBytes {
-		f.in.log(engine.Error, fmt.Sprintf("the record limit of stream %s is below max_record_size; its records have at most %d bytes until restart: %v",
-			f.stream.name, kpl.DefaultMaxRecordBytes, err))
+// lowerLimit makes the records of the stream smaller, since one was refused for its
+// size. The limit is unknown: a stream accepts at least DefaultMaxRecordBytes, and that
+// of a proxy or gateway is found by halves.
+func (f *flush) lowerLimit(c *kinesis.Cause, recordBytes int, err error) {
+	limit := int64(kpl.DefaultMaxRecordBytes)
+	if c == kinesis.CauseRequestTooLarge {
+		limit = max(int64(recordBytes/2), minPartBytes)
+	}
+	for old := f.stream.recordMax.Load(); limit < old; old = f.stream.recordMax.Load() {
+		if f.stream.recordMax.CompareAndSwap(old, limit) {
+			f.in.log(engine.Error, fmt.Sprintf("records of stream %s have at most %d bytes until restart, because a larger one is refused: %v",
+				f.stream.name, limit, err))
+			return
+		}
 	}
 }
 
@@ -295,7 +310,7 @@ func (f *flush) giveUp(why string) Outcome {
 // logSplit logs, once for an instance, that a chunk needs more than one record:
 // when the second one is ready to be sent.
 func (f *flush) logSplit() {
-	if f.at.offset == 0 || f.accepted == 0 && !f.resumed || f.at.maxPartBytes > 0 {
+	if f.at.offset == 0 || f.accepted == 0 && !f.resumed || f.limit().RecordMax < f.in.config.MaxRecordBytes {
 		return
 	}
 	f.in.split.Do(func() {

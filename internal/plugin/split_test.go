@@ -16,6 +16,7 @@ import (
 type fakeStream struct {
 	t         *testing.T
 	maxBytes  int
+	gateway   bool              // maxBytes is the limit of HTTP 413
 	fail      func(n int) error // of the n-th PutRecord, from 0; nil: none
 	lose      func(n int) error // the same, but the record is kept
 	requests  int
@@ -32,6 +33,9 @@ func (s *fakeStream) put(key string, data []byte) error {
 		}
 	}
 	size := len(key) + len(data)
+	if s.maxBytes > 0 && size > s.maxBytes && s.gateway {
+		return &kinesis.Error{Cause: kinesis.CauseRequestTooLarge, Err: errors.New("413")}
+	}
 	if s.maxBytes > 0 && size > s.maxBytes {
 		return &kinesis.Error{Cause: kinesis.CauseTooLarge, Err: fmt.Errorf("%d bytes, at most %d", size, s.maxBytes)}
 	}
@@ -212,6 +216,57 @@ func TestSplit_DropsTooLargeRecordAlone(t *testing.T) {
 	}
 }
 
+// A gateway that limits requests to less than 1 MiB: the parts become smaller, and a
+// log record that does not pass alone is lost aloud.
+func TestSplit_RequestTooLarge(t *testing.T) {
+	line := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
+	var bodies []chunktest.Map
+	for range 100 {
+		bodies = append(bodies, line(10_000))
+	}
+	bodies = append(bodies, line(400_000))
+	for range 100 {
+		bodies = append(bodies, line(10_000))
+	}
+	c := chunktest.NewCorpus(bodies...)
+	s := &fakeStream{t: t, maxBytes: 300 << 10, gateway: true}
+	in, l := start(t, s.put)
+	if got := in.Flush("app.log", c.Bytes); got != Delivered {
+		t.Fatalf("outcome %v", got)
+	}
+	if want := slices.Concat(c.JSON[:100], c.JSON[101:]); !slices.Equal(s.records(), want) {
+		t.Errorf("%d records, want %d", len(s.records()), len(want))
+	}
+	lines := strings.Join(l.take(), "\n")
+	for _, text := range []string{"records of stream logs have at most 245", "max_record_size", "too large for a record of the stream: 1 from"} {
+		if !strings.Contains(lines, text) {
+			t.Errorf("%q is not in the log: %s", text, lines)
+		}
+	}
+	// Later chunks fit at once.
+	refused := s.requests - len(s.sizes)
+	if got := in.Flush("app.log", chunktest.AccessLog(1, 5000).Bytes); got != Delivered || s.requests-len(s.sizes) != refused {
+		t.Errorf("outcome %v, %d requests refused", got, s.requests-len(s.sizes)-refused)
+	}
+}
+
+// A gateway that refuses every request: the chunk is kept, and the flush ends.
+func TestSplit_RequestAlwaysTooLarge(t *testing.T) {
+	for _, options := range [][]string{nil, {"batch_size", "1M"}} {
+		s := &fakeStream{t: t, maxBytes: 1, gateway: true}
+		in, l := start(t, s.put, options...)
+		if got := in.Flush("app.log", chunktest.AccessLog(1, 5000).Bytes); got != Retry {
+			t.Errorf("outcome %v", got)
+		}
+		if s.requests > 10 {
+			t.Errorf("%d requests", s.requests)
+		}
+		if lines := strings.Join(l.take(), "\n"); !strings.Contains(lines, "will be retried: ") || strings.Contains(lines, "lost") {
+			t.Errorf("log: %s", lines)
+		}
+	}
+}
+
 func TestSplit_StreamWithLowerLimit(t *testing.T) {
 	text := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
 	var bodies []chunktest.Map
@@ -231,7 +286,7 @@ func TestSplit_StreamWithLowerLimit(t *testing.T) {
 		t.Errorf("%d records, want %d", len(s.records()), len(want))
 	}
 	lines := strings.Join(l.take(), "\n")
-	if strings.Count(lines, "or raise it with UpdateMaxRecordSize") != 1 || !strings.Contains(lines, "too large") {
+	if strings.Count(lines, "until restart, because a larger one is refused") != 1 || !strings.Contains(lines, "too large") {
 		t.Errorf("log: %s", lines)
 	}
 

@@ -144,10 +144,10 @@ var faults = []fault{
 
 	// Credentials do not exist yet, or have expired.
 	{name: "no credentials", without: []string{"aws_key_id", "aws_sec_key", "aws_session_token"}, permanent: true,
-		result: "RETRY", level: "warn", inLog: []string{"no AWS credentials"}},
+		result: "RETRY", level: "error", inLog: []string{"no AWS credentials"}},
 	{name: "no credentials yet", without: []string{"aws_key_id", "aws_sec_key", "aws_session_token"}, prepare: containerCredentials,
-		result: "RETRY", requests: 1, accepted: 1, level: "warn", inLog: []string{"no AWS credentials"}},
-	{name: "expired token", result: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"ExpiredTokenException", "expired"}},
+		result: "RETRY", requests: 1, accepted: 1, level: "error", inLog: []string{"not yet", "the container's credential service failed"}},
+	{name: "expired token", result: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"ExpiredTokenException", "expired"}},
 	{name: "expired token of a role", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{
 		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
 			if key, _, _ := r.Signer(); key == fakekinesis.RoleKeyID(1) {
@@ -155,7 +155,7 @@ var faults = []fault{
 			}
 			return fakekinesis.OK
 		}},
-		result: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"ExpiredTokenException"}},
+		result: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"ExpiredTokenException"}},
 	{name: "short session of a role", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{
 		Role: func(n int, _ fakekinesis.RoleRequest) fakekinesis.RoleResponse {
 			if n == 1 {
@@ -169,7 +169,7 @@ var faults = []fault{
 			}
 			return fakekinesis.OK
 		}},
-		result: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"expired"}},
+		result: "RETRY", requests: 2, accepted: 1, level: "error", inLog: []string{"expired"}},
 	{name: "role denied", options: []string{"role_arn=" + roleARN}, server: fakekinesis.Options{Role: firstRole(
 		fakekinesis.Error(403, "AccessDenied", "User: arn:aws:iam::123456789012:user/agent is not authorized to perform: sts:AssumeRole on resource: "+roleARN))},
 		result: "RETRY", requests: 1, accepted: 1, level: "error", inLog: []string{"AccessDenied", "role_arn", "sts:AssumeRole"}},
@@ -195,6 +195,15 @@ var faults = []fault{
 	// The stream accepts less than max_record_size: the chunk is sent as two records.
 	{name: "record too large for the stream", chunk: &largeChunk, options: []string{"max_record_size=10MiB"},
 		result: "OK", requests: 3, accepted: 2, level: "error", inLog: []string{"max_record_size", "UpdateMaxRecordSize"}},
+
+	// A gateway accepts less than the chunk: smaller parts are sent.
+	{name: "request too large for a gateway", chunk: &largeChunk, server: fakekinesis.Options{
+		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
+			if r.ContentLength > 500<<10 {
+				return fakekinesis.Status(413)
+			}
+			return fakekinesis.OK
+		}}, result: "OK", requests: 8, accepted: 6, level: "error", inLog: []string{"413", "max_record_size"}},
 
 	// No retry can help: the engine drops the chunk or keeps it as a dead letter.
 	{name: "oversize chunk to drop", options: []string{"max_record_size=1000", "oversize_chunk=drop"},
