@@ -60,7 +60,7 @@ var (
 	CauseAssumeRole = add(Cause{Name: "assume_role", Operator: true, notStored: true,
 		Advice: "the role cannot be assumed: check role_arn and external_id, the permission sts:AssumeRole, and the role's trust policy"})
 	CauseAccessDenied = add(Cause{Name: "access_denied", Operator: true, notStored: true,
-		Advice: "the credentials lack a permission on the stream, to write kinesis:PutRecord, or a policy denies it"})
+		Advice: "the credentials lack a permission on the stream (to write: the permission kinesis:PutRecord), or a policy denies it"})
 	CauseBadKey = add(Cause{Name: "bad_key", Operator: true, notStored: true,
 		Advice: "AWS does not know these credentials: check aws_key_id and aws_session_token or their source, and that they belong to the partition of the region"})
 	CauseBadSignature = add(Cause{Name: "bad_signature", Operator: true, notStored: true,
