@@ -159,10 +159,9 @@ soak: build ## Flush chunks for minutes against an endpoint that fails at random
 	@$(GO_COMMANDS) ./test/soak
 	@exec build/soak $(ARGS)
 
-docs: need ## Rewrite what is generated in docs/: options, examples of the planner, simulated tables, pictures
+docs: need ## Rewrite what is generated in docs/: options, examples of the planner
 	@go test -count=1 -run '^TestTable_MatchesDocs$$' ./internal/option -update
 	@go test -count=1 -run '^TestDocs_ExamplesAreCurrent$$' ./cmd/kinesis-agg-plan -update
-	@go test -count=1 -run '^TestDocs_Current$$' ./test/fleet -update
 
 proto: need ## Regenerate proto/*.pb.go
 	cd proto && go run $(BUF) generate
