@@ -25,8 +25,8 @@ import (
 	"out_kinesis_agg/internal/plugin"
 )
 
-// instances outlives the library's unloading, since a Go library stays in
-// memory: a reload finds it again.
+// instances survives a hot reload: the engine unloads the library, but a Go library
+// stays in memory.
 var instances plugin.Registry
 
 // ordinal numbers the instances of a configuration from 0, as the engine does. It is
@@ -37,7 +37,7 @@ var ordinal atomic.Int64
 func goPluginRegister(def unsafe.Pointer) (ret C.int) {
 	defer recovered(nil, &ret, output.FLB_ERROR)
 	ordinal.Store(0)
-	ret = C.int(output.FLBPluginRegister(def, "kinesis_agg", "One aggregated record (KPL format) a chunk to Amazon Kinesis Data Streams"))
+	ret = C.int(output.FLBPluginRegister(def, "kinesis_agg", "Sends each chunk to Amazon Kinesis Data Streams as one KPL aggregated record"))
 	if ret == 0 {
 		declaration().Declare(def)
 	}

@@ -65,7 +65,7 @@ func (a *Aggregator) Build(chunk Chunk, from int, partitionKey string, limit Lim
 	i := from
 	for i < len(b.chunk) && !b.full {
 		if i = b.event(i); i == len(b.chunk) && b.batch != nil {
-			// The last batch may send the loop back to the batch's start.
+			// If the last batch does not fit, i becomes the offset of its first event.
 			i = b.closeBatch(i)
 		}
 	}

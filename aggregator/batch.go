@@ -12,7 +12,7 @@ type batch struct {
 	max     int
 	lines   []byte
 	records int
-	// from is the offset in the chunk of the first event in lines, and before is
+	// from is the offset in the chunk of the first event of lines. before is
 	// the result without that event and all later ones: a batch that does not fit
 	// is read again, and its losses are counted then.
 	from   int

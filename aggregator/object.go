@@ -24,9 +24,9 @@ func closeObject(dst []byte, start int) []byte {
 // without those that t drops; t is nil for a map inside of a record. Of members
 // with the same key the last one stays, at its own position, as in the engine.
 //
-// A map is first written on the assumption that no key repeats, with the keys of
-// an earlier map of its kind. If a key repeats, or if there are too many or too
-// long ones to cache, it is written again and each member is tracked.
+// A map is first written on the assumption that no key repeats, with the cached keys
+// of an earlier map of the same kind. If a key repeats, or if the keys are too many or
+// too long for the cache, the map is written again, and each member is tracked.
 func (w *jsonWriter) members(dst, b []byte, i int, n uint64, depth int, t *transform) (_ []byte, next int, st status) {
 	if n > maxCachedKeys || w.tracking {
 		return w.trackedMembers(dst, b, i, n, depth, t)
@@ -62,7 +62,7 @@ func (w *jsonWriter) writeMembers(dst, b []byte, i int, n uint64, depth int, t *
 	if scope == nil {
 		at := depth
 		if t != nil {
-			at = 0 // These keys have a flag that the others do not have.
+			at = 0 // Transformed keys carry a flag and have a cache of their own.
 		}
 		cache = w.keys.find(at, n, b, i)
 		keys = cache.keys

@@ -9,15 +9,14 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// usualRecord reads a record at b[at] if it has the usual form: a partition key
+// usualRecord reads the record at b[at] if it has the form that the plugin writes: a partition key
 // index below 128, no explicit hash key, no tags, and less than 16 KiB of data.
 // The data is b[start:end], and end is the offset of the next field. If there is
 // no record of this form at b[at], end is 0.
 //
 // It compares all prefixes as one 8-byte word, which is several times faster than
 // reading field by field. The length of the message and the length of the data
-// must be both one byte or both two bytes long; readField handles the records
-// between.
+// must have the same number of bytes, one or two; readField reads all other records.
 func usualRecord(b []byte, at int) (key, start, end int) {
 	if len(b)-at < 8 {
 		return 0, 0, 0

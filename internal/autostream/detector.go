@@ -51,11 +51,11 @@
 // that each contradiction needs a creation of its own, however many workers
 // there are.
 //
-// A stream with AUTO produces one contradiction after the other. The detector
-// reports AUTO after three in a row, each completed by one of the first 256
-// responses since it last forgot everything. A false alarm takes a stream that is
-// created again three times, with other ranges each time, within 768 responses,
-// and no request in the times without a stream: the caller calls Reset when
+// A stream with AUTO produces many contradictions. The detector reports AUTO after
+// three in succession, each within 256 responses of the previous one or of the start.
+// For a false alarm, a stream would have to be deleted and created again three times
+// within 768 responses, with different ranges each time and without a request while it
+// does not exist: the caller calls Reset when
 // Kinesis says that the stream does not exist.
 //
 // # The order of shard ids

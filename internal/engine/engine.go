@@ -80,9 +80,11 @@ func SetHandle(plugin unsafe.Pointer, handle uintptr) {
 	(*C.struct_kinesis_agg_plugin)(plugin).context.remote_context = C.uintptr_t(handle)
 }
 
-// Log writes one line, escaped so that nothing in it can begin another: through the engine where it has a log for plugins (since
-// 2.0) and is calling us on this thread, else to stderr in the engine's format.
-// What is above the log_level is dropped; the engine cuts a line at about 4 KB.
+// Log writes one line. It escapes control characters, so that no message can begin
+// another line. The line goes to the engine's log if the engine provides one to plugins
+// (since 2.0) and is calling the plugin on this thread, otherwise to stderr in the
+// engine's format. Lines above log_level are dropped. The engine truncates a line at
+// about 4 KB.
 func (o *Output) Log(level Level, line string) {
 	c := C.CString(escape(fmt.Sprintf("[output:kinesis_agg:%s] %s", o.name, line)))
 	defer C.free(unsafe.Pointer(c))

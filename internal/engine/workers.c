@@ -69,8 +69,9 @@ static int find_probe(struct probe *p)
 /* Whether the output has a pool. Neither `workers` nor the pool can be read in a
  * way that is the same in all releases, but flb_output_flush_id_get depends on
  * it: it counts up a number in the output or, if the output has a pool, in the
- * worker that calls it. So the engine's thread poses as a worker for the time of
- * the call, with memory that is all zero, and looks whether it is still zero. The
+ * worker that calls it. For the call, the engine's thread sets a
+ * worker structure of zeros as its own, and checks afterwards whether it is still
+ * zero. The
  * function is the same in all releases from 2.1 to 5.1, and uses nothing else of
  * the worker. The number only tells flushes apart. */
 static int has_pool(const struct probe *p, void *output)

@@ -237,7 +237,7 @@ func Parse(from Source) (c Config, warnings []string, err error) {
 	}
 	conflictWarnings, conflicts := c.conflicts()
 	if c.Region == "" {
-		// AWS sets AWS_REGION wherever it runs the code; in another region than its
+		// AWS sets AWS_REGION where it runs the process; in another region than its
 		// own, an ARN is useless.
 		c.Region = c.Stream.Region()
 	}

@@ -165,8 +165,12 @@ func (v enumValue) Set(text string) error {
 	return nil
 }
 
-func (v enumValue) allowed() string { return strings.Join(v.words, " or ") }
-func (v enumValue) String() string  { return *v.to }
+func (v enumValue) allowed() string {
+	last := len(v.words) - 1
+	return strings.Join(v.words[:last], ", ") + " or " + v.words[last]
+}
+
+func (v enumValue) String() string { return *v.to }
 
 // boolValue accepts the words of the engine's flb_utils_bool.
 type boolValue struct{ to *bool }

@@ -231,9 +231,9 @@ func (f *flush) timeLeft() time.Duration {
 	return time.Until(deadline)
 }
 
-// timeRunsOut reports whether the next part would exceed the time limit: because
-// the limit is over, as after a stop of the process, or because the chunk exceeded it
-// before and the next part would probably do so again. Kinesis may accept a record
+// timeRunsOut reports whether the next part would exceed the time limit. This is so if
+// the limit has passed, for example after the process was suspended, or if the chunk
+// exceeded it before and the next part would probably do so again. Kinesis may accept a record
 // whose response comes too late, and then the retry repeats it, so that the part is
 // left to a flush with more time.
 func (f *flush) timeRunsOut() bool {

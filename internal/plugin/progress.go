@@ -135,7 +135,8 @@ func (p *progress) dropOld() {
 	}
 }
 
-// remove deletes a note that is the oldest of its chunk, as the oldest of all is.
+// remove deletes a note, which must be the oldest of its chunk. The oldest note of all
+// is also the oldest of its chunk.
 func (p *progress) remove(e *list.Element) note {
 	n := p.byAge.Remove(e).(note)
 	if rest := p.byChunk[n.id][1:]; len(rest) > 0 {
