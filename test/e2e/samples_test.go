@@ -144,7 +144,7 @@ func outputs(text string) [][][2]string {
 // accepts its value.
 func TestSamples_InTheHost(t *testing.T) {
 	t.Parallel()
-	known := []string{"name", "match", "alias", "workers", "retry_limit", "storage.total_limit_size"}
+	known := []string{"name", "match", "match_regex", "alias", "workers", "retry_limit", "storage.total_limit_size"}
 	engines := len(known)
 	for _, o := range option.Table() {
 		known = append(append(known, o.Name), o.Aliases...)
