@@ -80,7 +80,7 @@ func (b *build) closeBatch(end int) int {
 	} else {
 		b.dst = c.compressor.compress(b.dst, c.lines)
 	}
-	records, uncompressed := c.records, len(c.lines)
+	records, uncompressed, size := c.records, len(c.lines), len(b.dst)-data
 	c.records, c.lines = 0, c.lines[:0]
 	aloneMax := b.limit.RecordMax // Several log records can be split.
 	if records == 1 {
@@ -99,9 +99,14 @@ func (b *build) closeBatch(end int) int {
 		b.result.Losses.add(TooLarge, c.from, b.endOf(c.from))
 		return end
 	}
-	// Halves, until they fit or hold one log record.
+	// Smaller ones, until they fit or hold one log record: halves, which other batches
+	// may join in the record, or a bit less than the part that probably fits.
 	b.result = c.before
 	c.max = uncompressed / 2
+	if b.framing.holdsOneBatch() {
+		room := max(0, b.limit.RecordMax-b.outside)
+		c.max = int(float64(uncompressed) * float64(room) / float64(size) * 15 / 16)
+	}
 	if b.transform != nil {
 		b.transform.begin(b.chunk, c.from)
 	}
