@@ -48,11 +48,15 @@ func catRecords(t *testing.T, records []string, args ...string) (r result) {
 func TestBatch_PrintsLogRecords(t *testing.T) {
 	for _, format := range compression.Formats() {
 		var records, want []string
-		for i, transform := range []aggregator.Transform{{}, {AppendNewline: true}, {BatchBytes: 1}, {BatchBytes: 2000}, {BatchBytes: 1 << 20}} {
+		aggregated := 0
+		for i, transform := range []aggregator.Transform{{}, {AppendNewline: true}, {BatchBytes: 1}, {BatchBytes: 2000}, {BatchBytes: 1 << 20}, {Format: aggregator.NDJSON}, {Format: aggregator.NDJSON, BatchBytes: 2000}} {
 			c := chunktest.Kubernetes(uint64(i), 100)
 			transform.Compression = format
 			records = append(records, aggregates(t, transform, c.Bytes)...)
 			want = append(want, c.JSON...)
+			if transform.Format != aggregator.NDJSON {
+				aggregated = len(records)
+			}
 		}
 		var args []string
 		if format == compression.Snappy {
@@ -68,8 +72,11 @@ func TestBatch_PrintsLogRecords(t *testing.T) {
 		for line := range strings.Lines(r.out) {
 			fields = strings.Fields(line)
 		}
-		if r.err != nil || fields[1] != fmt.Sprint(len(records)) || fields[5] != fmt.Sprint(len(want)) {
-			t.Errorf("%s: %v, want %d aggregated and %d log records:\n%s", format, r.err, len(records), len(want), r.out)
+		if r.err != nil || fields[1] != fmt.Sprint(aggregated) || fields[2] != fmt.Sprint(len(records)-aggregated) || fields[5] != fmt.Sprint(len(want)) {
+			t.Errorf("%s: %v, want %d aggregated and %d log records:\n%s", format, r.err, aggregated, len(want), r.out)
+		}
+		if mean := fmt.Sprintf("%.1f", float64(len(want))/float64(len(records))); fields[8] != mean {
+			t.Errorf("%s: %s log records in a record, want %s:\n%s", format, fields[8], mean, r.out)
 		}
 	}
 }

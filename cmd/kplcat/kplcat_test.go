@@ -158,8 +158,8 @@ func TestStats_Table(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond)
 		r := kplcat(t, f, nil, "--stats")
 		want := `
-                     dam-   user    log            un-   per    of
-shard  aggr.  plain   aged  recs.  recs.  bytes packed aggr. 1 MiB oldest newest
+                     dam-   user    log           un-   per    of
+shard  aggr.  plain   aged  recs.  recs.  bytes packed  rec. 1 MiB oldest newest
     0      2      1      0      4      4     80     16   1.5  0.0%  1m33s  1m33s
     1      1      0      0      1      1 524321 524288   1.0 50.0%   2.5s   2.5s
   all      3      1      0      5      5 524401 524304   1.3 16.7%  1m33s   2.5s
@@ -214,7 +214,7 @@ func TestStats_Fits80Columns(t *testing.T) {
 	for _, n := range []int{0, 999_999, 1_000_000, 123_456_789, 999_960_000, 1 << 50} {
 		for _, age := range []time.Duration{0, 59960 * time.Millisecond, time.Hour - 1, 24*time.Hour - 1, 99*24*time.Hour + 23*time.Hour, 365 * 24 * time.Hour} {
 			var out bytes.Buffer
-			c := shardCount{aggregated: n, plain: n, damaged: n, users: n, logs: n, bytes: n, logBytes: n, aggregateLogs: 7 * n, aggregateBytes: min(n, 1<<30) * 10 << 20, oldest: now.Add(-age), newest: now.Add(-age)}
+			c := shardCount{aggregated: n, plain: n, damaged: n, users: n, logs: n, bytes: n, logBytes: n, joined: n, joinedLogs: 7 * n, joinedBytes: min(n, 1<<30) * 10 << 20, oldest: now.Add(-age), newest: now.Add(-age)}
 			s := statistics{w: bufio.NewWriter(&out), warn: func(string, ...any) {}, now: func() time.Time { return now },
 				shards: map[string]*shardCount{"shardId-000000012345": &c, "shardId-000000000002": &c}}
 			_ = s.end()

@@ -22,9 +22,10 @@ const usage = `kplcat prints the log records of a Kinesis data stream as lines.
 Usage: kplcat [flags] STREAM
 
 STREAM is a name or an ARN. Aggregated records are de-aggregated, user records
-are decompressed, and batches are split into log records. A user record is a
-batch if it is UTF-8 and ends with a newline, unless it is one JSON value in
-several lines. Without --follow the command ends at the end of the stream.
+are decompressed, and batches are split into log records. A record without the
+envelope of the KPL is one user record. A user record is a batch if it is UTF-8
+and ends with a newline, unless it is one JSON value in several lines.
+Without --follow the command ends at the end of the stream.
 Records are in order within a shard, and from a shard to the shards that it is
 split or merged into. Records of different shards are interleaved.
 
@@ -46,7 +47,8 @@ What to print:
   --stats            a table of the shards instead of the records: aggregated
                      and plain Kinesis records, user records, log records,
                      their bytes in the stream and decompressed (unpacked), and
-                     the log records and the size of an aggregated record
+                     the log records and the size of an aggregated record or of
+                     a batch without the KPL's envelope
   --decompress HOW   auto (default) detects gzip, zlib and zstd; none, gzip,
                      zlib, zstd or snappy
   --no-split         do not split batches: for streams with strings of the

@@ -34,8 +34,9 @@ type shardCount struct {
 	bytes      int // data of all Kinesis records
 	logBytes   int // user records after decompression
 
-	aggregateLogs  int // log records of valid aggregated records
-	aggregateBytes int // data and partition keys of valid aggregated records
+	joined      int // valid aggregated records, and batches without the envelope
+	joinedLogs  int // their log records
+	joinedBytes int // their data and partition keys
 
 	oldest, newest time.Time
 }
@@ -49,8 +50,9 @@ func (c *shardCount) add(other *shardCount) {
 	c.logs += other.logs
 	c.bytes += other.bytes
 	c.logBytes += other.logBytes
-	c.aggregateLogs += other.aggregateLogs
-	c.aggregateBytes += other.aggregateBytes
+	c.joined += other.joined
+	c.joinedLogs += other.joinedLogs
+	c.joinedBytes += other.joinedBytes
 	c.span(other.oldest)
 	c.span(other.newest)
 }
@@ -82,8 +84,13 @@ func (t *statistics) print(s *consumer.Shard, records []consumer.Record) (logs i
 		c.bytes += len(r.Data)
 		c.span(r.Arrival)
 		c.users += r.Len()
-		n := t.count(s, r, c)
+		n, batch := t.count(s, r, c)
 		logs += n
+		if batch || r.Aggregate != nil {
+			c.joined++
+			c.joinedLogs += n
+			c.joinedBytes += len(r.Data) + len(r.PartitionKey)
+		}
 		switch {
 		case r.Damage != nil:
 			c.damaged++
@@ -92,8 +99,6 @@ func (t *statistics) print(s *consumer.Shard, records []consumer.Record) (logs i
 			c.plain++
 		default:
 			c.aggregated++
-			c.aggregateLogs += n
-			c.aggregateBytes += len(r.Data) + len(r.PartitionKey)
 			if r.Aggregate.CheckHashKeys(s.HashKeys) != nil {
 				c.outside++
 			}
@@ -103,16 +108,17 @@ func (t *statistics) print(s *consumer.Shard, records []consumer.Record) (logs i
 	return logs, nil
 }
 
-// count returns the number of log records of a Kinesis record, and adds their bytes
-// to c.
-func (t *statistics) count(s *consumer.Shard, r *consumer.Record, c *shardCount) (logs int) {
+// count returns the number of log records of a Kinesis record, and whether the last
+// of its user records is a batch. It adds their bytes to c.
+func (t *statistics) count(s *consumer.Shard, r *consumer.Record, c *shardCount) (logs int, batch bool) {
 	for n, user := range r.UserRecords() {
 		if text, ok := t.unpack.unpack(s, r, n, user.Data); ok {
 			logs += t.unpack.count(text)
+			batch = t.unpack.isBatch(text)
 			c.logBytes += len(text)
 		}
 	}
-	return logs
+	return logs, batch
 }
 
 // The widths add up to 80 columns. Counts are abbreviated to fit.
@@ -121,7 +127,7 @@ const rowFormat = "%5s %6s %6s %6s %6s %6s %6s %6s %5s %5s %6s %6s\n"
 // end prints the table.
 func (t *statistics) end() error {
 	fmt.Fprintf(t.w, rowFormat, "", "", "", "dam-", "user", "log", "", "un-", "per", "of", "", "")
-	fmt.Fprintf(t.w, rowFormat, "shard", "aggr.", "plain", "aged", "recs.", "recs.", "bytes", "packed", "aggr.", "1 MiB", "oldest", "newest")
+	fmt.Fprintf(t.w, rowFormat, "shard", "aggr.", "plain", "aged", "recs.", "recs.", "bytes", "packed", "rec.", "1 MiB", "oldest", "newest")
 	var total shardCount
 	for _, id := range slices.Sorted(maps.Keys(t.shards)) {
 		t.row(shardNumber(id), t.shards[id])
@@ -140,12 +146,12 @@ func (t *statistics) end() error {
 
 func (t *statistics) row(name string, c *shardCount) {
 	per, fill := "-", "-"
-	if c.aggregated > 0 {
-		mean := float64(c.aggregateLogs) / float64(c.aggregated)
+	if c.joined > 0 {
+		mean := float64(c.joinedLogs) / float64(c.joined)
 		if per = fmt.Sprintf("%.1f", mean); len(per) > 5 {
 			per = abbreviate(int(mean), 5)
 		}
-		percent := 100 * float64(c.aggregateBytes) / float64(c.aggregated) / kpl.DefaultMaxRecordBytes
+		percent := 100 * float64(c.joinedBytes) / float64(c.joined) / kpl.DefaultMaxRecordBytes
 		if fill = fmt.Sprintf("%.1f%%", percent); len(fill) > 5 {
 			fill = fmt.Sprintf("%.0f%%", percent)
 		}

@@ -12,6 +12,9 @@
 //		}
 //	}
 //
+// A Kinesis record that the plugin writes with the option record_format ndjson is one
+// batch, without the envelope of package kpl: pass its data in place of r.Data.
+//
 // It is separate from package kpl, so that a consumer of uncompressed records does
 // not link the decoders.
 package decompress
