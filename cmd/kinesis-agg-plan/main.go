@@ -32,7 +32,9 @@ The load:
 
 Settings of Fluent Bit and of the plugin:
   --flush SECONDS      (default 5)
-  --batch-size SIZE    such as 100K (default 0, off)
+  --ndjson             record_format ndjson: a record is one batch
+  --batch-size SIZE    such as 1M (default 0: off, or with --ndjson as large as
+                       a record)
   --compression RATIO  size over compressed size, such as 5 (default 1, none)
   --max-record-size SIZE  (default 1MiB)
 
@@ -74,6 +76,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&in.TagsPerHost, "tags", in.TagsPerHost, "")
 	flags.Float64Var(&in.FlushSeconds, "flush", in.FlushSeconds, "")
 	flags.Float64Var(&in.Compression, "compression", in.Compression, "")
+	flags.BoolVar(&in.NDJSON, "ndjson", false, "")
 	flags.Func("batch-size", "", size(&in.BatchBytes))
 	flags.Func("max-record-size", "", size(&in.MaxRecordBytes))
 	flags.IntVar(&in.RetentionHours, "retention", in.RetentionHours, "")

@@ -43,7 +43,9 @@ const (
 	// OnDemandRoundingBytes: an on-demand stream bills each record that is written
 	// as a multiple of 1 KB (1,024 bytes). Source: Kinesis pricing page, "Data-In".
 	// Data that are read are not rounded. Source: trek10.com, "Kinesis Data Streams
-	// On-demand vs. Provisioned Billing Mode Cost Comparison" (2023-09-21).
+	// On-demand vs. Provisioned Billing Mode Cost Comparison" (2023-09-21). The
+	// developer guide contradicts it, "Service-managed keys": "For on-demand streams,
+	// KPL aggregation provides no cost benefit because pricing is based on throughput".
 	OnDemandRoundingBytes = 1 << 10
 
 	// GB is the unit of the prices per GB. That it has 2^30 bytes is inferred from

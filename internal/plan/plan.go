@@ -25,12 +25,14 @@ type Input struct {
 	TagsPerHost    int     `json:"tags_per_host"` // a chunk has one tag
 	FlushSeconds   float64 `json:"flush_seconds"`
 	// Compression is the size of a user record over its compressed size; 1 is none.
-	Compression    float64 `json:"compression_ratio"`
-	BatchBytes     int     `json:"batch_size"` // 0: each log record is a user record
-	MaxRecordBytes int     `json:"max_record_size"`
-	RetentionHours int     `json:"retention_hours"`
-	Consumers      int     `json:"consumers"` // that share the throughput of shards
-	FanOut         int     `json:"fan_out_consumers"`
+	Compression float64 `json:"compression_ratio"`
+	// NDJSON is record_format ndjson: a record is one batch.
+	NDJSON         bool `json:"ndjson"`
+	BatchBytes     int  `json:"batch_size"` // 0: each log record is a user record, or as large as a record with NDJSON
+	MaxRecordBytes int  `json:"max_record_size"`
+	RetentionHours int  `json:"retention_hours"`
+	Consumers      int  `json:"consumers"` // that share the throughput of shards
+	FanOut         int  `json:"fan_out_consumers"`
 	// Throttled is the accepted share of records that a shard throttles at the
 	// first attempt, between 0 and 1. See Shards.
 	Throttled   float64 `json:"throttled_share"`
@@ -77,7 +79,7 @@ func (in Input) Validate() error {
 	number("throttled", in.Throttled, 0.0001, 0.9)
 	number("outage", in.OutageHours, 0, 8760)
 	if len(errs) == 0 {
-		if u, limit := in.userRecord(), float64(in.MaxRecordBytes-overheadBytes); u.encodedBytes > limit {
+		if u, limit := in.userRecord(), float64(in.MaxRecordBytes-in.overheadBytes()); u.encodedBytes > limit {
 			errs = append(errs, fmt.Errorf("plan: max-record-size: a user record of %.0f bytes (line-bytes, batch-size, compression) does not fit into %d bytes",
 				u.bytes, in.MaxRecordBytes))
 		}
@@ -92,8 +94,24 @@ const keyBytes = 36
 // checksumBytes is the MD5 at the end of an aggregated record.
 const checksumBytes = 16
 
-// overheadBytes is what an aggregated record has besides its user records.
-var overheadBytes = kpl.HeadBytes(string(make([]byte, keyBytes))) + checksumBytes + keyBytes
+// overheadBytes is what a record has besides its user records.
+func (in Input) overheadBytes() int {
+	if in.NDJSON {
+		return keyBytes
+	}
+	return kpl.HeadBytes(string(make([]byte, keyBytes))) + checksumBytes + keyBytes
+}
+
+// encodedBytes is the size of a user record within a record.
+func (in Input) encodedBytes(bytes float64) float64 {
+	if in.NDJSON {
+		return bytes
+	}
+	return float64(kpl.RecordBytes(int(bytes)))
+}
+
+// inBatches reports whether log records are joined.
+func (in Input) inBatches() bool { return in.BatchBytes > 0 || in.NDJSON }
 
 // userRecord is a full user record: one line, or a batch.
 type userRecord struct {
@@ -104,13 +122,18 @@ type userRecord struct {
 
 func (in Input) userRecord() userRecord {
 	lines, raw := 1.0, in.LineBytes
-	// A batch that is not larger than a line holds one line.
-	if line := in.LineBytes + 1; in.BatchBytes > 0 {
-		lines = max(1, math.Floor(float64(in.BatchBytes)/line))
+	if in.inBatches() {
+		batch := float64(in.BatchBytes)
+		if most := float64(in.MaxRecordBytes-in.overheadBytes()) * in.Compression; in.NDJSON && (batch == 0 || batch > most) {
+			batch = most
+		}
+		// A batch that is not larger than a line holds one line.
+		line := in.LineBytes + 1
+		lines = max(1, math.Floor(batch/line))
 		raw = lines * line
 	}
 	compressed := math.Ceil(raw / in.Compression)
-	return userRecord{lines, compressed, float64(kpl.RecordBytes(int(compressed)))}
+	return userRecord{lines, compressed, in.encodedBytes(compressed)}
 }
 
 // records is a number of records per second that have the same size, partition key
@@ -180,19 +203,23 @@ func (in Input) traffic() traffic {
 func (in Input) split(lines float64) []records {
 	u := in.userRecord()
 	users := lines / u.lines
-	if in.BatchBytes > 0 && users < 1 {
+	overhead := float64(in.overheadBytes())
+	if in.inBatches() && users < 1 {
 		// The only batch of the chunk is not full.
 		bytes := math.Ceil(lines * (in.LineBytes + 1) / in.Compression)
-		return []records{{perSecond: 1, bytes: float64(kpl.RecordBytes(int(bytes)) + overheadBytes)}}
+		return []records{{perSecond: 1, bytes: in.encodedBytes(bytes) + overhead}}
 	}
-	perRecord := math.Floor(float64(in.MaxRecordBytes-overheadBytes) / u.encodedBytes)
+	perRecord := math.Floor((float64(in.MaxRecordBytes) - overhead) / u.encodedBytes)
+	if in.NDJSON {
+		perRecord = 1
+	}
 	full := math.Floor(users / perRecord)
 	var all []records
 	if full > 0 {
-		all = append(all, records{perSecond: full, bytes: perRecord*u.encodedBytes + float64(overheadBytes)})
+		all = append(all, records{perSecond: full, bytes: perRecord*u.encodedBytes + overhead})
 	}
 	if rest := users - full*perRecord; rest > 0 {
-		all = append(all, records{perSecond: 1, bytes: rest*u.encodedBytes + float64(overheadBytes)})
+		all = append(all, records{perSecond: 1, bytes: rest*u.encodedBytes + overhead})
 	}
 	return all
 }

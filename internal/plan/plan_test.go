@@ -257,7 +257,7 @@ func TestPlan_BytesAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := p.Aggregated
-		lines := (a.BytesPerSecond - a.RecordsPerSecond*float64(overheadBytes)) / in.userRecord().encodedBytes
+		lines := (a.BytesPerSecond - a.RecordsPerSecond*float64(in.overheadBytes())) / in.userRecord().encodedBytes
 		want(t, "lines/s", lines/in.LinesPerSecond, 1)
 		if a.RecordBytes > float64(in.MaxRecordBytes) || a.UnitFill > 1 {
 			t.Errorf("record of %v bytes, units filled to %v: %+v", a.RecordBytes, a.UnitFill, in)
@@ -363,6 +363,34 @@ func TestWrite_80Columns(t *testing.T) {
 		}
 		if _, err := json.Marshal(p); err != nil {
 			t.Errorf("%+v: %v", in, err)
+		}
+	}
+}
+
+// A record without the envelope is one batch: the lines and the partition key.
+func TestNew_NDJSON(t *testing.T) {
+	in := Defaults()
+	in.LinesPerSecond, in.LineBytes, in.NDJSON = 100_000, 299, true
+	in.FlushSeconds = 1 // 100,000 lines are 30,000,000 bytes
+	for _, test := range []struct {
+		batchBytes  int
+		compression float64
+		lines       float64 // of a full record
+	}{
+		{0, 1, 3495},        // 3,495 lines are 1,048,500 bytes, and the key has 36
+		{0, 5, math.Inf(1)}, // all of a chunk
+		{30_000, 1, 100},
+		{30_000, 5, 100},
+		{1_000, 1, 3},
+	} {
+		in.BatchBytes, in.Compression = test.batchBytes, test.compression
+		largest := 0.0
+		for _, r := range in.traffic().records {
+			largest = max(largest, r.bytes)
+		}
+		lines := min(test.lines, in.chunkLines())
+		if want := math.Ceil(lines*300/test.compression) + 36; math.Abs(largest-want) > 1 {
+			t.Errorf("batch-size %d, compression %v: the largest record has %v bytes, want %v", in.BatchBytes, test.compression, largest, want)
 		}
 	}
 }
