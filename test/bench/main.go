@@ -14,6 +14,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -43,7 +44,7 @@ const seed = 1
 const linesAtOnce = 10_000
 
 // batchBytes is the batch_size of the rows with batches.
-const batchBytes = "256K"
+const batchBytes = "1M"
 
 // output is one way to end the pipeline.
 type output struct {
@@ -177,6 +178,10 @@ func outputs(plugin, awsPlugin string) []output {
 				section: with(ours, "wire_format "+wire, "batch_size "+batchBytes, "compression "+string(format))})
 		}
 	}
+	for _, wire := range []string{"json", "cbor"} {
+		all = append(all, output{name: fmt.Sprintf("kinesis_agg %s ndjson zstd", wire), plugin: plugin, count: countLines(compression.Zstd),
+			section: with(ours, "wire_format "+wire, "record_format ndjson", "compression zstd")})
+	}
 	if awsPlugin != "" {
 		// It has no option for a certificate authority, and so sends over plain HTTP.
 		all = append(all, output{name: "AWS's kinesis", plugin: awsPlugin, plain: true, section: []string{"Name kinesis", "region us-east-1",
@@ -197,14 +202,21 @@ func countUserRecords(_ *decompress.Decoder, data []byte) (int, error) {
 // countLines returns a function that counts log records in compressed batches.
 func countLines(format compression.Format) func(*decompress.Decoder, []byte) (int, error) {
 	return func(d *decompress.Decoder, data []byte) (int, error) {
+		batches := [][]byte{data}
 		a, err := kpl.Open(data)
-		if err != nil {
+		switch {
+		case err == nil:
+			batches = batches[:0]
+			for _, u := range a.All() {
+				batches = append(batches, u.Data)
+			}
+		case !errors.Is(err, kpl.ErrNotAggregated):
 			return 0, err
 		}
 		n := 0
 		var text []byte
-		for _, u := range a.All() {
-			if text, err = d.Append(text[:0], u.Data, format); err != nil {
+		for _, batch := range batches {
+			if text, err = d.Append(text[:0], batch, format); err != nil {
 				return 0, err
 			}
 			n += bytes.Count(text, []byte("\n"))

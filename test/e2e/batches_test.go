@@ -12,8 +12,12 @@ import (
 	"out_kinesis_agg/test/fakekinesis"
 )
 
-// inBatches are the options of the tests that run with batches.
-var inBatches = []string{"batch_size=256K", "compression=zstd"}
+// batchOptions are the options of the tests that run with batches: within aggregated
+// records, and each as a record.
+var batchOptions = map[string][]string{
+	"kpl":    {"batch_size=256K", "compression=zstd"},
+	"ndjson": {"record_format=ndjson", "compression=zstd"},
+}
 
 // logRecords returns the log records of user records, some of which may be batches
 // and compressed. The JSON of a log record contains no newline.
@@ -46,18 +50,20 @@ func incompressible(n int, text string, chars int) chunktest.Corpus {
 func TestFaults_Batches(t *testing.T) {
 	t.Parallel()
 	small, large := incompressible(50, contents, 100), incompressible(1200, contents, 1200)
-	for _, f := range faults {
-		switch f.chunk {
-		case nil:
-			f.chunk = &small
-		case &largeChunk:
-			f.chunk = &large
+	for format, options := range batchOptions {
+		for _, f := range faults {
+			switch f.chunk {
+			case nil:
+				f.chunk = &small
+			case &largeChunk:
+				f.chunk = &large
+			}
+			f.options = slices.Concat(f.options, options)
+			t.Run(format+" "+f.name, func(t *testing.T) {
+				t.Parallel()
+				f.run(t)
+			})
 		}
-		f.options = slices.Concat(f.options, inBatches)
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			f.run(t)
-		})
 	}
 }
 
@@ -67,7 +73,7 @@ func flushBatches(t *testing.T, c chunktest.Corpus, fault func(n int) fakekinesi
 	t.Helper()
 	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
 	defer server.Close()
-	run := runHost(t, fixture.host, []string{"--retry", "100"}, faultAt(server.URL(), slices.Concat(inBatches, options)...), chunkFile(t, faultTag, c.Bytes))
+	run := runHost(t, fixture.host, []string{"--retry", "100"}, faultAt(server.URL(), options...), chunkFile(t, faultTag, c.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	checkLog(t, run)
 	for _, r := range server.Records() {
@@ -81,9 +87,17 @@ func flushBatches(t *testing.T, c chunktest.Corpus, fault func(n int) fakekinesi
 // after it. A part whose response is lost arrives twice.
 func TestResume_Batches(t *testing.T) {
 	t.Parallel()
+	for format, options := range batchOptions {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			resumeBatches(t, append(slices.Clone(options), "max_record_size=10000"))
+		})
+	}
+}
+
+func resumeBatches(t *testing.T, options []string) {
 	c := incompressible(400, contents, 200)
-	const limit = "max_record_size=10000"
-	_, whole := flushBatches(t, c, never, limit)
+	_, whole := flushBatches(t, c, never, options...)
 	wantSame(t, "parts", slices.Concat(whole...), c.JSON)
 	count := len(whole)
 	if count < 5 {
@@ -97,7 +111,7 @@ func TestResume_Batches(t *testing.T) {
 		for k := 1; k <= count; k++ {
 			t.Run(fmt.Sprintf("%s at part %d", name, k), func(t *testing.T) {
 				t.Parallel()
-				counts, got := flushBatches(t, c, at(k, failure), limit, "auto_retry_requests=false")
+				counts, got := flushBatches(t, c, at(k, failure), append(slices.Clone(options), "auto_retry_requests=false")...)
 				if counts.PutRecords != count+1 {
 					t.Errorf("%d PutRecords, want %d", counts.PutRecords, count+1)
 				}
@@ -122,17 +136,19 @@ func TestDrop_Batches(t *testing.T) {
 		want := small.JSON
 		c := chunktest.NewCorpus(bodies...)
 		for name, fault := range map[string]func(int) fakekinesis.Fault{"": never, ", first request fails": at(1, fakekinesis.Status(503))} {
-			t.Run(fmt.Sprint("at ", position*10, name), func(t *testing.T) {
-				t.Parallel()
-				server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
-				defer server.Close()
-				run := runHost(t, fixture.host, []string{"--retry", "100"}, faultAt(server.URL(), slices.Concat(inBatches, []string{"max_record_size=2000"})...),
-					chunkFile(t, faultTag, c.Bytes))
-				wantOutcomes(t, run, 1, 0, 0)
-				checkLog(t, run)
-				wantTimes(t, server.Records(), want, 1)
-				logLine(t, run, "[error]", "too large", ": 1 from byte offset", ", 50")
-			})
+			for format, options := range batchOptions {
+				t.Run(fmt.Sprint(format, " at ", position*10, name), func(t *testing.T) {
+					t.Parallel()
+					server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
+					defer server.Close()
+					run := runHost(t, fixture.host, []string{"--retry", "100"}, faultAt(server.URL(), slices.Concat(options, []string{"max_record_size=2000"})...),
+						chunkFile(t, faultTag, c.Bytes))
+					wantOutcomes(t, run, 1, 0, 0)
+					checkLog(t, run)
+					wantTimes(t, server.Records(), want, 1)
+					logLine(t, run, "[error]", "too large", ": 1 from byte offset", ", 50")
+				})
+			}
 		}
 	}
 }

@@ -95,22 +95,27 @@ func TestFluentBit_IdenticalBatches(t *testing.T) {
 	identicalChunks(t, incompressible(1, "", 3000).JSON[0], "batch_size 8K", "compression zstd", "max_record_size 30000")
 }
 
+// TestFluentBit_IdenticalNDJSON is the same without the envelope.
+func TestFluentBit_IdenticalNDJSON(t *testing.T) {
+	t.Parallel()
+	for _, compression := range []string{"none", "zstd"} {
+		identicalChunks(t, incompressible(1, "", 3000).JSON[0], "record_format ndjson", "compression "+compression, "max_record_size 30000")
+	}
+}
+
 func identicalChunks(t *testing.T, text string, options ...string) {
 	const samples, copies = 30, 200
 	for round := range number(t, "OUT_KINESIS_AGG_ROUNDS", 1) {
 		t.Run(fmt.Sprint("round ", round+1), func(t *testing.T) {
 			var total atomic.Int64
 			server := fakekinesis.Start(fakekinesis.Options{Fault: throttled(30, uint64(round)), OnRecord: func(r fakekinesis.Record) {
-				texts, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
-				if err != nil {
-					t.Error(err)
-				}
-				for i, got := range logRecords(t, texts) {
-					if got != text {
-						t.Errorf("user record %d of request %d: %.100s", i, r.Request, got)
+				got := texts(t, []fakekinesis.Record{r})
+				for i := range got {
+					if got[i] != text {
+						t.Errorf("log record %d of request %d: %.100s", i, r.Request, got[i])
 					}
 				}
-				total.Add(int64(len(logRecords(t, texts))))
+				total.Add(int64(len(got)))
 			}})
 			defer server.Close()
 			port, service := httpServer(t)

@@ -13,8 +13,9 @@
 // It ends after that many chunks or minutes, prints the counts, and exits with
 // code 1 if a record is lost or duplicated without a reason, or if memory grows
 // (in runs of 40,000 chunks and more). Requests use TLS and a role whose
-// credentials expire within seconds. Four instances receive chunks: one sends each
-// as a single record, one splits most, and two do the same with batches.
+// credentials expire within seconds. Six instances receive chunks: one sends each as
+// a single record, one splits most, two do the same with batches, and two without
+// the envelope.
 package main
 
 import (
@@ -34,10 +35,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
-	"out_kinesis_agg/kpl"
-	kplproto "out_kinesis_agg/proto"
 	"out_kinesis_agg/test/chunktest"
 	"out_kinesis_agg/test/fakekinesis"
 	"out_kinesis_agg/test/harness"
@@ -200,9 +197,7 @@ func (k *soak) generate(ctx context.Context, to io.Writer) error {
 		if r.IntN(4) == 0 {
 			instance = 1
 		}
-		if r.IntN(2) == 0 {
-			instance += 2 // with batches
-		}
+		instance += 2 * r.IntN(3) // with batches, or without the envelope
 		if _, err := fmt.Fprintf(w, "%d app.%d %d\n", instance, n%10, len(c.Bytes())); err != nil {
 			return err
 		}
@@ -216,14 +211,13 @@ func (k *soak) generate(ctx context.Context, to io.Writer) error {
 // arrived is the server's OnRecord.
 func (k *soak) arrived(r fakekinesis.Record) {
 	var ids []int
-	var aggregate kplproto.AggregatedRecord
-	data := r.Data[min(len(r.Data), len(kpl.Magic)):max(len(r.Data)-kpl.DigestBytes, len(kpl.Magic))]
-	if err := proto.Unmarshal(data, &aggregate); err != nil {
-		log.Printf("soak: a record that is not an aggregated record: %v", err)
+	users, err := userRecords(r.Data)
+	if err != nil {
+		log.Printf("soak: %v", err)
 		ids = append(ids, -1)
 	}
-	for _, record := range aggregate.Records {
-		texts, err := logRecords(record.Data)
+	for _, data := range users {
+		texts, err := logRecords(data)
 		if err != nil {
 			log.Printf("soak: %v", err)
 			ids = append(ids, -1)
