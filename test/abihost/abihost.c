@@ -1385,19 +1385,23 @@ static void on_signal(int number, siginfo_t *info, void *context)
     errno = error;
 }
 
-static void on_profile(int number)
+static void on_profile(int number, siginfo_t *info, void *context)
 {
     (void) number;
+    (void) info;
+    (void) context;
 }
 
+/* Without SA_ONSTACK, as the engine's signal(). A handler is not interrupted by another:
+ * until it is installed again, the Go runtime's stack for handlers is in use. */
 static void handle(int number, void (*handler)(int, siginfo_t *, void *))
 {
     struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_RESTART };
 
+    sigfillset(&action.sa_mask);
     sigaction(number, &action, NULL);
 }
 
-/* Without SA_ONSTACK, as the engine's signal(). */
 static void install_handlers(void)
 {
     for (int i = 0; i < COUNT(engine_signals); i++) {
@@ -1727,7 +1731,7 @@ int main(int argc, char **argv)
     if (options.signals) {
         note_stack();
         install_handlers();
-        signal(SIGPROF, on_profile);
+        handle(SIGPROF, on_profile);
     }
     caught = take_stdout();
     for (int round = 1; round <= options.rounds; round++) {
