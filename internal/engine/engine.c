@@ -1,10 +1,11 @@
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 
 #include "engine.h"
+#include "symbols.h"
 
 /* How deep the calls from the engine are on this thread. */
 static __thread int entered;
@@ -26,10 +27,9 @@ const char *kinesis_agg_property(struct kinesis_agg_plugin *plugin, const char *
 
 const char *kinesis_agg_name(void *output)
 {
-    const char *(*name)(void *);
+    const struct kinesis_agg_symbols *engine = kinesis_agg_symbols();
 
-    *(void **) &name = dlsym(RTLD_DEFAULT, "flb_output_name");
-    return name == NULL ? NULL : name(output);
+    return engine->flb_output_name == NULL ? NULL : engine->flb_output_name(output);
 }
 
 int kinesis_agg_on_own_thread(void)
@@ -43,7 +43,7 @@ int kinesis_agg_on_own_thread(void)
  * engine has the function of one of them. */
 static int has_log(void)
 {
-    return dlsym(RTLD_DEFAULT, "flb_output_log_check") != NULL;
+    return kinesis_agg_symbols()->flb_output_log_check != NULL;
 }
 
 int kinesis_agg_level(struct kinesis_agg_api *api, void *output)
@@ -68,4 +68,25 @@ int kinesis_agg_log(struct kinesis_agg_api *api, void *output, int level, const 
         api->log_print(level, NULL, 0, "%s", line);
     }
     return 1;
+}
+
+int kinesis_agg_say(struct kinesis_agg_plugin *plugin, int level, const char *text)
+{
+    const char *name = kinesis_agg_name(plugin->output);
+    char printable[64];
+    char line[512];
+    int logged;
+
+    snprintf(printable, sizeof(printable), "%s", name ? name : "kinesis_agg");
+    /* An alias can hold any bytes. */
+    for (char *c = printable; *c != '\0'; c++) {
+        if (*c < ' ' || *c > '~') {
+            *c = '?';
+        }
+    }
+    snprintf(line, sizeof(line), KINESIS_AGG_LINE, printable, text);
+    kinesis_agg_enter();
+    logged = kinesis_agg_log(plugin->api, plugin->output, level, line);
+    kinesis_agg_leave();
+    return logged;
 }

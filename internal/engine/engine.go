@@ -85,17 +85,21 @@ func SetHandle(plugin unsafe.Pointer, handle uintptr) {
 // (since 2.0) and is calling the plugin on this thread, otherwise to stderr in the
 // engine's format. Lines above log_level are dropped. The engine truncates a line at
 // about 4 KB.
-func (o *Output) Log(level Level, line string) {
-	c := C.CString(escape(fmt.Sprintf("[output:kinesis_agg:%s] %s", o.name, line)))
+func (o *Output) Log(level Level, text string) {
+	c := C.CString(line(o.name, text))
 	defer C.free(unsafe.Pointer(c))
 	if C.kinesis_agg_log(o.api, o.output, C.int(level), c) == 0 && level <= o.level {
-		Stderr(level, o.name, line)
+		Stderr(level, o.name, text)
 	}
 }
 
 // Stderr writes one line of an instance to stderr in the engine's format, escaped
 // as Log does.
-func Stderr(level Level, name, line string) {
+func Stderr(level Level, name, text string) {
 	stamp := time.Now().Format("2006/01/02 15:04:05")
-	fmt.Fprintf(os.Stderr, "[%s] [%s] %s\n", stamp, level, escape(fmt.Sprintf("[output:kinesis_agg:%s] %s", name, line)))
+	fmt.Fprintf(os.Stderr, "[%s] [%s] %s\n", stamp, level, line(name, text))
+}
+
+func line(name, text string) string {
+	return escape(fmt.Sprintf(C.KINESIS_AGG_LINE, name, text))
 }

@@ -34,15 +34,6 @@ struct kinesis_agg_context {
     uintptr_t remote_context;
 };
 
-/* include/fluent-bit/flb_lib.h: what flb_context_get returns on the engine's thread.
- * The same in all releases from 1.8 to 5.1. */
-struct kinesis_agg_lib_context {
-    int status;
-    void *event_loop;
-    void *event_channel;
-    void *config;
-};
-
 const char *kinesis_agg_property(struct kinesis_agg_plugin *plugin, const char *name);
 
 /* The engine's name of an instance (its alias, or kinesis_agg.0), or NULL if the
@@ -60,9 +51,16 @@ int kinesis_agg_on_own_thread(void);
  * not change during the life of the instance. */
 int kinesis_agg_level(struct kinesis_agg_api *api, void *output);
 
+/* A line of the log: the name of the instance, and the text. */
+#define KINESIS_AGG_LINE "[output:kinesis_agg:%s] %s"
+
 /* Logs one line through the engine. Returns 0 if that is not possible, because the
  * engine is too old or did not call the plugin on this thread; the caller then
  * writes the line to stderr. */
 int kinesis_agg_log(struct kinesis_agg_api *api, void *output, int level, const char *line);
+
+/* Logs a text about an instance through the engine, on the thread that called the
+ * plugin. Returns 0 if that is not possible. */
+int kinesis_agg_say(struct kinesis_agg_plugin *plugin, int level, const char *text);
 
 #endif

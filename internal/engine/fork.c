@@ -61,23 +61,14 @@ static void write_line(int fd, const char *name)
     if (localtime_r(&now, &local) != NULL) {
         strftime(stamp, sizeof(stamp), "%Y/%m/%d %H:%M:%S", &local);
     }
-    dprintf(fd, "[%s] [error] [output:kinesis_agg:%s] %s\n", stamp, name, refusal);
+    dprintf(fd, "[%s] [error] " KINESIS_AGG_LINE "\n", stamp, name, refusal);
 }
 
 void kinesis_agg_refuse(struct kinesis_agg_plugin *plugin)
 {
-    const char *name = NULL;
-    int logged = 0;
+    const char *name = plugin == NULL ? NULL : kinesis_agg_name(plugin->output);
+    const int logged = plugin != NULL && kinesis_agg_say(plugin, 1, refusal);
 
-    if (plugin != NULL) {
-        char line[sizeof(refusal) + 128];
-
-        name = kinesis_agg_name(plugin->output);
-        snprintf(line, sizeof(line), "[output:kinesis_agg:%.64s] %s", name ? name : "kinesis_agg", refusal);
-        kinesis_agg_enter();
-        logged = kinesis_agg_log(plugin->api, plugin->output, 1, line);
-        kinesis_agg_leave();
-    }
     if (stderr_at_fork < 0 || (logged && stderr_is_open())) {
         return;
     }

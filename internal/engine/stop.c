@@ -1,32 +1,23 @@
-#define _GNU_SOURCE
-#include <dlfcn.h>
 #include <stddef.h>
 #include <strings.h>
 
-#include "engine.h"
 #include "stop.h"
+#include "symbols.h"
 
-/* include/fluent-bit/flb_config.h */
-struct service_config {
-    char *key;
-    int type;
-    size_t offset;
-};
-enum { TYPE_INT = 0 };
+enum { TYPE_INT = 0 }; /* include/fluent-bit/flb_config.h */
 
 const int *kinesis_agg_exit_signal(void)
 {
-    return dlsym(RTLD_DEFAULT, "exit_signal");
+    return kinesis_agg_symbols()->exit_signal;
 }
 
 const int *kinesis_agg_grace(void)
 {
-    const struct service_config *option = dlsym(RTLD_DEFAULT, "service_configs");
-    struct kinesis_agg_lib_context *(*context_get)(void);
-    struct kinesis_agg_lib_context *context;
+    const struct kinesis_agg_symbols *engine = kinesis_agg_symbols();
+    const struct kinesis_agg_service_config *option = engine->service_configs;
+    const struct kinesis_agg_lib_context *context = engine->flb_context_get == NULL ? NULL : engine->flb_context_get();
 
-    *(void **) &context_get = dlsym(RTLD_DEFAULT, "flb_context_get");
-    if (option == NULL || context_get == NULL || (context = context_get()) == NULL || context->config == NULL) {
+    if (option == NULL || context == NULL || context->config == NULL) {
         return NULL;
     }
     for (; option->key != NULL; option++) {

@@ -1,0 +1,39 @@
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include "symbols.h"
+
+static struct kinesis_agg_symbols symbols;
+
+/* C does not convert the pointer that dlsym returns to a function pointer. */
+#define FIND(name) (*(void **) &symbols.name = dlsym(RTLD_DEFAULT, #name))
+
+static void find_all(void)
+{
+    FIND(flb_output_name);
+    FIND(flb_output_log_check);
+    FIND(flb_output_get_cmt_instance);
+    FIND(flb_output_enable_multi_threading);
+    FIND(flb_output_set_property);
+    FIND(flb_output_thread_instance_get);
+    FIND(flb_output_thread_instance_set);
+    FIND(flb_output_flush_id_get);
+    FIND(flb_context_get);
+    FIND(exit_signal);
+    FIND(service_configs);
+    FIND(cmt_counter_create);
+    FIND(cmt_counter_add);
+    FIND(cmt_histogram_buckets_create_size);
+    FIND(cmt_histogram_create);
+    FIND(cmt_histogram_set_default);
+    FIND(cmt_histogram_observe);
+}
+
+const struct kinesis_agg_symbols *kinesis_agg_symbols(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, find_all);
+    return &symbols;
+}
