@@ -6,37 +6,11 @@ import (
 	"slices"
 
 	"github.com/DataDog/zstd"
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zlib"
 
 	"out_kinesis_agg/kpl/compression"
-)
-
-// CompressionLevels returns the default and the highest level of a format. The
-// lowest level is 1. Both are 0 for a format without levels.
-func CompressionLevels(f compression.Format) (normal, highest int) {
-	switch f {
-	case compression.Gzip, compression.Zlib:
-		return deflateLevel, flate.BestCompression
-	case compression.Zstd:
-		return zstdLevel, 22 // ZSTD_maxCLevel()
-	case compression.Snappy:
-		return 1, 3
-	}
-	return 0, 0
-}
-
-const (
-	// deflateLevel is the fastest level at which batches are not larger than the
-	// gzip of the engine's own plugins. The library's default is 5.
-	deflateLevel = 6
-
-	// zstdLevel is the level that the engine's own plugins use. On batches of log
-	// lines it is the fastest of the levels from 1, and levels 2 and 3 save bytes
-	// only if the lines are long texts.
-	zstdLevel = 1
 )
 
 // compressor compresses user records one after another. It is not safe for
@@ -52,7 +26,7 @@ func newCompressor(f compression.Format, level int) (compressor, error) {
 	if f == "" || f == compression.None {
 		return nil, nil
 	}
-	normal, highest := CompressionLevels(f)
+	normal, highest := f.Levels()
 	if level < 0 || level > highest {
 		return nil, fmt.Errorf("level %d of %q is not within 1 to %d", level, f, highest)
 	}

@@ -60,7 +60,7 @@ func residentBytes(t *testing.T) int {
 // A frame states its size and needs no larger window than that, so that a reader
 // allocates once.
 func TestCompress_ZstdFrame(t *testing.T) {
-	_, highest := CompressionLevels(compression.Zstd)
+	_, highest := compression.Zstd.Levels()
 	for level := range highest + 1 {
 		c, err := newCompressor(compression.Zstd, level)
 		if err != nil {
@@ -94,7 +94,7 @@ func TestCompress_DefaultLevels(t *testing.T) {
 			a := transformed(t, Transform{BatchBytes: 100_000, Compression: format, CompressionLevel: level})
 			return a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest).Data
 		}
-		if normal, _ := CompressionLevels(format); normal != level || !bytes.Equal(build(0), build(level)) {
+		if normal, _ := format.Levels(); normal != level || !bytes.Equal(build(0), build(level)) {
 			t.Errorf("%s: the default is not level %d", format, level)
 		}
 		if bytes.Equal(build(0), build(level+1)) {

@@ -51,7 +51,7 @@ type Transform struct {
 	// Compression compresses each user record as a whole.
 	Compression compression.Format
 	// CompressionLevel is 1 to the format's highest level, or 0 for its default:
-	// see CompressionLevels.
+	// see compression.Format.Levels.
 	CompressionLevel int
 }
 

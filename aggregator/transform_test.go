@@ -376,7 +376,7 @@ func decompress(t testing.TB, c compression.Format, record string) string {
 func TestTransform_Compression(t *testing.T) {
 	c := chunktest.NewCorpus(append(chunktest.Kubernetes(1, 20).Bodies, append(chunktest.LongText(1, 20).Bodies, chunktest.M())...)...)
 	for _, algorithm := range []compression.Format{compression.Gzip, compression.Zlib, compression.Zstd, compression.Snappy} {
-		_, highest := CompressionLevels(algorithm)
+		_, highest := algorithm.Levels()
 		for _, level := range []int{0, 1, highest} {
 			t.Run(fmt.Sprint(algorithm, level), func(t *testing.T) {
 				got, _ := buildTransformed(t, Transform{Compression: algorithm, CompressionLevel: level}, c.Bytes)

@@ -190,7 +190,7 @@ func words[T ~string](values []T) (words []string) {
 // against the format.
 func highestCompressionLevel() (highest int) {
 	for _, f := range compression.Formats() {
-		_, most := aggregator.CompressionLevels(f)
+		_, most := f.Levels()
 		highest = max(highest, most)
 	}
 	return highest
@@ -198,9 +198,9 @@ func highestCompressionLevel() (highest int) {
 
 func compressionLevelHelp() string {
 	// zlib has the levels of gzip.
-	deflate, maxDeflate := aggregator.CompressionLevels(compression.Gzip)
-	zstd, maxZstd := aggregator.CompressionLevels(compression.Zstd)
-	snappy, maxSnappy := aggregator.CompressionLevels(compression.Snappy)
+	deflate, maxDeflate := compression.Gzip.Levels()
+	zstd, maxZstd := compression.Zstd.Levels()
+	snappy, maxSnappy := compression.Snappy.Levels()
 	return fmt.Sprintf("1 is the fastest; the highest is %d for `gzip` and `zlib`, %d for `zstd` and %d for `snappy`. Default: %d for `gzip` and `zlib`, %d for `zstd` and %d for `snappy`.",
 		maxDeflate, maxZstd, maxSnappy, deflate, zstd, snappy)
 }
@@ -278,7 +278,7 @@ func (c *Config) conflicts() (warnings []string, errs []error) {
 	} else if c.LogKey != "" && c.BatchBytes > 0 {
 		warnings = append(warnings, "option batch_size: log_key sends strings as they are, and a newline in a string separates it as if it were two records")
 	}
-	switch _, most := aggregator.CompressionLevels(c.Compression); {
+	switch _, most := c.Compression.Levels(); {
 	case c.CompressionLevel == 0:
 	case most == 0:
 		conflict("compression_level requires compression: set compression to gzip, zlib, zstd or snappy, or remove compression_level")

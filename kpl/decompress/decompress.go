@@ -21,7 +21,6 @@ package decompress
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -44,22 +43,10 @@ const DefaultMaxBytes = 64 << 20
 // decompression.
 var ErrTooLarge = errors.New("the decompressed size is larger than the limit")
 
-// Detect returns the format that the first bytes of data indicate: Gzip, Zstd or
-// Zlib, otherwise None. It cannot detect Snappy blocks, which begin with their length:
-// the caller has to know that format. Text and JSON are None. Text that begins with
-// "x^" is the exception: it may be detected as Zlib, for which Append then returns an
-// error.
-func Detect(data []byte) compression.Format {
-	switch {
-	case len(data) >= 18 && data[0] == 0x1f && data[1] == 0x8b && data[2] == 8:
-		return compression.Gzip // RFC 1952: magic number, and the only defined method
-	case len(data) >= 9 && binary.LittleEndian.Uint32(data) == 0xfd2fb528:
-		return compression.Zstd // RFC 8878
-	case len(data) >= 8 && data[0] == 0x78 && data[1]&0x20 == 0 && binary.BigEndian.Uint16(data)%31 == 0:
-		return compression.Zlib // RFC 1950: deflate, 32 KiB window, no dictionary, header check
-	}
-	return compression.None
-}
+// Detect is compression.Detect: it returns Gzip, Zstd or Zlib if the first bytes of
+// data indicate that, otherwise None. For text that begins with "x^" it may return
+// Zlib, for which Append then returns an error.
+func Detect(data []byte) compression.Format { return compression.Detect(data) }
 
 // Decoder decompresses user records, one at a time. The zero value is ready to use.
 // It keeps the buffers of each format that it has decoded. It is not safe for
