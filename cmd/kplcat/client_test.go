@@ -11,8 +11,26 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/smithy-go/logging"
 
+	agg "out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/test/fakekinesis"
 )
+
+// A failure has the same advice as in the plugin.
+func TestRun_Advice(t *testing.T) {
+	for _, e := range os.Environ() {
+		if name, _, _ := strings.Cut(e, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+		}
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	var stderr strings.Builder
+	args := []string{"logs", "--region", "eu-central-1", "--endpoint", "http://127.0.0.1:1"}
+	if code := run(t.Context(), args, io.Discard, &stderr); code != exitFailed || !strings.Contains(stderr.String(), agg.CauseNoCredentials.Advice) {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+}
 
 // The client uses the region, profile, role and endpoint of the command line.
 func TestConnect_UsesFlags(t *testing.T) {

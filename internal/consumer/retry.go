@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"out_kinesis_agg/internal/kinesis"
 )
 
 const (
@@ -34,7 +35,7 @@ func (r *Reader) retry(ctx context.Context, call func() error) error {
 		switch {
 		case errors.As(err, &own):
 			return err
-		case isThrottled(err):
+		case kinesis.Classify(err) == kinesis.CauseThrottled:
 			r.Monitor.Throttled()
 		case isRetryable(err) && failures < maxFailures:
 			if failures++; failures == 1 {
@@ -58,37 +59,39 @@ type handlerError struct{ err error }
 func (e *handlerError) Error() string { return e.err.Error() }
 func (e *handlerError) Unwrap() error { return e.err }
 
-// callError shortens an error of the SDK to the error that Kinesis returned, or
-// to the error of the connection.
+// callError shortens an error of the SDK to the error that Kinesis returned, or to the
+// error of the connection, and adds advice.
 type callError struct{ err error }
 
 func (e callError) Unwrap() error { return e.err }
 
 func (e callError) Error() string {
+	text := e.err.Error()
 	var response smithy.APIError
 	var unsent *smithyhttp.RequestSendError
 	switch {
 	case errors.As(e.err, &response):
-		return response.ErrorCode() + ": " + response.ErrorMessage()
+		text = response.ErrorCode() + ": " + response.ErrorMessage()
 	case errors.As(e.err, &unsent):
-		return unsent.Err.Error()
+		text = unsent.Err.Error()
 	}
-	return e.err.Error()
+	if advice := kinesis.Classify(e.err).Advice; advice != "" {
+		text += ": " + advice
+	}
+	return text
 }
 
-func isThrottled(err error) bool {
-	var e smithy.APIError
-	return errors.As(err, &e) && e.ErrorCode() == "KMSThrottlingException" ||
-		retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err) == aws.TrueTernary
-}
-
+// isRetryable reports whether a repetition can succeed without a change.
 func isRetryable(err error) bool {
-	var e smithy.APIError
-	if errors.As(err, &e) && (e.ErrorCode() == "InternalFailureException" || e.ErrorCode() == "InternalFailure") {
+	var dns *net.DNSError
+	switch c := kinesis.Classify(err); c {
+	case kinesis.CauseUnreachable, kinesis.CauseBadResponse:
 		return true
+	case kinesis.CauseDNS:
+		return errors.As(err, &dns) && !dns.IsNotFound
+	default:
+		return c.Transient
 	}
-	return errors.Is(err, context.DeadlineExceeded) ||
-		retry.IsErrorRetryables(retry.DefaultRetryables).IsErrorRetryable(err) == aws.TrueTernary
 }
 
 // sleep waits for d or until ctx ends.

@@ -274,7 +274,7 @@ func (l *loader) options() []func(*config.LoadOptions) error {
 		config.WithDefaultsMode(aws.DefaultsModeLegacy),
 		config.WithAPIOptions([]func(*middleware.Stack) error{
 			awsmiddleware.AddUserAgentKeyValue("out_kinesis_agg", s.Version),
-			checkResponses,
+			checkResponses(s.MaxResponseBytes),
 			l.hidden.noteRequests,
 		}),
 	}

@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	// maxResponseBytes limits the body of every response. The largest responses of
-	// AWS here, credentials from STS, have a few thousand bytes. A server that is
+	// maxResponseBytes limits the body of every response to a Sender. The largest of
+	// AWS, credentials from STS, have a few thousand bytes. A server that is
 	// not AWS can send a body of any size.
 	maxResponseBytes = 1 << 20
 
@@ -35,23 +35,24 @@ const (
 
 var errResponseTooLarge = errors.New("the response is too large: check that endpoint, sts_endpoint and http_proxy lead to AWS")
 
-// checkResponses limits the body of each response to an API call, and finds responses
-// that are not AWS's. Set in aws.Config.APIOptions, it also applies to the SDK's
+// checkResponses limits the body of each response to an API call to most bytes, and
+// finds responses that are not AWS's. Set in aws.Config.APIOptions, it also applies to the SDK's
 // credential sources, which have their own HTTP clients.
-func checkResponses(stack *middleware.Stack) error {
-	// Closest to the transport, so that all other middleware reads the limited body.
-	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("CheckResponse",
+func checkResponses(most int) func(*middleware.Stack) error {
+	check := middleware.DeserializeMiddlewareFunc("CheckResponse",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 			out, metadata, err := next.HandleDeserialize(ctx, in)
 			if resp, ok := out.RawResponse.(*smithyhttp.Response); ok && resp != nil && resp.Body != nil {
-				resp.Body = bounded(resp.Response)
+				resp.Body = bounded(resp.Response, most)
 				found := checkResponse(ctx, resp.Response)
 				if err == nil {
 					err = found
 				}
 			}
 			return out, metadata, err
-		}), middleware.After)
+		})
+	// Closest to the transport, so that all other middleware reads the limited body.
+	return func(stack *middleware.Stack) error { return stack.Deserialize.Add(check, middleware.After) }
 }
 
 // maxPeekBytes is how much of an error body is read in advance.
@@ -206,14 +207,14 @@ func checkProxy(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.R
 	return nil
 }
 
-// bounded returns the response's body, limited to maxResponseBytes. A compressed body
+// bounded returns the response's body, limited to most bytes. A compressed body
 // cannot be read: no request asks for compression, and decompression can make a body
 // a thousand times larger.
-func bounded(resp *http.Response) io.ReadCloser {
+func bounded(resp *http.Response, most int) io.ReadCloser {
 	if encoding := resp.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return unreadable{resp.Body, fmt.Errorf("the response is compressed (%.20q), which was not asked for", encoding)}
 	}
-	return &boundedBody{ReadCloser: resp.Body, left: maxResponseBytes}
+	return &boundedBody{ReadCloser: resp.Body, left: most}
 }
 
 type boundedBody struct {
@@ -222,7 +223,7 @@ type boundedBody struct {
 }
 
 // Read reads up to one byte more than the limit, to distinguish a body of exactly
-// maxResponseBytes from a longer one.
+// that size from a longer one.
 func (b *boundedBody) Read(p []byte) (int, error) {
 	if b.left < 0 {
 		return 0, errResponseTooLarge

@@ -44,6 +44,9 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 	if s.ConnectTimeout == 0 {
 		s.ConnectTimeout = DefaultConnectTimeout
 	}
+	if s.MaxResponseBytes == 0 {
+		s.MaxResponseBytes = maxResponseBytes
+	}
 	hidden := newSecrets(s)
 	from := &loader{settings: s, hidden: hidden}
 	files := sharedFiles(s)
@@ -101,6 +104,10 @@ func plaintextRemote(bases ...*string) []string {
 	}
 	return found
 }
+
+// Client returns the client of the SDK, for requests other than those of the Sender. It
+// does not retry. Classify knows its errors.
+func (s *Sender) Client() *kinesis.Client { return s.client }
 
 // Region returns the region that requests go to.
 func (s *Sender) Region() string { return s.client.Options().Region }

@@ -34,6 +34,9 @@ type Settings struct {
 	// ConnectTimeout limits a TCP connect, and separately a TLS handshake. 0 means
 	// DefaultConnectTimeout.
 	ConnectTimeout time.Duration
+	// MaxResponseBytes limits the body of a response. 0 means 1 MiB, which is above
+	// every response to the requests of a Sender.
+	MaxResponseBytes int
 	// AutoRetry repeats a request once and without delay if its connection fails.
 	AutoRetry bool
 
