@@ -12,9 +12,10 @@ import (
 // ErrNoDryRun is the error of DryRun for an endpoint that is not AWS's own.
 var ErrNoDryRun = errors.New("kinesis: only AWS's own endpoints are known to support DryRun")
 
-// DryRun checks, within RequestTimeout, that a PutRecord to stream would succeed:
-// the endpoint, the credentials, the stream, and the permissions, also for the
-// stream's KMS key. Nothing is stored. It needs the permission of PutRecord. It
+// DryRun checks, within RequestTimeout, the endpoint, the credentials, the stream and the
+// permission to write to it, but not the stream's KMS key. Nothing is stored. Kinesis
+// permits one call a second and stream, and bills it. Source: "Dry run validation" of the
+// developer guide. It needs the permission of PutRecord. It
 // returns nil, ErrNoDryRun, or an *Error.
 //
 // An endpoint that does not know DryRun would store the record, so that it is only

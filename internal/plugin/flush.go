@@ -206,6 +206,7 @@ func (f *flush) accept(key string, part aggregator.Result, r response) {
 	f.accepted++
 	f.in.metrics.accepted(part, part.Next-f.at.offset)
 	f.in.firstDelivery.Do(func() {
+		f.in.endCheck()
 		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, log records: %d, user records: %d, bytes: %d, time: %d ms",
 			f.stream.name, r.shardID, part.LogRecords, part.UserRecords, len(part.Data), r.took.Milliseconds()))
 	})

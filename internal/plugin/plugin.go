@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -102,7 +103,7 @@ func Start(options option.Source, log Log, meter engine.Meter, stopping func() (
 	in := newInstance(c, newAggregator, k, log, meter)
 	in.watchEngine(stopping)
 	if !c.CheckStream && !c.Stream.UsesTag() {
-		in.checkInBackground(c.Stream.String(), k.DryRun)
+		in.checkInBackground(c.Stream.String(), rand.N(in.streams.interval), k.DryRun)
 	}
 	return in, nil
 }

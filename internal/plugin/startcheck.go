@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
@@ -13,8 +14,9 @@ import (
 type dryRun func(ctx context.Context, stream, partitionKey string, data []byte) error
 
 // checkAccess finds out whether records can be written to a stream, with the
-// permission that they need and without storing one. It returns a line for the log,
-// or an empty string. The aggregated record that it sends has no user record, so
+// permission that they need and without storing one. It returns a line for the log, or
+// an empty string, also if the check was throttled or failed in another way that says
+// nothing about the configuration. The aggregated record that it sends has no user record, so
 // that consumers would not see it even if it were stored.
 func checkAccess(ctx context.Context, stream string, try dryRun) string {
 	key, record := emptyRecord()
@@ -25,10 +27,12 @@ func checkAccess(ctx context.Context, stream string, try dryRun) string {
 	return "records cannot be written yet, chunks will be retried: " + err.Error()
 }
 
-// checkInBackground runs checkAccess without delaying the start. Stop ends it. Its
-// line goes to stderr, because the engine's log only accepts lines from the threads
-// on which the engine calls the plugin.
-func (in *Instance) checkInBackground(stream string, try dryRun) {
+// checkInBackground runs checkAccess after the delay, without delaying the start. Stop
+// ends it, and so does the first record that Kinesis accepts: Kinesis permits one check
+// a second and stream, bills it, and thousands of agents can start at once. Its line
+// goes to stderr, because the engine's log only accepts lines from the threads on which
+// the engine calls the plugin.
+func (in *Instance) checkInBackground(stream string, delay time.Duration, try dryRun) {
 	ctx, cancel := context.WithCancel(context.Background())
 	in.endCheck = cancel
 	in.checking.Go(func() {
@@ -37,6 +41,11 @@ func (in *Instance) checkInBackground(stream string, try dryRun) {
 				in.log(engine.Error, fmt.Sprintf("panic during the check of the stream: %v", p))
 			}
 		}()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(delay):
+		}
 		if line := checkAccess(ctx, stream, try); line != "" {
 			in.log(engine.Error, line)
 		}

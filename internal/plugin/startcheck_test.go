@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/test/chunktest"
 	"out_kinesis_agg/test/fakekinesis"
 )
 
@@ -49,7 +51,7 @@ func TestStartCheck_Lines(t *testing.T) {
 func TestStartCheck_EndsWithStop(t *testing.T) {
 	in, l := start(t, nil)
 	began := make(chan struct{})
-	in.checkInBackground("logs", func(ctx context.Context, _, _ string, _ []byte) error {
+	in.checkInBackground("logs", 0, func(ctx context.Context, _, _ string, _ []byte) error {
 		close(began)
 		<-ctx.Done()
 		return ctx.Err()
@@ -61,9 +63,24 @@ func TestStartCheck_EndsWithStop(t *testing.T) {
 	}
 }
 
+// Many agents do not check at the same time, and not at all once a record is accepted.
+func TestStartCheck_NotAfterADelivery(t *testing.T) {
+	s := &fakeStream{t: t}
+	in, _ := start(t, s.put)
+	in.firstDelivery = sync.Once{}
+	in.checkInBackground("logs", time.Hour, func(context.Context, string, string, []byte) error {
+		t.Error("checked after a record was accepted")
+		return nil
+	})
+	if got := in.Flush("app.log", chunktest.AccessLog(1, 1).Bytes); got != Delivered {
+		t.Errorf("outcome %v", got)
+	}
+	in.checking.Wait()
+}
+
 func TestStartCheck_Panic(t *testing.T) {
 	in, l := start(t, nil)
-	in.checkInBackground("logs", func(context.Context, string, string, []byte) error { panic(errors.New("a bug")) })
+	in.checkInBackground("logs", 0, func(context.Context, string, string, []byte) error { panic(errors.New("a bug")) })
 	in.checking.Wait()
 	wantLog(t, l, "error: ", "a bug")
 	in.Stop()
@@ -106,6 +123,7 @@ func TestStart_ReportsProblems(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Setenv("AWS_CA_BUNDLE", ca)
+			t.Setenv(intervalVariable, "1ms")
 			var l logged
 			began := time.Now()
 			in, err := Start(getter(append(test.options, "stream", "logs", "region", "us-east-1", "aws_key_id", "AKIA", "aws_sec_key", "secret",
