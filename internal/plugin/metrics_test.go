@@ -3,7 +3,9 @@ package plugin
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"out_kinesis_agg/internal/engine"
@@ -117,3 +119,25 @@ func TestMetrics_Counts(t *testing.T) {
 }
 
 const testKey = "5a2f8c1e-0b4d-4f6a-9c3e-7d1b2a3c4d5e"
+
+// Each reason of a loss has a row in the documents, and the alert tells them apart.
+func TestLosses_Documented(t *testing.T) {
+	for file, format := range map[string]string{
+		"../../docs/metrics.md":         "`%s`",
+		"../../docs/troubleshooting.md": "\n| `%s` |",
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, reason := range lossReasons() {
+			if row := fmt.Sprintf(format, reason); !strings.Contains(string(text), row) {
+				t.Errorf("%s does not have %q", file, row)
+			}
+		}
+	}
+	rules, err := os.ReadFile("../../deploy/prometheus/rules.yaml")
+	if err != nil || !strings.Contains(string(rules), "by (instance, name, reason) (increase(fluentbit_kinesis_agg_dropped_records_total[") {
+		t.Errorf("no alert for each reason: %v", err)
+	}
+}
