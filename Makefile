@@ -12,7 +12,8 @@ CC      ?= cc
 
 # The version in the plugin and in kplcat: from the git tag, unless it is set.
 VERSION_SH := internal/plugin/version/version.sh
-STAMP = $(or $(shell VERSION='$(VERSION)' $(VERSION_SH)),$(error no version, see above))
+# It is found once, when it is first used.
+STAMP = $(eval STAMP := $(or $(shell VERSION='$(VERSION)' $(VERSION_SH)),$(error no version, see above)))$(STAMP)
 
 # STRIP=1 leaves out symbols and debug information.
 LDFLAGS = $(if $(STRIP),-s -w )-X out_kinesis_agg/internal/plugin/version.stamped=$(STAMP)
@@ -34,9 +35,9 @@ DIST       := build/dist
 MAINTAINER ?= out_kinesis_agg <noreply@example.com>
 HOMEPAGE   ?= https://example.com/out_kinesis_agg
 
-# Use the Go that ./run has installed for this project, if there is one.
+# Use the Go and the Node.js that ./run has installed for this project, if any.
+export PATH := $(CURDIR)/.tools/go/bin:$(CURDIR)/.tools/node/bin:$(PATH)
 ifneq ($(wildcard .tools/go/bin/go),)
-export PATH := $(CURDIR)/.tools/go/bin:$(PATH)
 unexport GOROOT
 endif
 
@@ -54,6 +55,10 @@ GO_COMMANDS = $(GO_BUILD) -buildmode=pie -o build/
 # All packages except test/e2e. Its tests run the plugin in other processes,
 # where neither the race detector nor coverage for fuzzing applies.
 PACKAGES = $$(go list ./... | grep -v /test/e2e)
+
+# $(call npm,FOLDER) installs the packages of FOLDER/package-lock.json.
+npm = cd $(1) && { npm ci --ignore-scripts --no-audit --no-fund >"$(CURDIR)/build/npm.log" 2>&1 || \
+	{ tail -n 5 "$(CURDIR)/build/npm.log"; echo "npm failed; all of its output is in $(CURDIR)/build/npm.log"; exit 1; }; }
 
 # $(call long,FILE,MESSAGE) announces a long step unless FILE exists already.
 comma := ,
@@ -82,8 +87,9 @@ $(HOST): test/abihost/abihost.c | need
 
 # kinesis-local, and a reader of aggregated records.
 $(READERS): test/readers/package-lock.json | need
-	@echo "Installing kinesis-local, a local Kinesis, and the Node.js reader with npm: about 15 seconds."
-	@cd test/readers && npm ci --ignore-scripts --no-audit --no-fund
+	@echo "Installing kinesis-local, a local Kinesis, and the Node.js reader with npm: about 5 seconds."
+	@mkdir -p build
+	@$(call npm,test/readers)
 
 test: $(PLUGIN) $(READERS) ## Run all tests; those that need Fluent Bit only if it is on PATH or in FLUENT_BIT
 	@command -v "$${FLUENT_BIT:-fluent-bit}" >/dev/null || \
@@ -103,12 +109,13 @@ aws-check: build ## Prove the promises in your own AWS account: creates streams,
 
 interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
 	$(call long,$(INTEROP)/venv,Installing libraries with npm$(comma) pip and Maven. The first time: 2 to 5 minutes.)
-	@cd test/interop/node && npm ci --ignore-scripts --no-audit --no-fund
+	@mkdir -p build
+	@$(call npm,test/interop/node)
 	@test -x $(INTEROP)/venv/bin/pip || python3 -m venv $(INTEROP)/venv
 	@$(INTEROP)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt \
 		-r examples/python/requirements.txt
 	@cd test/interop/java && mvn --quiet --batch-mode compile
-	@cd examples/node && npm ci --ignore-scripts --no-audit --no-fund && npx tsc -p .
+	@$(call npm,examples/node) && npx tsc -p .
 	@cd examples/java && mvn --quiet --batch-mode compile
 	@OUT_KINESIS_AGG_INTEROP="$(CURDIR)/$(INTEROP)" go test -count=1 -v ./test/interop
 

@@ -119,11 +119,11 @@ func (b *builder) checkZig() error {
 
 func (b *builder) findVersion() error {
 	const script = "internal/plugin/version/version.sh"
-	version, err := output(exec.Command("sh", script))
+	version, err := output(exec.Command("sh", script, "--release"))
 	if err != nil {
 		return err
 	}
-	date, err := output(exec.Command("sh", script, "--date"))
+	date, err := output(exec.Command("sh", script, "--release", "--date"))
 	if err != nil {
 		return err
 	}

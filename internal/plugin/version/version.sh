@@ -8,6 +8,10 @@
 #   0.0.0-dev          otherwise
 #
 # SOURCE_DATE_EPOCH, if set, is the time.
+#
+# A checkout that cannot be read, because git is missing or because git refuses a
+# checkout of another user, has version 0.0.0-dev, with a line on standard error.
+# With --release, that is an error.
 set -eu
 cd "$(dirname "$0")"
 
@@ -19,22 +23,42 @@ fail() {
 # from_archive KEY prints a value of archive.txt that git archive has filled in.
 from_archive() { sed -n "s/^$1=\([^\$].*\)/\1/p" archive.txt; }
 
+want_date='' release=''
+for argument; do
+	case $argument in
+	--date) want_date=1 ;;
+	--release) release=1 ;;
+	*) fail "unknown argument $argument" ;;
+	esac
+done
+
+# unreadable REASON is called if the checkout cannot be read.
+unreadable() {
+	if [ -n "${VERSION:-}" ] && [ -n "${SOURCE_DATE_EPOCH:-}" ]; then return; fi
+	[ -z "$release" ] || fail "$1: fix it, or set VERSION and SOURCE_DATE_EPOCH"
+	[ -n "${VERSION:-}" ] || echo "version: $1: building version 0.0.0-dev" >&2
+}
+
 root=../../..
 tag='' date=''
 if [ -e $root/.git ]; then
-	# A copy of the repository that git refuses to read, for example because it
-	# belongs to another user, must not become a development version silently.
-	command -v git >/dev/null || fail "this is a git checkout, but git is not installed: install it, or set VERSION and SOURCE_DATE_EPOCH"
-	date=$(git log -1 --format=%ct) || fail "git cannot read this checkout, see above: fix it, or set VERSION and SOURCE_DATE_EPOCH"
-	# Fails if the commit has no tag.
-	tag=$(git describe --tags --exact-match --match 'v[0-9]*' --dirty 2>/dev/null) || tag=
+	if ! command -v git >/dev/null; then
+		unreadable "git is not installed"
+	elif ! date=$(git log -1 --format=%ct 2>&1); then
+		# The first line of the message has the reason.
+		unreadable "git cannot read this checkout ($(echo "$date" | head -n 1))"
+		date=
+	else
+		# Fails if the commit has no tag.
+		tag=$(git describe --tags --exact-match --match 'v[0-9]*' --dirty 2>/dev/null) || tag=
+	fi
 else
 	date=$(from_archive date)
 	# "v1.2.3-4-gabcdef0" is 4 commits after v1.2.3.
 	tag=$(from_archive tag | sed '/-[0-9][0-9]*-g[0-9a-f]*$/d')
 fi
 
-if [ "${1:-}" = --date ]; then
+if [ -n "$want_date" ]; then
 	# The first moment that a zip archive can store, if the time is not known.
 	date=${SOURCE_DATE_EPOCH:-${date:-315532800}}
 	case $date in

@@ -87,7 +87,7 @@ func (s source) git(args ...string) []byte {
 	return out
 }
 
-// script runs version.sh with the variables and returns its standard output.
+// script runs version.sh with a variable, if it is not empty, and returns its standard output.
 func (s source) script(env string, args ...string) (string, error) {
 	cmd := s.command("sh", append([]string{"internal/plugin/version/version.sh"}, args...)...)
 	if env != "" {
@@ -157,13 +157,25 @@ func TestScript_SameFromTagAndArchive(t *testing.T) {
 	s.archive("v1.2.3").want("1.2.3", "1700000000")
 }
 
-// A release must not become a development version because git refuses to read
-// the checkout, for example one of another user.
-func TestScript_FailsIfGitFails(t *testing.T) {
+// The version is a label: a checkout that git refuses to read, for example one of
+// another user, can be built all the same. A release must not become a
+// development version by that.
+func TestScript_CheckoutThatCannotBeRead(t *testing.T) {
 	s := newSource(t)
 	s.write(".git", []byte("gitdir: /nowhere\n"))
-	if out, err := s.script(""); err == nil {
-		t.Errorf("no error: %q", out)
+	s.want(Development, "315532800")
+	for _, args := range [][]string{{"--release"}, {"--release", "--date"}} {
+		if out, err := s.script("", args...); err == nil {
+			t.Errorf("%v: no error: %q", args, out)
+		}
+	}
+	if out, err := s.script("VERSION=1.2.3", "--release"); err == nil {
+		t.Errorf("no error without the time: %q", out)
+	}
+	cmd := s.command("sh", "internal/plugin/version/version.sh", "--release")
+	cmd.Env = append(cmd.Env, "VERSION=1.2.3", "SOURCE_DATE_EPOCH=12")
+	if out, err := cmd.Output(); err != nil || string(out) != "1.2.3\n" {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 
