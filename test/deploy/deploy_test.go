@@ -179,9 +179,10 @@ func TestManifests_Valid(t *testing.T) {
 	}
 }
 
-// TestECS_Valid checks the template with the resource schemas of CloudFormation.
-func TestECS_Valid(t *testing.T) {
-	run(t, tool(t, "cfn-lint", "--include-checks", "I", "--", "deploy/ecs/template.yaml"))
+// TestCloudFormation_Valid checks the templates with the resource schemas of
+// CloudFormation.
+func TestCloudFormation_Valid(t *testing.T) {
+	run(t, tool(t, "cfn-lint", "--include-checks", "I", "--", "deploy/ecs/template.yaml", "deploy/cloudformation/stream.yaml"))
 }
 
 // TestSystemd_Verify checks the drop-in together with the unit of the packages.
