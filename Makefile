@@ -64,7 +64,7 @@ npm = cd $(1) && { npm ci --ignore-scripts --no-audit --no-fund >"$(CURDIR)/buil
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check check fuzz soak docs proto docker interop deploy-check dist reproduce portable release-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check engine check fuzz soak docs proto docker interop deploy-check dist reproduce portable release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -140,6 +140,9 @@ bench: need ## Run the benchmarks of the Go code
 bench-engine: $(PLUGIN) ## Compare Fluent Bit with this plugin, null and kinesis_streams (needs Fluent Bit; ARGS)
 	@$(GO_COMMANDS) ./test/bench
 	@exec build/bench $(ARGS)
+
+engine: $(PLUGIN) $(READERS) ## Run the tests that need Fluent Bit with one engine, and print its column for docs/engines.md (FLUENT_BIT)
+	@OUT_KINESIS_AGG_SO=$(PLUGIN) go run ./test/engines
 
 check: need ## Format, vet, staticcheck, race detector, benchmarks once, short fuzzing (FUZZTIME, default 5s a target)
 	@echo "Checking: 3 to 10 minutes, and $(or $(FUZZTIME),5s) for each fuzz target."

@@ -2,7 +2,6 @@ package kpl
 
 import (
 	"bytes"
-	"crypto/md5"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -22,7 +21,7 @@ type HashKey [16]byte
 // HashKeyOf returns the hash key that Kinesis assigns to a partition key: the
 // MD5 of the partition key.
 func HashKeyOf(partitionKey string) HashKey {
-	return md5.Sum([]byte(partitionKey))
+	return checksum([]byte(partitionKey))
 }
 
 // ParseHashKey parses a hash key in the notation of the Kinesis API: decimal

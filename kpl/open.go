@@ -2,7 +2,6 @@ package kpl
 
 import (
 	"bytes"
-	"crypto/md5"
 	"errors"
 	"fmt"
 	"iter"
@@ -58,7 +57,7 @@ func Open(record []byte) (Aggregate, error) {
 		return Aggregate{}, err
 	}
 	digest := record[len(record)-DigestBytes:]
-	if sum := md5.Sum(record[len(Magic) : len(record)-DigestBytes]); !bytes.Equal(sum[:], digest) {
+	if sum := checksum(record[len(Magic) : len(record)-DigestBytes]); !bytes.Equal(sum[:], digest) {
 		if err != nil {
 			return Aggregate{}, fmt.Errorf("%w: %s", ErrDigest, strings.TrimPrefix(err.Error(), "kpl: "))
 		}

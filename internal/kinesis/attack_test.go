@@ -174,6 +174,30 @@ func TestAddress_OldOneRefuses(t *testing.T) {
 	put(t, sender)
 }
 
+// The endpoints that the SDK's variables select.
+func TestAddress_FIPSAndDualStack(t *testing.T) {
+	isolate(t)
+	for _, test := range []struct{ region, fips, dualStack, want string }{
+		{"us-east-1", "true", "", "kinesis-fips.us-east-1.amazonaws.com:443"},
+		{"us-east-1", "", "true", "kinesis.us-east-1.api.aws:443"},
+		{"us-east-1", "true", "true", "kinesis-fips.us-east-1.api.aws:443"},
+		{"us-gov-west-1", "true", "", "kinesis.us-gov-west-1.amazonaws.com:443"},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			t.Setenv("AWS_USE_FIPS_ENDPOINT", test.fips)
+			t.Setenv("AWS_USE_DUALSTACK_ENDPOINT", test.dualStack)
+			proxy := fakekinesis.StartProxy("", func(int) fakekinesis.Tunnel { return fakekinesis.Tunnel{CloseAtConnect: true} })
+			t.Cleanup(proxy.Close)
+			s := settings(start(t, fakekinesis.Options{}))
+			s.Region, s.Endpoint, s.HTTPProxy = test.region, "", "http://"+proxy.Addr()
+			_, _ = open(t, s).PutRecord(context.Background(), "logs", "key", []byte("data"))
+			if got := strings.Join(proxy.Hosts(), " "); got != test.want {
+				t.Errorf("connected to %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
 // The host of a request must not depend on the source of its credentials. Otherwise
 // an allow-list that works with keys would not work with a role.
 func TestAddress_SameHostForKeysAndRoles(t *testing.T) {

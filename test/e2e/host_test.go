@@ -359,6 +359,26 @@ func TestOptions_Missing(t *testing.T) {
 	}
 }
 
+// TestFIPS: the MD5 of the record format is calculated in a process that allows
+// only FIPS 140-3 algorithms too.
+func TestFIPS(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"on", "only"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			stream := newStream(t, 1)
+			c := chunktest.AccessLog(1, 100)
+			args := append([]string{fixture.plugin}, instance(stream)...)
+			run, err := harness.RunHost(t.Context(), fixture.host, []string{"GODEBUG=fips140=" + mode}, append(args, chunkFile(t, "app", c.Bytes)...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantOutcomes(t, run, 1, 0, 0)
+			wantAggregates(t, stream, c.JSON)
+		})
+	}
+}
+
 func TestDryRun(t *testing.T) {
 	t.Parallel()
 	run := runHost(t, fixture.host, []string{"--dry-run"}, instance("s"), instance("s"))
