@@ -15,8 +15,10 @@ VERSION_SH := internal/plugin/version/version.sh
 # It is found once, when it is first used.
 STAMP = $(eval STAMP := $(or $(shell VERSION='$(VERSION)' $(VERSION_SH)),$(error no version, see above)))$(STAMP)
 
+MODULE := $(shell sed -n 's/^module //p' go.mod)
+
 # STRIP=1 leaves out symbols and debug information.
-LDFLAGS = $(if $(STRIP),-s -w )-X out_kinesis_agg/internal/plugin/version.stamped=$(STAMP)
+LDFLAGS = $(if $(STRIP),-s -w )-X $(MODULE)/internal/plugin/version.stamped=$(STAMP)
 
 # For `make docker`.
 FLUENT_BIT_IMAGE   ?= fluent/fluent-bit
@@ -26,14 +28,14 @@ IMAGE              ?= out_kinesis_agg:$(FLUENT_BIT_VERSION)
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.75.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# For `make dist` and `make release-check`.
+# For `make dist` and `make home release-check`.
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 CYCLONEDX  := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 NFPM       := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 ZIG        ?= .tools/zig/zig
 DIST       := build/dist
-MAINTAINER ?= out_kinesis_agg <noreply@example.com>
-HOMEPAGE   ?= https://example.com/out_kinesis_agg
+MAINTAINER ?= $(shell sed -n 's/^MAINTAINER=//p' packaging/home.env)
+HOMEPAGE   ?= https://$(shell sed -n 's/^NAME=//p' packaging/home.env)
 
 # Use the Go and the Node.js that ./run has installed for this project, if any.
 export PATH := $(CURDIR)/.tools/go/bin:$(CURDIR)/.tools/node/bin:$(PATH)
@@ -64,7 +66,7 @@ npm = cd $(1) && { npm ci --ignore-scripts --no-audit --no-fund >"$(CURDIR)/buil
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check engine check fuzz soak docs proto docker interop deploy-check dist reproduce portable release-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check engine home check fuzz soak docs proto docker interop deploy-check dist reproduce portable release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -201,6 +203,9 @@ reproduce: $(ZIG) | need ## Build the release again as another user in another f
 
 portable: $(READERS) $(ZIG) | need ## Run the library and the package of build/dist in a Debian 11 root (needs root, debootstrap)
 	@test/portable/run.sh $(DIST) $(ZIG) build/bullseye
+
+home: need ## Write the names of packaging/home.env into the module path, Helm values and manifests
+	@packaging/home.sh
 
 release-check: need ## Check the workflows with actionlint
 	go run $(ACTIONLINT) .github/workflows/*.yml

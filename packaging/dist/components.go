@@ -39,7 +39,7 @@ func (b *builder) modules(arch string) ([]module, error) {
 		} else if err != nil {
 			return nil, fmt.Errorf("go list: %w", err)
 		}
-		if pkg.Module != nil && pkg.Module.Path != name {
+		if pkg.Module != nil && pkg.Module.Path != b.module {
 			byPath[pkg.Module.Path] = *pkg.Module
 		}
 	}

@@ -37,6 +37,7 @@ const (
 type builder struct {
 	out, zig, nfpm, cyclonedx string
 	maintainer, homepage      string
+	module                    string // the path in go.mod
 
 	version string // without a leading v
 	date    time.Time
@@ -127,6 +128,11 @@ func (b *builder) findVersion() error {
 	if err != nil {
 		return err
 	}
+	module, err := output(exec.Command("go", "list", "-m"))
+	if err != nil {
+		return err
+	}
+	b.module = strings.TrimSpace(module)
 	seconds, err := strconv.ParseInt(strings.TrimSpace(date), 10, 64)
 	b.version, b.date = strings.TrimSpace(version), time.Unix(seconds, 0).UTC()
 	return err
@@ -195,7 +201,7 @@ func goEnv(key string) string {
 // folder of the compiler out of the files.
 func (b *builder) build(arch, library, kplcat string) error {
 	log.Printf("building version %s for %s; without a cache this takes 2 to 5 minutes", b.version, arch)
-	ldflags := "-s -w -buildid= -X " + name + "/internal/plugin/version.stamped=" + b.version
+	ldflags := "-s -w -buildid= -X " + b.module + "/internal/plugin/version.stamped=" + b.version
 	for _, args := range [][]string{
 		{"-buildmode=c-shared", "-o", library, "."},
 		{"-buildmode=pie", "-o", kplcat, "./cmd/kplcat"},
