@@ -17,7 +17,7 @@ import (
 
 // throughProxy opens a sender for a TLS endpoint that it can reach only through the
 // proxy.
-func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) fakekinesis.Tunnel) (*Sender, *fakekinesis.Server, *fakekinesis.Proxy) {
+func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) fakekinesis.Tunnel, change ...func(*Settings)) (*Sender, *fakekinesis.Server, *fakekinesis.Proxy) {
 	t.Helper()
 	server := start(t, fakekinesis.Options{TLS: true, RecordLimitBytes: fakekinesis.MaxRecordLimitBytes})
 	proxy := fakekinesis.StartProxy(strings.TrimPrefix(server.URL(), "https://"), tunnel)
@@ -27,6 +27,9 @@ func throughProxy(t *testing.T, limit time.Duration, tunnel func(n int) fakekine
 	s.Endpoint, s.STSEndpoint = "https://example.com", "https://example.com"
 	s.HTTPProxy = "http://" + proxy.Addr()
 	s.RequestTimeout = limit
+	for _, f := range change {
+		f(&s)
+	}
 	return open(t, s), server, proxy
 }
 

@@ -79,7 +79,7 @@ func (c *chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
 // others continue with the current credentials, so a file system that hangs blocks
 // only one request.
 func (c *chain) check(ctx context.Context) {
-	if len(c.files) == 0 || c.now().UnixNano() < c.nextCheck.Load() || !c.mu.TryLock() {
+	if len(c.files) == 0 || waits(time.Duration(c.nextCheck.Load()-c.now().UnixNano()), checkInterval) || !c.mu.TryLock() {
 		return
 	}
 	defer c.mu.Unlock()
@@ -90,13 +90,17 @@ func (c *chain) check(ctx context.Context) {
 	}
 }
 
+// waits reports whether a wait with this time left goes on. If more is left than the
+// wait takes, the clock was set back.
+func waits(left, wait time.Duration) bool { return 0 < left && left <= wait }
+
 // renew replaces credentials that were rejected. generation is the chain's
 // generation when the request was signed. renew reports whether it replaced them.
 func (c *chain) renew(ctx context.Context, generation uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	if generation != c.generation.Load() || !c.renewed.IsZero() && now.Sub(c.renewed) < renewInterval {
+	if generation != c.generation.Load() || waits(renewInterval-now.Sub(c.renewed), renewInterval) {
 		return false
 	}
 	c.renewed = now

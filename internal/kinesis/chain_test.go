@@ -419,7 +419,7 @@ func TestReload_ManyWorkersLoadOnce(t *testing.T) {
 	n := loads(sender)
 	valid.key.Store(newKey)
 	overwrite(t, path, keysFile(newKey))
-	sender.signer.chain.nextCheck.Store(1 << 62) // only the rejection may cause a load
+	sender.signer.chain.seen = stat(sender.signer.chain.files) // only the rejection may cause a load
 	var done sync.WaitGroup
 	for range workers {
 		done.Go(func() {
