@@ -35,20 +35,19 @@ func Check(text string, schemes ...string) error {
 func CheckProxy(text string) error {
 	if err := Check(text, "http", "https", "socks5", "socks5h"); err != nil {
 		if strings.Contains(text, "@") {
-			return fmt.Errorf("%w: %w", err, errPercentEncode)
+			return fmt.Errorf("%w: %s", err, percentEncode)
 		}
 		return err
 	}
 	u, err := url.Parse(text)
 	if err != nil || strings.Trim(u.Path, "/") != "" || strings.Count(text, "@") > 1 {
-		return fmt.Errorf("has more than scheme, user, password, host and port: %w", errPercentEncode)
+		return fmt.Errorf("has more than scheme, user, password, host and port: %s", percentEncode)
 	}
 	return nil
 }
 
-var (
-	errUnprintable   = errors.New("contains a space or a control character")
-	errPercentEncode = errors.New("percent-encode the special characters of user and password: % as %25, @ as %40, # as %23, / as %2F, ? as %3F")
-)
+var errUnprintable = errors.New("contains a space or a control character")
+
+const percentEncode = "percent-encode the special characters of user and password: % as %25, @ as %40, # as %23, / as %2F, ? as %3F"
 
 func unprintable(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }

@@ -26,6 +26,10 @@ const (
 	idleConnTimeout = 50 * time.Second
 )
 
+// credentialsTimeout limits a request for credentials. It ends before the request that
+// needs them, so that the error says which source did not respond.
+func credentialsTimeout(s Settings) time.Duration { return s.RequestTimeout * 9 / 10 }
+
 // credentialsClient returns the HTTP client of the SDK's credential chain, for
 // containers, EC2 and SSO. Only for a client of this type does the SDK apply
 // AWS_CA_BUNDLE and the short time limits of the metadata service. The client keeps
@@ -33,7 +37,7 @@ const (
 // connections of the copies that the chain makes of it.
 func credentialsClient(s Settings) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().
-		WithTimeout(s.RequestTimeout).
+		WithTimeout(credentialsTimeout(s)).
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = s.ConnectTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
 			t.DisableKeepAlives = true

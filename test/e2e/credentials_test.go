@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"out_kinesis_agg/test/chunktest"
@@ -80,7 +81,8 @@ func TestCredentialsAndProxy(t *testing.T) {
 }
 
 // A credential_process can end its children with SIGTERM, which is blocked on the
-// threads that run Go code.
+// threads that run Go code. (Where /bin/sh is dash, it unblocks them itself; bash does
+// not.)
 func TestCredentialProcess_ReceivesSignals(t *testing.T) {
 	t.Parallel()
 	config := filepath.Join(t.TempDir(), "config")
@@ -100,6 +102,47 @@ func TestCredentialProcess_ReceivesSignals(t *testing.T) {
 	sendOne(t, []string{"AWS_CONFIG_FILE=" + config}, []string{"--instance", "stream=logs", "region=" + harness.Region, "endpoint=" + server.URL()})
 	if got, _, _ := server.Requests()[0].Signer(); got != "AKID-process" {
 		t.Errorf("signed by %s", got)
+	}
+}
+
+// TestEnvironment: an invalid variable stops the start, with a message that names it
+// and does not show a password, and nothing is sent. A valid one is used, and shown.
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	server := fakekinesis.Start(fakekinesis.Options{})
+	defer server.Close()
+	static := []string{"--instance", "stream=logs", "region=" + harness.Region, "aws_key_id=A", "aws_sec_key=secret"}
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ env, want string }{
+		{"HTTPS_PROXY=http://user:pa55%w0rd@127.0.0.1:1", "environment variable HTTPS_PROXY: its value is not a URL: percent-encode"},
+		{"https_proxy=http://user:pa55#w0rd@127.0.0.1:1", "environment variable https_proxy: its value is not a URL: percent-encode"},
+		{"AWS_ENDPOINT_URL=127.0.0.1:4567", "environment variable AWS_ENDPOINT_URL: \"127.0.0.1:4567\" does not begin with https:// or http://"},
+		{"AWS_CA_BUNDLE=" + fifo, "environment variable AWS_CA_BUNDLE: " + fifo + " is not a regular file"},
+		{"AWS_CONFIG_FILE=" + fifo, "environment variable AWS_CONFIG_FILE: " + fifo + " is not a regular file"},
+	} {
+		run, err := harness.RunHost(t.Context(), fixture.host, []string{test.env}, append([]string{fixture.plugin}, static...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if init := run.All("init"); len(init) != 1 || init[0].Fields["outcome"] != "FAILED" || !strings.Contains(run.Stderr, test.want) {
+			t.Errorf("%s: init %v, log:\n%s", test.env, init, run.Stderr)
+		}
+		if strings.Contains(run.Stderr, "pa55") || strings.Contains(run.Stderr, "w0rd") {
+			t.Errorf("the password is in the log:\n%s", run.Stderr)
+		}
+	}
+
+	run, err := harness.RunHost(t.Context(), fixture.host, []string{"AWS_ENDPOINT_URL_KINESIS=" + server.URL()},
+		append(append([]string{fixture.plugin}, static...), chunkFile(t, "app.log", chunktest.AccessLog(1, 3).Bytes)...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantOutcomes(t, run, 1, 0, 0)
+	if !strings.Contains(run.Stderr, ", endpoint "+server.URL()) || server.Counts().Accepted != 1 {
+		t.Errorf("%d records accepted, log:\n%s", server.Counts().Accepted, run.Stderr)
 	}
 }
 
