@@ -58,10 +58,11 @@ func Open(ctx context.Context, s Settings) (*Sender, error) {
 
 	// load has set a client of this type. The SDK may have added a CA bundle to it.
 	pool := pooled(cfg.HTTPClient.(*awshttp.BuildableClient).GetTransport())
-	cfg.HTTPClient = sendingClient(s, pool, hidden)
+	cfg.HTTPClient = sendingClient(s, pool, hidden, s.RequestTimeout)
 	chain := newChain(cfg, files, seen, from.load)
 	cfg.Credentials = chain
 	from.roles.Client = sts.NewFromConfig(cfg, func(o *sts.Options) {
+		o.HTTPClient = sendingClient(s, pool, hidden, credentialsTimeout(s))
 		if s.STSEndpoint != "" {
 			o.BaseEndpoint = &s.STSEndpoint
 		}

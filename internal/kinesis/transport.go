@@ -69,12 +69,12 @@ func pooled(t *http.Transport) *http.Transport {
 }
 
 // sendingClient returns the HTTP client for Kinesis and STS.
-func sendingClient(s Settings, pool *http.Transport, hidden *secrets) *http.Client {
+func sendingClient(s Settings, pool *http.Transport, hidden *secrets, timeout time.Duration) *http.Client {
 	client := &http.Client{
 		Transport: plainBodies{pool},
 		// The context of PutRecord has the same limit, but the SDK's credentials
 		// cache removes the deadline from the context of its requests to STS.
-		Timeout: s.RequestTimeout,
+		Timeout: timeout,
 		// Neither service redirects, and a signed request must not be sent elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
