@@ -66,10 +66,10 @@ npm = cd $(1) && { npm ci --ignore-scripts --no-audit --no-fund >"$(CURDIR)/buil
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check engine home check fuzz soak docs proto docker interop deploy-check dist reproduce portable release-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check engine home check fuzz soak docs proto docker interop deploy-check dist reproduce portable arm64 build/arm64/out_kinesis_agg.so release-check clean need
 
 help: ## List the targets (default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: $(PLUGIN) $(HOST) $(KPLCAT) $(PLAN) ## Build the plugin, kplcat, kinesis-agg-plan and the ABI host into build/ (STRIP=1: smaller, without symbols)
 
@@ -203,6 +203,17 @@ reproduce: $(ZIG) | need ## Build the release again as another user in another f
 
 portable: $(READERS) $(ZIG) | need ## Run the library and the package of build/dist in a Debian 11 root (needs root, debootstrap)
 	@test/portable/run.sh $(DIST) $(ZIG) build/bullseye
+
+# The arm64 library, with Debian's cross compiler. ARM64_SO names another, such as that
+# of a release.
+ARM64_SO ?= build/arm64/out_kinesis_agg.so
+
+build/arm64/out_kinesis_agg.so: need
+	@mkdir -p $(@D)
+	@GOOS=linux GOARCH=arm64 CC=aarch64-linux-gnu-gcc $(GO_BUILD) -buildmode=c-shared -o $@ .
+
+arm64: $(ARM64_SO) $(READERS) ## Run the tests of the library that need no Fluent Bit with its arm64 build under qemu (ARM64_SO, ARGS)
+	@test/portable/arm64.sh $(ARM64_SO) $(ARGS)
 
 home: need ## Write the names of packaging/home.env into the module path, Helm values and manifests
 	@packaging/home.sh
