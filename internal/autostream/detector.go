@@ -181,7 +181,15 @@ func (d *Detector) Observe(t Ticket, key kpl.HashKey, shardID string) bool {
 	return d.detected
 }
 
-// Detected reports whether Observe has returned true since the last Reset.
+// Alarm sets the alarm although no responses prove that the stream has AUTO: another
+// source says so.
+func (d *Detector) Alarm() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.detected = true
+}
+
+// Detected reports whether there was an alarm since the last Reset.
 func (d *Detector) Detected() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

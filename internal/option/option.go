@@ -66,8 +66,9 @@ const (
 
 // The values of OnAutoStream.
 const (
-	Hold = "hold"
-	Warn = "warn"
+	Hold   = "hold"
+	NDJSON = "ndjson"
+	Warn   = "warn"
 )
 
 const defaultTimeFormat = "%Y-%m-%dT%H:%M:%S.%LZ"
@@ -170,8 +171,8 @@ func (c *Config) options() []Option {
 			Help: "A chunk that does not fit into one record is sent as several (`split`) or not at all (`drop`)."},
 		{Name: "wire_format", Default: "auto", value: enum(&c.WireFormat, "auto", "json", "cbor"),
 			Help: "Format of requests: AWS JSON 1.1, or CBOR, which is a quarter smaller and takes less processor time. `auto` is CBOR for AWS's own hosts and JSON with `endpoint`; if a host refuses CBOR, requests are in JSON until restart."},
-		{Name: "on_auto_stream", Default: Hold, value: enum(&c.OnAutoStream, Hold, Warn),
-			Help: "What to do if the stream is found to have the record distribution strategy AUTO, with which KCL drops aggregated records: hold the chunks until it has user partition keys again (`hold`), or only log an error (`warn`)."},
+		{Name: "on_auto_stream", Default: Hold, value: enum(&c.OnAutoStream, Hold, NDJSON, Warn),
+			Help: "What to do if the stream is found to have the record distribution strategy AUTO, with which KCL drops aggregated records: hold the chunks until it has user partition keys again (`hold`), send records without the KPL format until then (`ndjson`), or only log an error (`warn`)."},
 		{Name: "check_stream", Default: "false", value: boolValue{&c.CheckStream},
 			Help: "Check the stream at start, with the permission `kinesis:DescribeStreamSummary`: do not start if it has the strategy AUTO, or if its record limit is below `max_record_size`."},
 		{Name: "debug", Default: "false", value: boolValue{&c.Debug},

@@ -10,20 +10,22 @@ import (
 )
 
 // checkStream implements the option check_stream. The error says why the stream
-// cannot be used, the warning why it could not be checked.
+// cannot be used, the warning why it could not be checked. auto reports that the
+// stream has the strategy AUTO, and that on_auto_stream permits it.
 func checkStream(ctx context.Context, c option.Config,
-	describe func(ctx context.Context, stream string) (kinesis.Stream, error)) (warning string, err error) {
+	describe func(ctx context.Context, stream string) (kinesis.Stream, error)) (auto bool, warning string, err error) {
 	name := c.Stream.String()
 	stream, err := describe(ctx, name)
 	if err != nil {
-		return "check_stream: " + err.Error(), nil
+		return false, "check_stream: " + err.Error(), nil
 	}
-	if stream.DistributesRecords && c.RecordFormat != aggregator.NDJSON {
-		return "", fmt.Errorf("option check_stream: %s has the record distribution strategy AUTO, with which consumers lose aggregated records: change the stream to USER_PARTITION_KEY, or set record_format ndjson", name)
+	auto = stream.DistributesRecords && c.RecordFormat != aggregator.NDJSON
+	if auto && c.OnAutoStream != option.NDJSON {
+		return false, "", fmt.Errorf("option check_stream: %s has the record distribution strategy AUTO, with which consumers lose aggregated records: change the stream to USER_PARTITION_KEY, or set record_format ndjson or on_auto_stream ndjson", name)
 	}
 	if most := stream.MaxRecordBytes; most > 0 && c.MaxRecordBytes > most {
-		return "", fmt.Errorf("option max_record_size: %d exceeds the record limit of %s, %d bytes: set %d or less, or raise the stream's limit with UpdateMaxRecordSize",
+		return false, "", fmt.Errorf("option max_record_size: %d exceeds the record limit of %s, %d bytes: set %d or less, or raise the stream's limit with UpdateMaxRecordSize",
 			c.MaxRecordBytes, name, most, most)
 	}
-	return "", nil
+	return auto, "", nil
 }

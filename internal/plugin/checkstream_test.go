@@ -79,6 +79,7 @@ func TestCheckStream_Refusals(t *testing.T) {
 			[]string{"option max_record_size: 2000000 exceeds the record limit of logs, 1048576 bytes", "UpdateMaxRecordSize"}, nil},
 		{"distributes records", fakekinesis.Options{Auto: func() bool { return true }}, nil, []string{"option check_stream: logs", "AUTO", "record_format ndjson"}, nil},
 		{"distributes records without the envelope", fakekinesis.Options{Auto: func() bool { return true }}, []string{"record_format", "ndjson"}, nil, nil},
+		{"distributes records, on_auto_stream ndjson", fakekinesis.Options{Auto: func() bool { return true }}, []string{"on_auto_stream", "ndjson"}, nil, nil},
 		{"not there", fakekinesis.Options{Streams: []string{"other"}}, nil, nil, []string{"check_stream", "not found"}},
 		{"$TAG", fakekinesis.Options{}, []string{"stream", "$TAG"}, []string{"option check_stream", "$TAG"}, nil},
 		{"off", fakekinesis.Options{Auto: func() bool { return true }}, []string{"check_stream", "false"}, nil, nil},
@@ -118,6 +119,25 @@ func TestCheckStream_Refusals(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The first record already has no envelope if check_stream has found AUTO.
+func TestCheckStream_StartsWithoutEnvelope(t *testing.T) {
+	server := fakekinesis.Start(fakekinesis.Options{Auto: func() bool { return true }})
+	defer server.Close()
+	in, err := Start(getter([]string{"stream", "logs", "region", "eu-central-1", "check_stream", "true", "on_auto_stream", "ndjson",
+		"endpoint", server.URL(), "aws_key_id", "AKIA", "aws_sec_key", "secret"}), new(logged).log, uncounted{}, keepsRunning)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Stop()
+	c := chunktest.AccessLog(1, 3)
+	if got := in.Flush("app", c.Bytes); got != Delivered {
+		t.Fatalf("outcome %v", got)
+	}
+	if got, want := string(server.Records()[0].Data), strings.Join(c.JSON, "\n")+"\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

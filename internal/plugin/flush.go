@@ -29,6 +29,7 @@ type flush struct {
 	stream *stream
 	chunk  []byte
 	agg    *aggregator.Aggregator
+	liner  *aggregator.Aggregator // without the envelope; nil until it is needed
 
 	at           position // how far the chunk is delivered, earlier flushes included
 	resumed      bool     // by an earlier flush, Kinesis accepted a part
@@ -59,11 +60,16 @@ func (f *flush) deliver() Outcome {
 				f.in.config.RequestTimeout, f.at.offset))
 			return Retry
 		}
-		if held := f.checkStrategy(); held {
+		onAuto := f.checkStrategy()
+		switch onAuto {
+		case option.Hold:
 			return Retry
+		case option.Drop:
+			return f.giveUp("is held because of the strategy AUTO of the stream, but the file " + f.in.streams.holdFile + " says drop,")
 		}
-		key, limit, repeated := f.identity()
-		part := f.agg.Build(aggregator.Chunk{Tag: f.tag, Data: f.chunk}, f.at.offset, key, limit)
+		lines := onAuto == option.NDJSON
+		key, limit, repeated := f.identity(lines)
+		part := f.builder(lines).Build(aggregator.Chunk{Tag: f.tag, Data: f.chunk}, f.at.offset, key, limit)
 		if f.drops() && (part.Next < len(f.chunk) || part.Losses[aggregator.TooLarge].Count > 0) {
 			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", limit.RecordMax))
 		}
@@ -75,6 +81,9 @@ func (f *flush) deliver() Outcome {
 			switch {
 			case err == nil:
 				f.accept(key, part, done)
+				if lines {
+					f.in.metrics.autoLines.Add(1)
+				}
 			case !needsSplit(c, recordBytes):
 				if !repeated && kinesis.NotStored(err) {
 					f.at.unsettled = attempt{}
@@ -114,17 +123,29 @@ func (f *flush) deliver() Outcome {
 // or a random one, so that a retry can leave a busy shard. If Kinesis may have stored
 // the part before, they are those of the earlier attempt, so that a consumer
 // recognizes the record.
-func (f *flush) identity() (key string, limit aggregator.Limit, repeated bool) {
+func (f *flush) identity(lines bool) (key string, limit aggregator.Limit, repeated bool) {
 	limit = f.limit()
 	if key := f.in.config.FixedPartitionKey.For(f.tag); key != "" {
 		return key, limit, false
 	}
-	if repeated = f.at.unsettled != (attempt{}); !repeated {
+	if repeated = f.at.unsettled.key != uuid.Nil && f.at.unsettled.lines == lines; !repeated {
 		// Kept before the request, so that a panic does not lose it.
-		f.at.unsettled = attempt{uuid.New(), limit.RecordMax}
+		f.at.unsettled = attempt{uuid.New(), int32(limit.RecordMax), lines}
 	}
-	limit.RecordMax = f.at.unsettled.recordMax
+	limit.RecordMax = int(f.at.unsettled.recordMax)
 	return f.at.unsettled.key.String(), limit, repeated
+}
+
+// builder returns what builds the next part: lines, without the envelope, or records of
+// the configured format.
+func (f *flush) builder(lines bool) *aggregator.Aggregator {
+	if !lines {
+		return f.agg
+	}
+	if f.liner == nil {
+		f.liner = f.in.liners.Get().(*aggregator.Aggregator)
+	}
+	return f.liner
 }
 
 // drops reports whether a chunk is one record or none.
@@ -247,25 +268,37 @@ func (f *flush) timeRunsOut() bool {
 	return left <= 0 || float64(next) > f.bytesPerTime*float64(left)
 }
 
-// checkStrategy finds out whether the chunk has to wait, because the stream has the
-// strategy AUTO, and logs it.
-func (f *flush) checkStrategy() (held bool) {
-	problem, recovered := f.stream.check(f.ctx)
-	if recovered != "" {
-		f.in.log(engine.Info, recovered)
+// checkStrategy finds out whether the stream has the strategy AUTO, and logs it. It
+// returns what to do with the part then, a value of on_auto_stream or option.Drop, and
+// an empty string with user partition keys.
+func (f *flush) checkStrategy() (onAuto string) {
+	v := f.stream.check(f.ctx)
+	if v.news != "" {
+		f.in.log(engine.Info, v.news)
 	}
-	switch {
-	case problem == "":
-		return false
-	case f.in.streams.holds:
-		f.in.metrics.heldFlushes.Add(1)
-		f.logRetry(engine.Error, causeAuto, problem)
-		return true
+	if v.alarm {
+		f.in.metrics.autoStreams.Add(1)
 	}
-	if line := f.stream.failures.failed(causeAuto, problem); line != "" {
+	if v.problem == "" {
+		return ""
+	}
+	onAuto = f.in.streams.onAuto
+	if onAuto == option.Hold {
+		word, err := readHoldFile(f.in.streams.holdFile)
+		if err != nil {
+			v.problem += ": the file that releases held chunks cannot be used: " + err.Error()
+		}
+		if onAuto = word; onAuto == option.Hold {
+			f.in.metrics.heldFlushes.Add(1)
+			f.logRetry(engine.Error, causeAuto, v.problem+"; to release held chunks, write warn, ndjson or drop to "+f.in.streams.holdFile)
+			return onAuto
+		}
+		v.problem += "; they are released, because " + f.in.streams.holdFile + " says " + word
+	}
+	if line := f.stream.failures.failed(causeAuto, v.problem); line != "" {
 		f.in.log(engine.Error, line)
 	}
-	return false
+	return onAuto
 }
 
 // shrink makes the parts of the chunk smaller if this one exceeded the time limit

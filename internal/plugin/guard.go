@@ -11,6 +11,7 @@ import (
 
 	"out_kinesis_agg/internal/autostream"
 	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
 )
 
@@ -55,7 +56,7 @@ type guard struct {
 	name     string
 	client   streamClient
 	interval time.Duration
-	holds    bool // with on_auto_stream hold
+	onAuto   string // on_auto_stream
 	detector autostream.Detector
 
 	checking sync.Mutex // held by the flush that checks the stream
@@ -64,6 +65,10 @@ type guard struct {
 	next      time.Time // of the next check, once AUTO is detected
 	confirmed bool      // by DescribeStreamSummary
 	denied    bool      // DescribeStreamSummary is not permitted
+	// believed: DescribeStreamSummary reported user partition keys although the
+	// responses contradicted them. They prove nothing then: emulators choose shards
+	// in their own way. A contradiction only lets DescribeStreamSummary decide again.
+	believed bool
 }
 
 // accepted records a response. It returns a line for the log if it proves that the
@@ -74,9 +79,28 @@ func (g *guard) accepted(t autostream.Ticket, partitionKey, shardID string) (ala
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.believed {
+		return ""
+	}
 	g.next = time.Now().Add(rand.N(g.interval))
 	g.confirmed, g.denied = false, false
 	return g.text()
+}
+
+// reported records that DescribeStreamSummary reported AUTO before a record was sent.
+func (g *guard) reported() {
+	g.detector.Alarm()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.next = time.Now().Add(rand.N(g.interval))
+	g.confirmed = true
+}
+
+// effects says what happens to chunks, by the value of on_auto_stream.
+var effects = map[string]string{
+	option.Hold:   "chunks are held until that changes",
+	option.NDJSON: "records are sent without the KPL format until that changes, because on_auto_stream is ndjson",
+	option.Warn:   "chunks are still sent, because on_auto_stream is warn",
 }
 
 // text describes the state of a stream with AUTO. g.mu is locked.
@@ -85,45 +109,60 @@ func (g *guard) text() string {
 	if g.confirmed {
 		proof = "DescribeStreamSummary reports it"
 	}
-	effect := "chunks are held until that changes"
-	if !g.holds {
-		effect = "chunks are still sent, because on_auto_stream is warn"
-	}
-	return fmt.Sprintf("stream %s has the record distribution strategy AUTO (%s): KCL drops aggregated records from it without an error, so %s: change the stream's strategy to USER_PARTITION_KEY, or use the output kinesis_streams",
-		g.name, proof, effect)
+	return fmt.Sprintf("stream %s has the record distribution strategy AUTO (%s): KCL drops aggregated records from it without an error, so %s: change the stream's strategy to USER_PARTITION_KEY, or set record_format ndjson",
+		g.name, proof, effects[g.onAuto])
 }
 
-// check returns why a part must not be sent to the stream, or an empty string. If a
-// check of the stream is due, the calling flush makes it, within ctx. recovered is a
-// line for the log if that finds user partition keys.
-func (g *guard) check(ctx context.Context) (problem, recovered string) {
+// verdict is the result of a check.
+type verdict struct {
+	problem string // why aggregated records must not be sent, or empty
+	news    string // for the log
+	alarm   bool   // AUTO was not known before
+}
+
+// check returns whether aggregated records may be sent to the stream. If a check of
+// the stream is due, the calling flush makes it, within ctx.
+func (g *guard) check(ctx context.Context) verdict {
 	if !g.detector.Detected() {
-		return "", ""
+		return verdict{}
 	}
+	var v verdict
 	g.mu.Lock()
 	due := !time.Now().Before(g.next)
-	problem = g.text()
+	if !g.believed {
+		v.problem = g.text()
+	}
 	g.mu.Unlock()
 	if !due || !g.checking.TryLock() {
-		return problem, ""
+		return v
 	}
 	defer g.checking.Unlock() // also after a panic
 	state := g.describe(ctx)
-	if state == notPermitted && g.holds {
+	said := state == hasUserKeys
+	if state == notPermitted && g.onAuto != option.Warn {
 		state = g.probe(ctx)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.next = time.Now().Add(g.interval*4/5 + rand.N(g.interval*2/5))
-	switch state {
-	case hasUserKeys:
+	switch {
+	case state == hasAuto:
+		v = verdict{alarm: g.believed}
+		g.believed = false
+		v.problem = g.text()
+	case state == hasUserKeys && g.believed:
 		g.detector.Reset()
-		return "", fmt.Sprintf("stream %s has user partition keys, delivery continues", g.name)
-	case hasAuto:
-		return g.text(), ""
-	default:
-		return problem, ""
+		return verdict{}
+	case state == hasUserKeys && said && !g.confirmed:
+		g.detector.Reset()
+		g.believed = true
+		return verdict{news: fmt.Sprintf("stream %s has user partition keys according to DescribeStreamSummary, although the shards in its responses do not match them: delivery continues, and the detection of AUTO by responses is off for this stream; DescribeStreamSummary is asked again at most every %s",
+			g.name, g.interval*4/5)}
+	case state == hasUserKeys:
+		g.detector.Reset()
+		return verdict{news: fmt.Sprintf("stream %s has user partition keys, delivery continues", g.name)}
 	}
+	return v
 }
 
 // strategy is the result of a check.
@@ -144,8 +183,9 @@ func (g *guard) describe(ctx context.Context) strategy {
 	defer g.mu.Unlock()
 	switch {
 	case err == nil:
-		g.confirmed, g.denied = summary.DistributesRecords, false
+		g.denied = false
 		if summary.DistributesRecords {
+			g.confirmed = true
 			return hasAuto
 		}
 		return hasUserKeys

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"out_kinesis_agg/internal/kinesis"
+	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/chunktest"
 )
@@ -29,22 +33,32 @@ type shardedStream struct {
 	describes int
 	random    *rand.Rand
 
-	records map[string]int // copies of user records
+	records map[string]int // copies of user records, or of records without the envelope
+	kcl     map[string]int // the same, without what KCL drops
+	plain   int            // records without the envelope
 	puts    int            // with user records
 	probes  int            // without
 }
 
 func newShardedStream(shards int) *shardedStream {
-	return &shardedStream{shards: shards, random: rand.New(rand.NewPCG(1, 2)), records: map[string]int{}}
+	return &shardedStream{shards: shards, random: rand.New(rand.NewPCG(1, 2)), records: map[string]int{}, kcl: map[string]int{}}
 }
 
 func (s *shardedStream) PutRecord(_ context.Context, _, key string, data []byte) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Ranges of equal size, by the first byte of the hash key.
+	owner := int(md5.Sum([]byte(key))[0]) * s.shards / 256
+	shard := owner
+	if s.auto {
+		shard = s.random.IntN(s.shards)
+	}
 	a, err := kpl.Open(data)
 	switch {
 	case errors.Is(err, kpl.ErrNotAggregated):
+		s.plain++
 		s.records[string(data)]++
+		s.kcl[strings.TrimSuffix(string(data), "\n")]++
 	case err != nil:
 		return "", err
 	case a.Len() == 0:
@@ -53,13 +67,10 @@ func (s *shardedStream) PutRecord(_ context.Context, _, key string, data []byte)
 		s.puts++
 		for _, r := range a.All() {
 			s.records[string(r.Data)]++
+			if shard == owner {
+				s.kcl[string(r.Data)]++
+			}
 		}
-	}
-	shard := s.random.IntN(s.shards)
-	if !s.auto {
-		// Ranges of equal size, by the first byte of the hash key.
-		first := int(md5.Sum([]byte(key))[0])
-		shard = first * s.shards / 256
 	}
 	return fmt.Sprintf("shardId-%012d", shard), nil
 }
@@ -320,4 +331,173 @@ func TestGuard_NothingToGuard(t *testing.T) {
 			t.Errorf("%d records", len(g.s.records))
 		}
 	})
+}
+
+// An emulator that chooses shards in its own way says that it has user partition keys:
+// there is one false alarm, and no other one. AUTO is found once it says so.
+func TestGuard_BelievesDescribe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 4)
+		got := counts{}
+		g.in.metrics = newMetrics(got)
+		reported := false
+		g.s.describe = func() (kinesis.Stream, error) { return kinesis.Stream{DistributesRecords: reported}, nil }
+		g.s.auto = true
+		g.untilHeld()
+		g.log.take()
+		g.wait()
+		for range 2000 {
+			if g.flush() != Delivered {
+				t.Fatal("held although Kinesis reports user partition keys")
+			}
+			time.Sleep(time.Second)
+		}
+		// The second line says that the held flushes are over.
+		if lines := g.log.take(); len(lines) != 2 || !strings.Contains(lines[0], "info: stream logs has user partition keys according to DescribeStreamSummary") {
+			t.Errorf("log %q", lines)
+		}
+		if most := 2 + int(2000*time.Second/(checkInterval*4/5)); g.s.describes > most {
+			t.Errorf("%d calls of Describe in 2,000 s, want at most %d", g.s.describes, most)
+		}
+		reported = true
+		g.wait()
+		if sent := g.untilHeld(); sent > 200 {
+			t.Errorf("%d records until the stream is held", sent)
+		}
+		if n := got["auto_stream_detections_total"]; n != 2 {
+			t.Errorf("%d detections, want 2", n)
+		}
+		reported, g.s.auto = false, false
+		g.wait()
+		if g.flush() != Delivered {
+			t.Error("not delivered after the strategy changed back")
+		}
+	})
+}
+
+func TestGuard_HoldFile(t *testing.T) {
+	for word, test := range map[string]struct {
+		outcome Outcome
+		log     string
+	}{
+		"":         {Retry, "write warn, ndjson or drop to "},
+		"hold\n":   {Retry, "write warn, ndjson or drop to "},
+		"release":  {Retry, "none of the words"},
+		" Warn \n": {Delivered, "says warn"},
+		"ndjson\n": {Delivered, "says ndjson"},
+		"drop\n":   {Undeliverable, "says drop, and is not sent"},
+	} {
+		t.Run(word, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGuardTest(t, 4)
+				g.s.auto = true
+				g.untilHeld()
+				time.Sleep(logInterval) // but less than until the check
+				g.log.take()
+				if word != "" {
+					if err := os.WriteFile(g.in.streams.holdFile, []byte(word), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if got := g.flush(); got != test.outcome {
+					t.Errorf("outcome %v, want %v", got, test.outcome)
+				}
+				if lines := strings.Join(g.log.take(), "\n"); !strings.Contains(lines, test.log) {
+					t.Errorf("log: %s", lines)
+				}
+				if (g.s.plain == 1) != strings.Contains(word, "ndjson") {
+					t.Errorf("%d records without the envelope", g.s.plain)
+				}
+			})
+		})
+	}
+}
+
+// A FIFO in the place of the file does not block a flush.
+func TestReadHoldFile_NotAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if word, err := readHoldFile(path); word != option.Hold || err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("%q, %v", word, err)
+	}
+}
+
+// With on_auto_stream ndjson nothing is held, and KCL loses nothing that was sent
+// after the detection.
+func TestGuard_NDJSON(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuardTest(t, 8, "on_auto_stream", "ndjson")
+		got := counts{}
+		g.in.metrics = newMetrics(got)
+		deliver := func(chunks int) {
+			t.Helper()
+			for range chunks {
+				if got := g.flush(); got != Delivered {
+					t.Fatalf("outcome %v", got)
+				}
+			}
+		}
+		deliver(200)
+		g.s.auto = true
+		first := g.n + 1
+		for g.s.plain == 0 {
+			deliver(1)
+		}
+		detected := g.n
+		if detected-first > 100 {
+			t.Errorf("%d records with the envelope until the detection", detected-first)
+		}
+		deliver(300)
+		g.wait() // for the check that only learns that Describe is not permitted
+		deliver(10)
+		g.wait()
+		deliver(10)
+		if want := g.n - detected + 1; g.s.plain != want || got["auto_stream_ndjson_records_total"] != want || g.s.probes == 0 {
+			t.Errorf("%d records without the envelope, %d counted, want %d; %d probes", g.s.plain, got["auto_stream_ndjson_records_total"], want, g.s.probes)
+		}
+		g.s.auto = false
+		g.wait()
+		plain := g.s.plain
+		deliver(300)
+		if g.s.plain != plain {
+			t.Errorf("%d records without the envelope after the strategy changed back", g.s.plain-plain)
+		}
+		for n := 1; n <= g.n; n++ {
+			copies := g.s.kcl[fmt.Sprintf(`{"n":%d}`, n)]
+			if copies > 1 || copies == 0 && (n < first || n >= detected) {
+				t.Errorf("KCL reads record %d %d times", n, copies)
+			}
+		}
+		lines := strings.Join(g.log.take(), "\n")
+		if !strings.Contains(lines, "on_auto_stream is ndjson") || strings.Contains(lines, "held") || !strings.Contains(lines, "delivery continues") {
+			t.Errorf("log: %s", lines)
+		}
+		if got["held_flushes_total"] != 0 {
+			t.Errorf("%d flushes were held", got["held_flushes_total"])
+		}
+	})
+}
+
+// A part that may be stored with the envelope is another record without it.
+func TestGuard_NDJSONHasAnotherKey(t *testing.T) {
+	var keys []string
+	fail := true
+	in, _ := start(t, func(key string, _ []byte) error {
+		keys = append(keys, key)
+		if fail {
+			return errors.New("the response is lost")
+		}
+		return nil
+	}, "on_auto_stream", "ndjson")
+	c := chunktest.AccessLog(1, 3)
+	in.Flush("app", c.Bytes)
+	in.streams.find("logs").reported()
+	in.Flush("app", c.Bytes)
+	fail = false
+	in.Flush("app", c.Bytes)
+	if len(keys) != 3 || keys[0] == keys[1] || keys[1] != keys[2] {
+		t.Errorf("keys %q", keys)
+	}
 }

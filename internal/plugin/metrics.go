@@ -21,6 +21,7 @@ type metrics struct {
 	seconds           engine.Histogram
 	autoStreams       engine.Counter
 	heldFlushes       engine.Counter
+	autoLines         engine.Counter
 }
 
 func newMetrics(m engine.Meter) metrics {
@@ -40,6 +41,7 @@ func newMetrics(m engine.Meter) metrics {
 			"cause", kinesis.CauseNames()...),
 		autoStreams: m.Counter("auto_stream_detections_total", "Times that a stream was found to have the record distribution strategy AUTO."),
 		heldFlushes: m.Counter("held_flushes_total", "Flushes that sent nothing, because the stream has the strategy AUTO."),
+		autoLines:   m.Counter("auto_stream_ndjson_records_total", "Records that were sent without the KPL format, because the stream has the strategy AUTO."),
 		// Within a region, a response takes 10 to 100 ms. The default of
 		// request_timeout is 30 s.
 		seconds: m.Histogram("put_record_seconds", "Duration of PutRecord requests, including those that failed.",

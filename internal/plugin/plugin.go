@@ -57,6 +57,7 @@ type Instance struct {
 	threads       sync.Once
 	// aggregators has one for each concurrent flush.
 	aggregators sync.Pool
+	liners      sync.Pool // the same, without the envelope, for streams with AUTO
 
 	mu       sync.Mutex
 	stopped  bool
@@ -81,16 +82,11 @@ func Start(options option.Source, log Log, meter engine.Meter, stopping func() (
 	if err != nil {
 		return nil, err
 	}
-	newAggregator, err := aggregator.Factory(transform(c))
-	if err != nil {
-		// Package option checks the same rules.
-		return nil, fmt.Errorf("options that change records: %w", err)
-	}
 	k, err := open(c, log)
 	if err != nil {
 		return nil, err
 	}
-	checked, err := checkAtStart(c, k)
+	auto, checked, err := checkAtStart(c, k)
 	if err != nil {
 		k.Close()
 		return nil, err
@@ -100,7 +96,15 @@ func Start(options option.Source, log Log, meter engine.Meter, stopping func() (
 	}
 	c.Region, c.Endpoint = k.Region(), k.Endpoint()
 	log(engine.Info, fmt.Sprintf("version %s: %s", version.String(), c.Summary()))
-	in := newInstance(c, newAggregator, k, log, meter)
+	in, err := newInstance(c, k, log, meter)
+	if err != nil {
+		k.Close()
+		return nil, err
+	}
+	if auto {
+		in.streams.find(c.Stream.String()).reported()
+		in.metrics.autoStreams.Add(1)
+	}
 	in.watchEngine(stopping)
 	if !c.CheckStream && !c.Stream.UsesTag() {
 		in.checkInBackground(c.Stream.String(), rand.N(in.streams.interval), k.DryRun)
@@ -125,18 +129,18 @@ func open(c option.Config, log Log) (*kinesis.Sender, error) {
 }
 
 // checkAtStart finds reasons not to start, and what an operator should know.
-func checkAtStart(c option.Config, k *kinesis.Sender) (warnings []string, err error) {
+func checkAtStart(c option.Config, k *kinesis.Sender) (auto bool, warnings []string, err error) {
 	for _, base := range k.PlaintextRemote() {
 		warnings = append(warnings, fmt.Sprintf("records and credentials are sent to %s without encryption: use https:// unless you trust the network", base))
 	}
 	if !c.CheckStream {
-		return warnings, nil
+		return false, warnings, nil
 	}
-	warning, err := checkStream(context.Background(), c, k.Describe)
+	auto, warning, err := checkStream(context.Background(), c, k.Describe)
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
-	return appendNonEmpty(warnings, warning, checkAccess(context.Background(), c.Stream.String(), k.DryRun)), nil
+	return auto, appendNonEmpty(warnings, warning, checkAccess(context.Background(), c.Stream.String(), k.DryRun)), nil
 }
 
 func appendNonEmpty(lines []string, more ...string) []string {
@@ -148,25 +152,39 @@ func appendNonEmpty(lines []string, more ...string) []string {
 	return lines
 }
 
-func newInstance(c option.Config, newAggregator func() *aggregator.Aggregator, s sender, log Log, meter engine.Meter) *Instance {
+func newInstance(c option.Config, s sender, log Log, meter engine.Meter) (*Instance, error) {
+	shape := transform(c)
+	newAggregator, err := aggregator.Factory(shape)
+	if err != nil {
+		// Package option checks the same rules.
+		return nil, fmt.Errorf("options that change records: %w", err)
+	}
+	// One record is one batch, so that batch_size would need more records.
+	shape.Format, shape.BatchBytes = aggregator.NDJSON, 0
+	newLines, err := aggregator.Factory(shape)
+	if err != nil {
+		return nil, fmt.Errorf("options that change records: %w", err)
+	}
 	return &Instance{
 		config: c,
 		log:    log,
 		sender: s,
 		streams: streams{
 			client:    s,
-			holds:     c.OnAutoStream == option.Hold,
+			onAuto:    c.OnAutoStream,
+			holdFile:  holdFilePath(),
 			interval:  intervalOf(os.Getenv(intervalVariable)),
 			recordMax: c.MaxRecordBytes,
 		},
 		meter:       meter,
 		metrics:     newMetrics(meter),
 		aggregators: sync.Pool{New: func() any { return newAggregator() }},
+		liners:      sync.Pool{New: func() any { return newLines() }},
 		endCheck:    func() {},
 		shutdown:    newShutdown(),
 		ctx:         context.Background(),
 		endWatch:    func() {},
-	}
+	}, nil
 }
 
 // watchEngine bounds the time of flushes when the engine stops.
@@ -250,6 +268,9 @@ func (in *Instance) attempt(tag string, chunk []byte) (outcome Outcome, again bo
 	outcome = f.run()
 	// Not after a panic, which may have left its state inconsistent.
 	in.aggregators.Put(f.agg)
+	if f.liner != nil {
+		in.liners.Put(f.liner)
+	}
 	return outcome, false
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/aws/smithy-go"
 
-	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
@@ -74,12 +74,12 @@ func startOver(t *testing.T, s sender, options ...string) (*Instance, *logged) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newAggregator, err := aggregator.Factory(transform(c))
+	var l logged
+	in, err := newInstance(c, s, l.log, uncounted{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var l logged
-	in := newInstance(c, newAggregator, s, l.log, uncounted{})
+	in.streams.holdFile = filepath.Join(t.TempDir(), "on_auto_stream")
 	in.firstDelivery.Do(func() {})
 	return in, &l
 }

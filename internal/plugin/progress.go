@@ -59,8 +59,9 @@ type position struct {
 
 // attempt is what the bytes of a part depend on, beside the chunk and the offset.
 type attempt struct {
-	key       uuid.UUID
-	recordMax int // where the part ends depends on it
+	key       uuid.UUID // uuid.Nil: there is no attempt
+	recordMax int32     // where the part ends depends on it
+	lines     bool      // without the envelope, because of the strategy AUTO
 }
 
 type note struct {

@@ -22,7 +22,8 @@ type stream struct {
 // streams are those that an instance writes to. It is safe for concurrent use.
 type streams struct {
 	client    streamClient
-	holds     bool // with on_auto_stream hold
+	onAuto    string // on_auto_stream
+	holdFile  string // its path
 	interval  time.Duration
 	recordMax int
 
@@ -43,7 +44,7 @@ func (s *streams) find(name string) *stream {
 		return e.Value.(*stream)
 	}
 	found := &stream{
-		guard:    guard{name: name, client: s.client, holds: s.holds, interval: s.interval},
+		guard:    guard{name: name, client: s.client, onAuto: s.onAuto, interval: s.interval},
 		failures: new(logThrottle),
 	}
 	found.recordMax.Store(int64(s.recordMax))
