@@ -15,7 +15,7 @@ import (
 )
 
 // modelSchedules is the number of random schedules that the model test runs.
-const modelSchedules = 10_000
+const modelSchedules = 2_000
 
 // TestModel_EachPartOncePerChunk drives an instance as the engine does, through
 // random schedules: several chunks, some of them with the same bytes and tag,
