@@ -120,13 +120,13 @@ var faults = []fault{
 
 	// Kinesis accepts the record and the plugin does not receive the response: the
 	// record is sent once more for each response that is lost, and no more.
-	{name: "response lost", result: "OK", requests: 2, accepted: 2, copies: 2},
+	{name: "response lost", result: "OK", requests: 2, accepted: 2, copies: 2, without: randomKey},
 	{name: "response lost without auto_retry_requests", script: []fakekinesis.Fault{fakekinesis.ResponseLost}, options: []string{"auto_retry_requests=false"},
-		result: "RETRY", requests: 2, accepted: 2, copies: 2, level: "warn"},
-	{name: "response truncated", result: "RETRY", requests: 2, accepted: 2, copies: 2, level: "warn"},
-	{name: "response without sequence number", result: "RETRY", requests: 2, accepted: 2, copies: 2, level: "warn", inLog: []string{"sequence number"}},
+		result: "RETRY", requests: 2, accepted: 2, copies: 2, without: randomKey, level: "warn"},
+	{name: "response truncated", result: "RETRY", requests: 2, accepted: 2, copies: 2, without: randomKey, level: "warn"},
+	{name: "response without sequence number", result: "RETRY", requests: 2, accepted: 2, copies: 2, without: randomKey, level: "warn", inLog: []string{"sequence number"}},
 	{name: "hang after acceptance", options: []string{"request_timeout=2s"},
-		result: "RETRY", requests: 2, accepted: 2, copies: 2, level: "warn", inLog: []string{"exceeded"}},
+		result: "RETRY", requests: 2, accepted: 2, copies: 2, without: randomKey, level: "warn", inLog: []string{"exceeded"}},
 	{name: "hang", options: []string{"request_timeout=2s"},
 		result: "RETRY", requests: 2, accepted: 1, level: "warn", inLog: []string{"exceeded"}},
 
@@ -319,6 +319,9 @@ func (f fault) run(t *testing.T) {
 	}
 	if f.accepted > 0 {
 		wantTimes(t, server().Records(), f.chunk.JSON, max(f.copies, 1))
+		if r := server().Records(); f.copies == 2 && (r[0].PartitionKey != r[1].PartitionKey || !bytes.Equal(r[0].Data, r[1].Data)) {
+			t.Error("the repetition is another record, so that a consumer cannot recognize it")
+		}
 	}
 	f.checkLine(t, run)
 	if t.Failed() {
@@ -347,6 +350,9 @@ func (f fault) start(t *testing.T) (server func() *fakekinesis.Server, url strin
 		return fakekinesis.Start(f.server)
 	}), "http://" + address
 }
+
+// randomKey is a value of fault.without.
+var randomKey = []string{"fixed_partition_key"}
 
 // instance returns the arguments of the --instance.
 func (f fault) instance(url string) []string {

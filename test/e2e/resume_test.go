@@ -22,11 +22,11 @@ type splitRun struct {
 }
 
 // flushSplit flushes such a chunk until it is delivered.
-func flushSplit(t *testing.T, fault func(n int) fakekinesis.Fault, options ...string) (r splitRun) {
+func flushSplit(t *testing.T, respond func(n int) fakekinesis.Fault, options ...string) (r splitRun) {
 	t.Helper()
-	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return fault(n) }})
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault { return respond(n) }})
 	defer server.Close()
-	f := faultAt(server.URL(), append(options, "max_record_size=1000", "request_timeout=2s")...)
+	f := fault{options: append(options, "max_record_size=1046", "request_timeout=2s"), without: randomKey}.instance(server.URL())
 	run := runHost(t, fixture.host, []string{"--retry", "100"}, f, chunkFile(t, faultTag, resumeChunk.Bytes))
 	wantOutcomes(t, run, 1, 0, 0)
 	checkLog(t, run)
