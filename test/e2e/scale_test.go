@@ -15,11 +15,11 @@ import (
 	"out_kinesis_agg/test/harness"
 )
 
-// TestInstances_Fifty: fifty [OUTPUT] sections in one engine, each with its stream,
+// TestInstances_TwoHundred: 200 [OUTPUT] sections in one engine, each with its stream,
 // share nothing: each stream gets each record once, under its instance's options.
-func TestInstances_Fifty(t *testing.T) {
+func TestInstances_TwoHundred(t *testing.T) {
 	t.Parallel()
-	const instances, threads, repeat, rounds = 50, 8, 4, 2
+	const instances, threads, repeat, rounds = 200, 8, 1, 2
 	server := fakekinesis.Start(fakekinesis.Options{})
 	defer server.Close()
 	c := chunktest.AccessLog(50, 20)

@@ -198,7 +198,7 @@ func (k *soak) generate(ctx context.Context, to io.Writer) error {
 			instance = 1
 		}
 		instance += 2 * r.IntN(3) // with batches, or without the envelope
-		if _, err := fmt.Fprintf(w, "%d app.%d %d\n", instance, n%10, len(c.Bytes())); err != nil {
+		if _, err := fmt.Fprintf(w, "%d app.%d %d\n", instance, n, len(c.Bytes())); err != nil {
 			return err
 		}
 		if _, err := w.Write(c.Bytes()); err != nil {
