@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"out_kinesis_agg/internal/plan"
+	"out_kinesis_agg/internal/plugin/version"
 )
 
 func command(args ...string) (code int, stdout, stderr string) {
@@ -27,6 +28,32 @@ func TestRun_JSON(t *testing.T) {
 	}
 	if p.Input.MaxRecordBytes != 512_000 || p.Aggregated.RecordsPerSecond != 0.2 {
 		t.Errorf("got %+v", p)
+	}
+}
+
+// TestRun_Units: numbers are accepted as people write them.
+func TestRun_Units(t *testing.T) {
+	_, want, _ := command("--lines", "10000", "--line-bytes", "1000", "--flush", "5", "--throttled", "0.05", "--retention", "168", "--outage", "24", "--compression", "5", "--batch-size", "100K")
+	for _, args := range []string{
+		"--lines 10k --line-bytes 1KB --flush 5s --throttled 5% --retention 7d --outage 1d --compression 5x --batch-size 100K",
+		"-n 0.01M --line-bytes 1k -f 5000ms --throttled 5% --retention 168h --outage 24h --compression 5 --batch-size 100KB",
+	} {
+		if code, out, stderr := command(strings.Fields(args)...); code != 0 || out != want {
+			t.Errorf("%s: exit %d, %s%s, want %s", args, code, out, stderr, want)
+		}
+	}
+}
+
+func TestRun_Words(t *testing.T) {
+	for _, args := range [][]string{{"help"}, {"--help"}, {"-h"}} {
+		if code, out, _ := command(args...); code != 0 || out != usage {
+			t.Errorf("%q: exit %d, %s", args, code, out)
+		}
+	}
+	for _, args := range [][]string{{"version"}, {"--version"}} {
+		if code, out, _ := command(args...); code != 0 || out != "kinesis-agg-plan "+version.String()+"\n" {
+			t.Errorf("%q: exit %d, %s", args, code, out)
+		}
 	}
 }
 
@@ -56,6 +83,9 @@ func TestRun_Errors(t *testing.T) {
 	}{
 		{nil, 2, "lines: 0 is not between"},
 		{[]string{"--lines", "x"}, 2, "-lines"},
+		{[]string{"--lines", "10q"}, 2, "units g, k, m"},
+		{[]string{"--flush", "soon"}, 2, "units m, ms, s"},
+		{[]string{"--retention", "1.5h"}, 2, "not a whole number of hours"},
 		{[]string{"--max-record-size", "big"}, 2, "not a size such as"},
 		{[]string{"--max-record-size", "99999G"}, 2, "not a size such as"},
 		{[]string{"--colour"}, 2, "-colour"},

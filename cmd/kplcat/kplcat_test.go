@@ -331,6 +331,9 @@ func TestParse_Flags(t *testing.T) {
 		{"s --from now --to now", nil, "--to now is not after --from now"},
 		{"s --to start", nil, "want now, a time"},
 		{"s --limit 10", func(o options) bool { return o.limit == 10 }, ""},
+		{"s -n 10 -f", func(o options) bool { return o.limit == 10 && o.follow }, ""},
+		{"arn:aws:firehose:eu-central-1:123456789012:deliverystream/logs", nil, "is a delivery stream of Firehose, which cannot be read"},
+		{"arn:aws:s3:::logs", nil, "is not the ARN of a data stream"},
 		{"s --limit 0", nil, "--limit 0: want a number"},
 		{"s --limit -1", nil, "--limit -1: want a number"},
 		{"s --limit ten", nil, "--limit ten: want a number"},
@@ -348,9 +351,11 @@ func TestParse_Flags(t *testing.T) {
 }
 
 func TestVersion_IsPrinted(t *testing.T) {
-	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"--version"}, &out, &errs); code != exitOK || out.String() != "kplcat "+version.String()+"\n" {
-		t.Fatalf("exit code %d, output %q %q", code, out.String(), errs.String())
+	for word, want := range map[string]string{"--version": "kplcat " + version.String() + "\n", "version": "kplcat " + version.String() + "\n", "help": usage} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{word}, &out, &errs); code != exitOK || out.String() != want {
+			t.Errorf("%s: exit code %d, output %q %q", word, code, out.String(), errs.String())
+		}
 	}
 }
 
@@ -360,7 +365,7 @@ func TestUsage_NamesEveryFlag(t *testing.T) {
 		t.Fatalf("%v %q", err, help.String())
 	}
 	for _, name := range []string{"from", "to", "limit", "shard", "follow", "json", "raw", "stats", "decompress", "no-split", "region", "profile", "role-arn", "endpoint", "version"} {
-		if !strings.Contains(usage, "\n  --"+name+" ") {
+		if !strings.Contains(usage, "\n  --"+name) {
 			t.Errorf("--%s is missing", name)
 		}
 	}

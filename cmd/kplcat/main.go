@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/consumer"
+	"out_kinesis_agg/internal/escape"
 )
 
 // Exit codes, documented in the usage. A shell reports 130 for a command that
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "kplcat: %v\nkplcat --help lists the flags.\n", err)
+		fmt.Fprintf(stderr, "kplcat: %s\nkplcat --help lists the flags.\n", escape.Line(err.Error()))
 		return exitUsage
 	}
 	client, err := connect(ctx, o)
@@ -66,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case ctx.Err() != nil:
 		return exitInterrupted
 	case err != nil:
-		fmt.Fprintf(stderr, "kplcat: %s\n", strings.TrimPrefix(err.Error(), "consumer: "))
+		fmt.Fprintf(stderr, "kplcat: %s\n", escape.Line(strings.TrimPrefix(err.Error(), "consumer: ")))
 		return exitFailed
 	}
 	return exitOK
@@ -77,7 +78,7 @@ func cat(ctx context.Context, o options, client consumer.API, stdout, stderr io.
 	w := bufio.NewWriterSize(stdout, outBytes)
 	p := &progress{w: stderr}
 	unpack := unpacker{format: o.decompress, noSplit: o.noSplit, warn: p.Warn}
-	var out output = &printer{w: w, options: o, warn: p.Warn, unpack: unpack}
+	var out output = &printer{w: w, options: o, escape: isTerminal(stdout) && !o.raw, warn: p.Warn, unpack: unpack}
 	if o.stats {
 		out = &statistics{w: w, warn: p.Warn, now: time.Now, unpack: unpack}
 	}

@@ -34,16 +34,17 @@ What to read:
                      2026-01-31T12:00:00Z, or a duration before now, such as 15m
   --to WHEN          only records that arrived before this time: now, a time or
                      a duration, as above
-  --limit N          only the first N log records
+  --limit N, -n N    only the first N log records
   --shard ID,...     only these shards: shardId-000000000002, or 2
-  --follow           wait for more records, until --to, --limit or Ctrl-C
+  --follow, -f       wait for more records, until --to, --limit or Ctrl-C
 
 What to print:
   --json             one JSON object per line: shard, sequence, sub_sequence (of
                      the user record), line (in a batch, from 0), arrival, key,
                      and data, or base64 if the data are not UTF-8
   --raw              neither de-aggregate nor decompress nor split; --limit then
-                     counts Kinesis records
+                     counts Kinesis records. Without it, control characters in
+                     records are escaped if standard output is a terminal
   --stats            a table of the shards instead of the records: aggregated
                      and plain Kinesis records, user records, log records,
                      their bytes in the stream and decompressed (unpacked), and
@@ -63,6 +64,7 @@ AWS:
 
 Other:
   --version          print the version
+  --help             print this text
 
 Permissions: kinesis:ListShards, kinesis:GetShardIterator, kinesis:GetRecords.
 
@@ -102,8 +104,10 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 	from := flags.String("from", "start", "")
 	to := flags.String("to", "", "")
 	limit := flags.String("limit", "", "")
+	flags.StringVar(limit, "n", "", "")
 	flags.Func("shard", "", o.addShards)
 	flags.BoolVar(&o.follow, "follow", false, "")
+	flags.BoolVar(&o.follow, "f", false, "")
 	flags.BoolVar(&o.json, "json", false, "")
 	flags.BoolVar(&o.raw, "raw", false, "")
 	flags.BoolVar(&o.stats, "stats", false, "")
@@ -117,6 +121,9 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 
 	// Package flag stops at the first word that is not a flag. Flags after the
 	// stream are accepted too.
+	if len(args) == 1 && (args[0] == "help" || args[0] == "version") {
+		args = []string{"--" + args[0]}
+	}
 	var words []string
 	for rest := args; ; {
 		if err := flags.Parse(rest); err != nil {
@@ -138,6 +145,11 @@ func parse(args []string, now time.Time, help io.Writer) (options, error) {
 		return o, fmt.Errorf("want one stream, not %d: %q", len(words), words)
 	case words[0] == "":
 		return o, errors.New("the name of the stream is empty")
+	case arn.Is(words[0]) && !strings.Contains(words[0], ":stream/"):
+		if strings.Contains(words[0], ":firehose:") {
+			return o, fmt.Errorf("%s is a delivery stream of Firehose, which cannot be read: give the data stream that is its source", words[0])
+		}
+		return o, fmt.Errorf("%s is not the ARN of a data stream, such as arn:aws:kinesis:eu-central-1:123456789012:stream/logs", words[0])
 	case o.stats && (o.json || o.raw || *limit != ""):
 		return o, errors.New("--stats prints no records: leave out --json, --raw and --limit")
 	case o.decompress != auto && !slices.Contains(compression.Formats(), o.decompress):

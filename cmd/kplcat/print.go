@@ -2,10 +2,16 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"out_kinesis_agg/internal/consumer"
+	"out_kinesis_agg/internal/escape"
 	"out_kinesis_agg/kpl"
 )
 
@@ -22,6 +28,7 @@ type output interface {
 type printer struct {
 	w *bufio.Writer
 	options
+	escape bool // log records, for a terminal
 	warn   func(format string, args ...any)
 	unpack unpacker
 
@@ -103,6 +110,9 @@ func (p *printer) printOne(s *consumer.Shard, r *consumer.Record, at position, u
 }
 
 func (p *printer) writeText(_ *consumer.Shard, _ *consumer.Record, at position, user kpl.UserRecord) error {
+	if p.escape {
+		user.Data = []byte(escape.Text(string(user.Data)))
+	}
 	if _, err := p.w.Write(user.Data); err != nil {
 		return err
 	}
@@ -136,7 +146,33 @@ func (p *printer) writeJSON(s *consumer.Shard, r *consumer.Record, at position, 
 	default:
 		l.Data = string(data)
 	}
-	return p.encoder.Encode(l)
+	if !p.escape {
+		return p.encoder.Encode(l)
+	}
+	var text bytes.Buffer
+	p.encoder = json.NewEncoder(&text)
+	p.encoder.SetEscapeHTML(false)
+	if err := p.encoder.Encode(l); err != nil {
+		return err
+	}
+	_, err := p.w.WriteString(escapeJSON(text.String()))
+	return err
+}
+
+// escapeJSON replaces characters that are not printable by JSON's escapes for them.
+// They can only be in strings, and JSON itself escapes only some.
+func escapeJSON(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if r == '\n' || strconv.IsGraphic(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
 }
 
 func (p *printer) end() error {

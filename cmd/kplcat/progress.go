@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/consumer"
+	"out_kinesis_agg/internal/escape"
 )
 
 // showInterval is the time between two updates of the progress line.
@@ -61,12 +62,13 @@ func (p *progress) Throttled() {
 	p.throttles++
 }
 
-// Warn implements consumer.Monitor. It writes a line that stays on the terminal.
+// Warn implements consumer.Monitor. It writes a line that stays on the terminal,
+// escaped, since shard IDs, keys and error messages come from outside.
 func (p *progress) Warn(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clearLocked()
-	fmt.Fprintf(p.w, "kplcat: "+format+"\n", args...)
+	fmt.Fprintf(p.w, "kplcat: %s\n", escape.Line(fmt.Sprintf(format, args...)))
 }
 
 // show updates the progress line until the returned function is called.

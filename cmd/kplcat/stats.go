@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/consumer"
+	"out_kinesis_agg/internal/escape"
 	"out_kinesis_agg/kpl"
 )
 
@@ -168,7 +169,7 @@ func shardNumber(id string) string {
 	if _, err := fmt.Sscanf(id, shardFormat, &n); err == nil && fmt.Sprintf(shardFormat, n) == id {
 		return strconv.FormatUint(uint64(n), 10)
 	}
-	return id
+	return escape.Line(id)
 }
 
 // abbreviate formats n in at most width characters, which are at least 5: in

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/smithy-go"
 
@@ -454,5 +455,27 @@ func TestRecord_Deaggregates(t *testing.T) {
 	want := []string{"2 false", "0 inner a", "1 inner b", "1 false", "-1 outer plain", "0 true"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// endless is a stream whose list of shards does not end.
+type endless struct {
+	*consumertest.Stream
+	expires bool
+}
+
+func (e endless) ListShards(context.Context, *kinesis.ListShardsInput, ...func(*kinesis.Options)) (*kinesis.ListShardsOutput, error) {
+	if e.expires {
+		return nil, &types.ExpiredNextTokenException{}
+	}
+	return &kinesis.ListShardsOutput{NextToken: aws.String("more")}, nil
+}
+
+func TestList_IsBounded(t *testing.T) {
+	for expires, want := range map[bool]string{false: "does not end", true: "ExpiredNextToken"} {
+		r := &Reader{API: endless{expires: expires}, Stream: "stream", Monitor: &warnings{}}
+		if err := r.Read(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }

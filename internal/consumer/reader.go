@@ -144,20 +144,30 @@ func (r *Reader) choose(listed []*Shard) ([]*Shard, error) {
 }
 
 // list returns the shards of the stream that are open or still hold records.
-func (r *Reader) list(ctx context.Context) ([]*Shard, error) {
+func (r *Reader) list(ctx context.Context) (all []*Shard, err error) {
+	for range maxExpired {
+		var expired *types.ExpiredNextTokenException
+		if all, err = r.listOnce(ctx); !errors.As(err, &expired) {
+			return all, err
+		}
+	}
+	return nil, err
+}
+
+// maxPages is far more than a stream has: a page holds up to 1,000 shards. Source:
+// API reference, ListShards.
+const maxPages = 1000
+
+func (r *Reader) listOnce(ctx context.Context) ([]*Shard, error) {
 	var all []*Shard
 	in := &kinesis.ListShardsInput{}
 	in.StreamName, in.StreamARN = r.streamID()
-	for {
+	for range maxPages {
 		var out *kinesis.ListShardsOutput
 		err := r.retry(ctx, func() (err error) {
 			out, err = r.API.ListShards(ctx, in)
 			return err
 		})
-		var expired *types.ExpiredNextTokenException
-		if errors.As(err, &expired) {
-			return r.list(ctx)
-		}
 		if err != nil {
 			return nil, fmt.Errorf("list the shards: %w", err)
 		}
@@ -180,6 +190,7 @@ func (r *Reader) list(ctx context.Context) ([]*Shard, error) {
 		}
 		in = &kinesis.ListShardsInput{NextToken: out.NextToken}
 	}
+	return nil, fmt.Errorf("list the shards: the list does not end after %d pages", maxPages)
 }
 
 func hashKeyRange(r *types.HashKeyRange) (kpl.HashKeyRange, error) {

@@ -14,6 +14,8 @@ import (
 	"os"
 	"time"
 	"unsafe"
+
+	"out_kinesis_agg/internal/escape"
 )
 
 // Level is a level of the engine's log.
@@ -101,5 +103,5 @@ func Stderr(level Level, name, text string) {
 }
 
 func line(name, text string) string {
-	return escape(fmt.Sprintf(C.KINESIS_AGG_LINE, name, text))
+	return escape.Line(fmt.Sprintf(C.KINESIS_AGG_LINE, name, text))
 }

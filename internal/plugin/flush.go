@@ -10,6 +10,7 @@ import (
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/autostream"
 	"out_kinesis_agg/internal/engine"
+	"out_kinesis_agg/internal/escape"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
@@ -333,7 +334,7 @@ func (f *flush) lowerLimit(c *kinesis.Cause, recordBytes int, err error) {
 
 // chunkText names the chunk in a log line.
 func (f *flush) chunkText() string {
-	return fmt.Sprintf("chunk of tag %s, %d bytes,", engine.Tag(f.tag), len(f.chunk))
+	return fmt.Sprintf("chunk of tag %s, %d bytes,", escape.Tag(f.tag), len(f.chunk))
 }
 
 func (f *flush) giveUp(why string) Outcome {

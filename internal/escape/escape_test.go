@@ -1,4 +1,4 @@
-package engine
+package escape
 
 import (
 	"strconv"
@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-func TestEscape(t *testing.T) {
+func TestLine(t *testing.T) {
 	for _, test := range []struct{ in, want string }{
 		{"", ""},
 		{`plain "quoted" C:\n`, `plain "quoted" C:\n`},
@@ -20,13 +20,13 @@ func TestEscape(t *testing.T) {
 		{"\xff\xc3(\xed\xa0\x80", `\xff\xc3(\xed\xa0\x80`},
 		{"\ufffd", "\ufffd"}, // valid UTF-8
 	} {
-		if got := escape(test.in); got != test.want {
+		if got := Line(test.in); got != test.want {
 			t.Errorf("%q: got %s, want %s", test.in, got, test.want)
 		}
 	}
 }
 
-func TestEscape_LongLines(t *testing.T) {
+func TestLine_LongLines(t *testing.T) {
 	for _, test := range []struct {
 		name, in string
 		kept     int // bytes of in
@@ -43,10 +43,19 @@ func TestEscape_LongLines(t *testing.T) {
 			if more := len(test.in) - test.kept; more > 0 {
 				want += " (" + strconv.Itoa(more) + " bytes more)"
 			}
-			if got := escape(test.in); got != want {
+			if got := Line(test.in); got != want {
 				t.Errorf("%d bytes, want %d; end %q", len(got), len(want), got[max(0, len(got)-40):])
 			}
 		})
+	}
+}
+
+func TestText(t *testing.T) {
+	long := strings.Repeat("é", maxLineBytes)
+	for in, want := range map[string]string{"a\tb\n": "a\tb\n", "\x1b[2J\r\u009b\xff\u202e": `\x1b[2J\r\u009b\xff\u202e`, long: long} {
+		if got := Text(in); got != want {
+			t.Errorf("%q: got %q", in, got)
+		}
 	}
 }
 
@@ -68,12 +77,12 @@ func TestTag(t *testing.T) {
 	}
 }
 
-func FuzzEscape(f *testing.F) {
+func FuzzLine(f *testing.F) {
 	f.Add("tag\n[2026/01/01 00:00:00] [error] forged")
 	f.Add("\x1b[2J\x07\u202e\u2028\xff")
 	f.Add(strings.Repeat("\xf0\x9f\x98", 2000))
 	f.Fuzz(func(t *testing.T, line string) {
-		got := escape(line)
+		got := Line(line)
 		if !utf8.ValidString(got) {
 			t.Fatalf("%q is not valid UTF-8", got)
 		}
@@ -90,8 +99,8 @@ func FuzzEscape(f *testing.F) {
 		}
 		// Without quotes and backslashes, the result is that of strconv.
 		plain := strings.NewReplacer(`"`, "", `\`, "").Replace(line)
-		if q := strconv.QuoteToGraphic(plain); escape(plain) != q[1:len(q)-1] {
-			t.Fatalf("%q, want %s", escape(plain), q)
+		if q := strconv.QuoteToGraphic(plain); Line(plain) != q[1:len(q)-1] {
+			t.Fatalf("%q, want %s", Line(plain), q)
 		}
 	})
 }

@@ -1,4 +1,6 @@
-package engine
+// Package escape makes strings from outside printable, so that they can neither begin
+// a new line nor control a terminal.
+package escape
 
 import (
 	"fmt"
@@ -16,11 +18,11 @@ const (
 	maxTagBytes = 256
 )
 
-// escape returns line in printable form, truncated to maxLineBytes. It escapes the
+// Line returns line in printable form, truncated to maxLineBytes. It escapes the
 // same characters as strconv.QuoteToGraphic, except for quotes and backslashes. Thus
 // control characters, line separators, characters that change the direction of text
 // and invalid UTF-8 can neither begin a new line nor hide a part of this line.
-func escape(line string) string {
+func Line(line string) string {
 	total := len(line)
 	// Escaping never shortens a line, so the rest cannot fit.
 	line = prefix(line, maxLineBytes)
@@ -28,12 +30,7 @@ func escape(line string) string {
 	b.Grow(len(line))
 	at := 0
 	for at < len(line) {
-		r, size := utf8.DecodeRuneInString(line[at:])
-		char := line[at : at+size]
-		if r == utf8.RuneError && size == 1 || !strconv.IsGraphic(r) {
-			char = strconv.QuoteToGraphic(char)
-			char = char[1 : len(char)-1]
-		}
+		char, size := first(line[at:])
 		if b.Len()+len(char) > maxLineBytes {
 			break
 		}
@@ -44,6 +41,32 @@ func escape(line string) string {
 		fmt.Fprintf(&b, " (%d bytes more)", total-at)
 	}
 	return b.String()
+}
+
+// Text returns text in printable form, escaped as by Line, but in full and with its
+// newlines and tabs.
+func Text(text string) string {
+	var b strings.Builder
+	for at := 0; at < len(text); {
+		char, size := first(text[at:])
+		if c := text[at]; c == '\n' || c == '\t' {
+			char = text[at : at+1]
+		}
+		b.WriteString(char)
+		at += size
+	}
+	return b.String()
+}
+
+// first returns the first character of s, escaped, and its size in s.
+func first(s string) (char string, size int) {
+	r, size := utf8.DecodeRuneInString(s)
+	char = s[:size]
+	if r == utf8.RuneError && size == 1 || !strconv.IsGraphic(r) {
+		char = strconv.QuoteToGraphic(char)
+		char = char[1 : len(char)-1]
+	}
+	return char, size
 }
 
 // Tag returns a tag for use in a log line: truncated to 256 bytes, and quoted if it is
