@@ -96,7 +96,8 @@ static int same_layout(void)
 
 int kinesis_agg_declare(void *def, struct kinesis_agg_option *options)
 {
-    if (room(def) < sizeof(struct proxy_def) || !same_layout()) {
+    /* The layout first: other programs than the engine may not have allocated def. */
+    if (!same_layout() || room(def) < sizeof(struct proxy_def)) {
         return 0;
     }
     ((struct proxy_def *) def)->config_map = options;
