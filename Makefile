@@ -104,6 +104,9 @@ demo: build $(READERS) ## Ship a sample log into a local Kinesis and read it bac
 	@$(GO_COMMANDS) ./test/demo
 	@exec build/demo $(if $(filter-out 0,$(KEEP)),-keep)
 
+setup-check: $(READERS) ## Run the demo on checkouts of another user, without git, and others (needs root; 5 minutes)
+	@OUT_KINESIS_AGG_SETUP=1 go test -count=1 -v ./test/setup
+
 # A module of its own: only this program needs clients of IAM and KMS.
 aws-check: build ## Prove the promises in your own AWS account: creates streams, asks first, removes them (ARGS)
 	@cd test/awscheck && $(GO_BUILD) -o ../../build/aws-check .
