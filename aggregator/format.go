@@ -30,7 +30,7 @@ const maxLinesBytes = 64 << 20 // decompress.DefaultMaxBytes
 type framing uint8
 
 const (
-	kplFraming framing = iota
+	_ framing = iota // the KPL's
 	// linesFraming writes nothing: the Kinesis record is the lines, or the only
 	// batch of them.
 	linesFraming

@@ -30,7 +30,7 @@ func (tt *throttleTest) want(got string, texts ...string) {
 func TestLogThrottle_StartMinuteEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tt := throttleTest{T: t}
-		time.Sleep(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Sub(time.Now()))
+		time.Sleep(time.Until(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)))
 		tt.want(tt.recovered())
 		tt.want(tt.failed("throttled", "too fast"), "too fast")
 		for range 59 {
