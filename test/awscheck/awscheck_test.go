@@ -56,7 +56,7 @@ func left(t *testing.T, k *harness.Kinesis) []string {
 	}
 }
 
-// What an emulator can answer passes, the rest is not available, and nothing is left.
+// What an emulator can show passes, the rest is not available, and nothing is left.
 func TestRun_Emulator(t *testing.T) {
 	k, f := emulator(t)
 	var out bytes.Buffer

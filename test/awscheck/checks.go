@@ -117,7 +117,7 @@ func tooLarge(size int) func(context.Context, *account) (string, error) {
 }
 
 // wanted returns the text of a refusal that has to come. An emulator that accepts
-// the request cannot answer the question.
+// the request shows nothing.
 func wanted(a *account, err error) (string, error) {
 	switch {
 	case err == nil && a.local():

@@ -10,7 +10,7 @@ import (
 )
 
 // errUnavailable is the error of a check that this account, region or emulator cannot
-// answer. It says nothing about the plugin.
+// show. It says nothing about the plugin.
 var errUnavailable = errors.New("not available")
 
 // check is one promise.
