@@ -13,7 +13,7 @@ import (
 func TestDeclare_OnlyWhereThereIsRoom(t *testing.T) {
 	cc, err := exec.LookPath("cc")
 	if err != nil {
-		t.Skip("cc is not installed")
+		t.Skip("a C compiler is missing: install one, such as the package gcc, so that cc is on PATH")
 	}
 	for _, test := range []struct{ name, flags, want string }{
 		{"glibc, 5.1.1", "-DSIZE=48", "1 1"},

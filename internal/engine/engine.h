@@ -59,7 +59,7 @@ int kinesis_agg_level(struct kinesis_agg_api *api, void *output);
  * writes the line to stderr. */
 int kinesis_agg_log(struct kinesis_agg_api *api, void *output, int level, const char *line);
 
-/* Logs a text about an instance through the engine, on the thread that called the
+/* Logs a message about an instance through the engine, on the thread that called the
  * plugin. Returns 0 if that is not possible. */
 int kinesis_agg_say(struct kinesis_agg_plugin *plugin, int level, const char *text);
 
