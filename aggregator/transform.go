@@ -281,7 +281,10 @@ func isNamed(b []byte, i int, name string) bool {
 // those that are added.
 func (t *transform) object(dst, chunk []byte, i, body int) (_ []byte, next int, st status) {
 	start := len(dst)
-	_, n, p := head(chunk, body)
+	k, n, p := head(chunk, body)
+	if k != kindMap { // truncated
+		return dst, 0, statusMalformed
+	}
 	dst, next, st = t.json.members(dst, chunk, p, n, 1, t)
 	if st != statusOK {
 		return dst, 0, st

@@ -443,24 +443,32 @@ func TestTransform_DoesNotAllocate(t *testing.T) {
 func TestTransform_ChunkCutAtEachByte(t *testing.T) {
 	everything := Transform{TimeKey: "time", TimeFormat: isoMillis, TagKey: "tag", MetadataKey: "meta", ReplaceDots: "_",
 		DataKeys: []string{"log", "time", "tag", "meta", "kubernetes"}}
-	c := chunktest.New().GroupOpen(chunktest.M("a", 1), chunktest.M("b", chunktest.M("c", 2)))
+	grouped := chunktest.New().GroupOpen(chunktest.M("a", 1), chunktest.M("b", chunktest.M("c", 2)))
+	common := chunktest.New() // the head that is read without its parts
 	for _, body := range chunktest.Kubernetes(1, 2).Bodies {
-		c.EventMeta(testTime, chunktest.M("x", "y"), body)
+		grouped.EventMeta(testTime, chunktest.M("x", "y"), body)
+		common.Event(testTime, body)
 	}
-	for _, s := range []Transform{everything, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: compression.Snappy}} {
-		a := transformed(t, s)
-		whole := open(t, a.Build(Chunk{testTag, c.Bytes()}, 0, testKey, largest).Data, testKey)
-		for cut := range c.Bytes() {
-			p := a.Build(Chunk{testTag, bytes.Clone(c.Bytes()[:cut])}, 0, testKey, largest)
-			var got []string
-			if p.Data != nil {
-				got = open(t, p.Data, testKey)
-			}
-			same(t, got, whole[:len(got)])
-			for at := range []int{0, 1} {
-				if (cut >= c.Ends()[at+1]) != (len(got) > at) {
-					t.Fatalf("cut at %d: %d records", cut, len(got))
+	for _, s := range []Transform{everything, {TagKey: "tag"}, {LogKey: "kubernetes->labels"}, {LogKey: "log", Compression: compression.Snappy}} {
+		for _, c := range []*chunktest.Chunk{grouped, common} {
+			a := transformed(t, s)
+			ends := c.Ends()[len(c.Ends())-2:] // of the two log records
+			whole := open(t, a.Build(Chunk{testTag, c.Bytes()}, 0, testKey, largest).Data, testKey)
+			for cut := range c.Bytes() {
+				p := a.Build(Chunk{testTag, bytes.Clone(c.Bytes()[:cut])}, 0, testKey, largest)
+				var got []string
+				if p.Data != nil {
+					got = open(t, p.Data, testKey)
 				}
+				for at, end := range ends {
+					if (cut >= end) != (len(got) > at) {
+						t.Fatalf("cut at %d: %d records", cut, len(got))
+					}
+				}
+				if p.Next != cut {
+					t.Fatalf("cut at %d: continues at %d", cut, p.Next)
+				}
+				same(t, got, whole[:len(got)])
 			}
 		}
 	}
@@ -489,6 +497,9 @@ func FuzzTransform(f *testing.F) {
 		s := variants[int(variant)%len(variants)]
 		a := transformed(t, s)
 		first := a.Build(Chunk{testTag, data}, from, testKey, largest)
+		if first.Next <= from && from < len(data) {
+			t.Fatalf("no progress at %d of %d", from, len(data))
+		}
 		if first.Data == nil {
 			return
 		}
