@@ -167,8 +167,7 @@ fuzz: need ## Fuzz every fuzz target (FUZZTIME, default 60s each)
 		targets=$$(go test -list '^Fuzz' $$package) || { echo "$$targets"; exit 1; }; \
 		for target in $$(echo "$$targets" | grep '^Fuzz'); do echo $$package $$target; done; \
 	done >build/fuzz-targets
-	@xargs -a build/fuzz-targets -n 2 -P $$(nproc) sh -c 'echo "$$0 $$1" && \
-		go test -run "^$$" -fuzz "^$$1$$" -parallel 1 -fuzzminimizetime 2s -fuzztime $(or $(FUZZTIME),60s) $$0'
+	@xargs -a build/fuzz-targets -P $$(nproc) -I{} sh -c 'exec test/fuzz.sh {} $(or $(FUZZTIME),60s)'
 
 soak: build ## Flush chunks for minutes against an endpoint that fails at random, and count what arrived
 	@$(GO_COMMANDS) ./test/soak
