@@ -5,20 +5,20 @@ PLUGIN  := build/out_kinesis_agg.so
 HOST    := build/abihost
 KPLCAT  := build/kplcat
 PLAN    := build/kinesis-agg-plan
-READERS := test/readers/node_modules/.package-lock.json
+READERS := test/kit/readers/node_modules/.package-lock.json
 INTEROP := build/interop
 
 CC      ?= cc
 
 # The version in the plugin and in kplcat: from the git tag, unless it is set.
-VERSION_SH := internal/plugin/version/version.sh
+VERSION_SH := internal/version/version.sh
 # It is found once, when it is first used.
 STAMP = $(eval STAMP := $(or $(shell VERSION='$(VERSION)' $(VERSION_SH)),$(error no version, see above)))$(STAMP)
 
 MODULE := $(shell sed -n 's/^module //p' go.mod)
 
 # STRIP=1 leaves out symbols and debug information.
-LDFLAGS = $(if $(STRIP),-s -w )-X $(MODULE)/internal/plugin/version.stamped=$(STAMP)
+LDFLAGS = $(if $(STRIP),-s -w )-X $(MODULE)/internal/version.stamped=$(STAMP)
 
 # For `make docker`.
 FLUENT_BIT_IMAGE   ?= fluent/fluent-bit
@@ -83,25 +83,25 @@ $(KPLCAT): need
 $(PLAN): need
 	@$(GO_COMMANDS) ./cmd/kinesis-agg-plan
 
-$(HOST): test/abihost/abihost.c | need
+$(HOST): test/cmd/abihost/abihost.c | need
 	@mkdir -p $(@D)
 	@$(CC) -std=c11 -Wall -Wextra -Werror -O1 -g -rdynamic -pthread -o $@ $< -ldl
 
 # kinesis-local, and a reader of aggregated records.
-$(READERS): test/readers/package-lock.json | need
+$(READERS): test/kit/readers/package-lock.json | need
 	@echo "Installing kinesis-local, a local Kinesis, and the Node.js reader with npm: about 5 seconds."
 	@mkdir -p build
-	@$(call npm,test/readers)
+	@$(call npm,test/kit/readers)
 
 test: $(PLUGIN) $(READERS) ## Run all tests; those that need Fluent Bit only if it is on PATH or in FLUENT_BIT
 	@command -v "$${FLUENT_BIT:-fluent-bit}" >/dev/null || \
 		echo "No Fluent Bit on PATH or in FLUENT_BIT: the tests that need it are skipped."
 	@echo "Running all tests: 2 to 6 minutes."
 	@OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 ./...
-	@cd test/awscheck && OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 ./...
+	@cd test/cmd/awscheck && OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 ./...
 
 demo: build $(READERS) ## Ship a sample log into a local Kinesis and read it back (KEEP=1: keep it running until Ctrl-C)
-	@$(GO_COMMANDS) ./test/demo
+	@$(GO_COMMANDS) ./test/cmd/demo
 	@exec build/demo $(if $(filter-out 0,$(KEEP)),-keep)
 
 setup-check: $(READERS) ## Run the demo on checkouts of another user, without git, and others (needs root; 5 minutes)
@@ -109,7 +109,7 @@ setup-check: $(READERS) ## Run the demo on checkouts of another user, without gi
 
 # A module of its own: only this program needs clients of IAM and KMS.
 aws-check: build ## Prove the promises in your own AWS account: creates streams, asks first, removes them (ARGS)
-	@cd test/awscheck && $(GO_BUILD) -o ../../build/aws-check .
+	@cd test/cmd/awscheck && $(GO_BUILD) -o ../../../build/aws-check .
 	@exec build/aws-check $(ARGS)
 
 interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
@@ -143,18 +143,18 @@ bench: need ## Run the benchmarks of the Go code
 	@go test -run '^$$' -bench . -benchmem $(PACKAGES)
 
 bench-engine: $(PLUGIN) ## Compare Fluent Bit with this plugin, null and kinesis_streams (needs Fluent Bit; ARGS)
-	@$(GO_COMMANDS) ./test/bench
+	@$(GO_COMMANDS) ./test/cmd/bench
 	@exec build/bench $(ARGS)
 
 engine: $(PLUGIN) $(READERS) ## Run the tests that need Fluent Bit with one engine, and print its column for docs/engines.md (FLUENT_BIT)
-	@OUT_KINESIS_AGG_SO=$(PLUGIN) go run ./test/engines
+	@OUT_KINESIS_AGG_SO=$(PLUGIN) go run ./test/cmd/engines
 
 check: need ## Format, vet, staticcheck, race detector, benchmarks once, short fuzzing (FUZZTIME, default 5s a target)
 	@echo "Checking: 3 to 10 minutes, and $(or $(FUZZTIME),5s) for each fuzz target."
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); test -z "$$unformatted" || \
 		{ echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
-	cd test/awscheck && go vet ./... && go run $(STATICCHECK) ./...
+	cd test/cmd/awscheck && go vet ./... && go run $(STATICCHECK) ./...
 	go run $(STATICCHECK) ./...
 	go test -race -count=1 $(PACKAGES)
 	go test -run '^$$' -bench . -benchtime 1x $(PACKAGES)
@@ -170,7 +170,7 @@ fuzz: need ## Fuzz every fuzz target (FUZZTIME, default 60s each)
 	@xargs -a build/fuzz-targets -P $$(nproc) -I{} sh -c 'exec test/fuzz.sh {} $(or $(FUZZTIME),60s)'
 
 soak: build ## Flush chunks for minutes against an endpoint that fails at random, and count what arrived
-	@$(GO_COMMANDS) ./test/soak
+	@$(GO_COMMANDS) ./test/cmd/soak
 	@exec build/soak $(ARGS)
 
 docs: need ## Rewrite what is generated in docs/: options, examples of the planner
@@ -224,7 +224,7 @@ release-check: need ## Check the workflows with actionlint
 	go run $(ACTIONLINT) .github/workflows/*.yml
 
 clean: ## Remove what the targets above made, but not the Go that ./run has installed
-	@rm -rf --one-file-system build test/readers/node_modules test/interop/node/node_modules examples/node/node_modules examples/node/powertools.js
+	@rm -rf --one-file-system build test/kit/readers/node_modules test/interop/node/node_modules examples/node/node_modules examples/node/powertools.js
 
 # Reports all missing tools of the targets in one message.
 need:

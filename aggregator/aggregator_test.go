@@ -14,7 +14,7 @@ import (
 
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 const testKey = "5a2f8c1e-0b4d-4f6a-9c3e-7d1b2a3c4d5e"

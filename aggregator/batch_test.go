@@ -10,7 +10,7 @@ import (
 
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // built is all that Build makes of a chunk.

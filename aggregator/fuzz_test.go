@@ -17,7 +17,7 @@ import (
 
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // tooNested says whether a value is nested deeper than the writer follows.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // The texts come from Fluent Bit's own kinesis_streams output with

@@ -13,7 +13,7 @@ dist=$(realpath "$1") zig=$(realpath "$2")
 version=$(printf '%s\n' "$dist"/out_kinesis_agg-*-linux-*.tar.gz | sed -n '1s/.*out_kinesis_agg-\(.*\)-linux-.*/\1/p')
 for archive in "$dist"/*.tar.gz; do
 	built=$(tar --utc --full-time -tvzf "$archive" | awk 'NR == 1 { print $4, $5 }')
-	if [ "$built" != "$(date -u -d "@$(internal/plugin/version/version.sh --date)" '+%F %T')" ]; then
+	if [ "$built" != "$(date -u -d "@$(internal/version/version.sh --date)" '+%F %T')" ]; then
 		echo "reproduce: $archive is of another commit: run make dist first" >&2
 		exit 1
 	fi

@@ -19,7 +19,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"out_kinesis_agg/internal/plan"
-	"out_kinesis_agg/internal/plugin/version"
+	"out_kinesis_agg/internal/version"
 )
 
 const usage = `kinesis-agg-plan calculates chunks, records, shards, cost and delay of a fleet

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"out_kinesis_agg/internal/plan"
-	"out_kinesis_agg/internal/plugin/version"
+	"out_kinesis_agg/internal/version"
 )
 
 func command(args ...string) (code int, stdout, stderr string) {

@@ -13,7 +13,7 @@ import (
 	"out_kinesis_agg/internal/consumer/consumertest"
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // aggregates returns what the plugin writes for a chunk with these options.

@@ -7,7 +7,7 @@ import (
 
 	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/internal/kinesis"
-	"out_kinesis_agg/internal/plugin/version"
+	"out_kinesis_agg/internal/version"
 )
 
 const (

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	agg "out_kinesis_agg/internal/kinesis"
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // A failure has the same advice as in the plugin.

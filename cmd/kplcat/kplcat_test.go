@@ -20,7 +20,7 @@ import (
 
 	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/internal/consumer/consumertest"
-	"out_kinesis_agg/internal/plugin/version"
+	"out_kinesis_agg/internal/version"
 )
 
 // result is the outcome of a run.

@@ -10,7 +10,7 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl/compression"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 func TestLocal_Batches(t *testing.T) {

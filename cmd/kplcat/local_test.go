@@ -23,7 +23,7 @@ import (
 
 	"out_kinesis_agg/internal/consumer/consumertest"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // recordsVariable sets how many user records TestLocal_EachRecordOnce

@@ -13,7 +13,7 @@ import (
 
 	"out_kinesis_agg/internal/arn"
 	"out_kinesis_agg/internal/consumer"
-	"out_kinesis_agg/internal/plugin/version"
+	"out_kinesis_agg/internal/version"
 	"out_kinesis_agg/kpl/compression"
 )
 

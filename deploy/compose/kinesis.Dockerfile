@@ -1,5 +1,5 @@
-# kinesis-local, in the version that test/readers/package-lock.json names. The
-# context is test/readers.
+# kinesis-local, in the version that test/kit/readers/package-lock.json names. The
+# context is test/kit/readers.
 ARG NODE_IMAGE=node:22-bookworm-slim
 FROM ${NODE_IMAGE}
 WORKDIR /app

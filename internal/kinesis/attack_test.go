@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // throughProxy opens a sender for a TLS endpoint that it can reach only through the

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // openAuto returns a sender with WireFormat Auto to AWS's own host, and the reasons for

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // openAWS returns a sender for AWS's own endpoint of us-east-1, unless change sets

@@ -15,7 +15,7 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 const credentialsURI = "AWS_CONTAINER_CREDENTIALS_FULL_URI"

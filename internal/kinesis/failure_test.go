@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // page is a response with this body.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 func processOutput(key string, expires time.Time) string {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // A name that cannot be resolved is resolved again for the next request, of Kinesis

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // longToken resembles a token of STS: long, with special characters of base64.

@@ -8,10 +8,10 @@ import (
 	"testing"
 
 	"out_kinesis_agg/internal/kinesis"
-	"out_kinesis_agg/internal/plugin/version"
+	"out_kinesis_agg/internal/version"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // streamSender notes the stream of each PutRecord and the records in it.

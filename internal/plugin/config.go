@@ -5,7 +5,7 @@ import (
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
-	"out_kinesis_agg/internal/plugin/version"
+	"out_kinesis_agg/internal/version"
 )
 
 // settings returns what the sender needs of a configuration.

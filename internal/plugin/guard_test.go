@@ -20,7 +20,7 @@ import (
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // shardedStream is a stream with several shards that has user partition keys, or

@@ -10,7 +10,7 @@ import (
 
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // counts is a Meter whose values a test can read. It is for one goroutine.

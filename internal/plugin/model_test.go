@@ -11,7 +11,7 @@ import (
 
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // modelSchedules is the number of random schedules that the model test runs.

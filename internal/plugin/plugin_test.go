@@ -17,7 +17,7 @@ import (
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // fakeSender is a fake Kinesis. put is called for each PutRecord.

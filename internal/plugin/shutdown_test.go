@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/kinesis"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // stoppable is an instance over an endpoint, and an engine that can stop.

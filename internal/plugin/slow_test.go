@@ -11,7 +11,7 @@ import (
 
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // slowKinesis reads a number of bytes a second, and does not store a record that

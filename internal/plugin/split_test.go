@@ -9,7 +9,7 @@ import (
 
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // fakeStream is a Kinesis stream of a test: it keeps what it accepts.

@@ -12,8 +12,8 @@ import (
 
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 func failed(c *kinesis.Cause) error { return &kinesis.Error{Cause: c, Err: errors.New("no")} }

@@ -119,7 +119,7 @@ func (b *builder) checkZig() error {
 }
 
 func (b *builder) findVersion() error {
-	const script = "internal/plugin/version/version.sh"
+	const script = "internal/version/version.sh"
 	version, err := output(exec.Command("sh", script, "--release"))
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func goEnv(key string) string {
 // folder of the compiler out of the files.
 func (b *builder) build(arch, library, kplcat string) error {
 	log.Printf("building version %s for %s; without a cache this takes 2 to 5 minutes", b.version, arch)
-	ldflags := "-s -w -buildid= -X " + b.module + "/internal/plugin/version.stamped=" + b.version
+	ldflags := "-s -w -buildid= -X " + b.module + "/internal/version.stamped=" + b.version
 	for _, args := range [][]string{
 		{"-buildmode=c-shared", "-o", library, "."},
 		{"-buildmode=pie", "-o", kplcat, "./cmd/kplcat"},

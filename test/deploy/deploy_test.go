@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/kinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 var update = flag.Bool("update", false, "rewrite deploy/kubernetes/manifests.yaml")

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestECS_RouterDelivers starts the engine as the start scripts of AWS's image

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // imageDeadline bounds a run of the image.

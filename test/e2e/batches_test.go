@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // batchOptions are the options of the tests that run with batches: within aggregated

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // TestCoroutineStack_Zstd: libzstd runs on the stack of the engine's coroutine. The

@@ -8,9 +8,9 @@ import (
 	"syscall"
 	"testing"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestCredentialsAndProxy: each option for credentials and proxies determines the

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // lines is how many lines the tests of this file ship, each: a number that a

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestKinesisStreams_SameBytes: in one engine, the same events go through the

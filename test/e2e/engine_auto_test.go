@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestFluentBit_AutoStream switches a stream to the strategy AUTO while the engine

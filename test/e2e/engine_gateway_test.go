@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // TestFluentBit_RequestTooLarge checks that all log records arrive through a gateway

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // knowsOptions reports whether the engine takes the list of options from a plugin.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/vmihailenco/msgpack/v5"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // engineDeadline bounds the wait for records from Fluent Bit.

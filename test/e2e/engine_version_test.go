@@ -5,7 +5,7 @@ import (
 	"os/exec"
 	"testing"
 
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // needVersion skips a test of what the engine does only from a version on.

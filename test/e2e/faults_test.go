@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // Contents and secrets, which no log line may contain.

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 func TestChunk_OneRecord(t *testing.T) {

@@ -21,14 +21,14 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // fixture is shared by all tests.
 var fixture struct {
 	dir     string // for what is built
-	readers string // test/readers
+	readers string // test/kit/readers
 	plugin  string // the built library
 	host    string // the ABI host
 	oldHost string // the ABI host as an engine before 2.0

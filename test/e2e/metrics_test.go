@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestFluentBit_Metrics reads the engine's metrics as Prometheus does: those of

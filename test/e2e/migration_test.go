@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // TestOptions_OfOtherPlugins: a configuration of another plugin, with only the

@@ -8,7 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestReaders_RefuseInvalid: the readers that the other tests rely on find what is

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // dummies is an [INPUT] that goes on for ever.

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"testing"
 
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // parts is the number of records of a chunk in the tests of this file.

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/option"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // sample is a configuration that people copy: a file of conf/, or a block of

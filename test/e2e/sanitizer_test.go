@@ -9,8 +9,8 @@ import (
 	"sync"
 	"testing"
 
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // sanitized is the ABI host and the library with AddressSanitizer and
@@ -33,7 +33,7 @@ var sanitizers = sync.OnceValue(func() (s sanitized) {
 	}
 	s = sanitized{host: filepath.Join(fixture.dir, "abihost-sanitized"), plugin: filepath.Join(fixture.dir, "sanitized.so")}
 	args := append(strings.Fields(flags), "-std=c11", "-O1", "-g", "-rdynamic", "-pthread", "-o", s.host,
-		filepath.Join(root, "test", "abihost", "abihost.c"), "-ldl")
+		filepath.Join(root, "test", "cmd", "abihost", "abihost.c"), "-ldl")
 	if out, err := exec.Command(cc, args...).CombinedOutput(); err != nil {
 		return sanitized{skip: cc + " cannot build with the sanitizers; with GCC they are in the packages libasan and libubsan: " + string(out)}
 	}

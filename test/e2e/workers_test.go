@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestWorkers_InTheHost checks which thread pools there are after Init, and that
@@ -142,5 +142,28 @@ func TestFluentBit_DefaultWorker(t *testing.T) {
 	}
 	if strings.Contains(engine.Log(), "flushes run on the engine thread") {
 		t.Errorf("a flush ran on the engine's thread:\n%s", engine.Log())
+	}
+}
+
+// TestWorkers_ThirtyTwo: 32 threads flush at once, which a server that holds the
+// first 32 requests until all are there sees, and open no more than two connections each: a
+// thread may dial while another one releases its connection.
+func TestWorkers_ThirtyTwo(t *testing.T) {
+	t.Parallel()
+	const threads, flushes = 32, 640
+	together := make(chan struct{})
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
+		if n == threads {
+			close(together)
+		}
+		return fakekinesis.Hold(together)
+	}})
+	defer server.Close()
+	run := runHost(t, fixture.host, []string{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(flushes)},
+		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
+	wantOutcomes(t, run, flushes, 0, 0)
+	wantTimes(t, server.Records(), faultChunk.JSON, flushes)
+	if n := server.Counts().Connections; n > 2*threads {
+		t.Errorf("%d connections for %d threads", n, threads)
 	}
 }

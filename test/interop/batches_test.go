@@ -10,7 +10,7 @@ import (
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // TestReaders_ReadBatches: all readers agree, byte for byte, on the user records of

@@ -24,9 +24,9 @@ import (
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // examples is the folder of the consumers in docs/reading.md.

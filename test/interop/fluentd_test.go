@@ -12,7 +12,7 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 // The folders with the source of Fluentd 1.15 and of fluent-plugin-kinesis-aggregation

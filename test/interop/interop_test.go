@@ -24,8 +24,8 @@ import (
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl"
 	kplproto "out_kinesis_agg/proto"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // toolsVariable names the folder where `make interop` has built the readers and

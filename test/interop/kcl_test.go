@@ -16,8 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 
 	"out_kinesis_agg/kpl/decompress"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 const (

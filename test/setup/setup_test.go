@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // nobody is a user without a home folder.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestFluentBit_OrderPerKey: with the sample for rewrite_tag, all records with the

@@ -4,11 +4,11 @@
 // consumer that reads each partition key once: at least once, and more often only if
 // a timeout made the records smaller.
 //
-//	go run ./test/soak --chunks 100000 --threads 8 --minutes 10 --fail 0.3
+//	go run ./test/cmd/soak --chunks 100000 --threads 8 --minutes 10 --fail 0.3
 //
 // With --faults, requests fail in these ways only:
 //
-//	go run ./test/soak --chunks 1000 --faults 'response lost,response truncated'
+//	go run ./test/cmd/soak --chunks 1000 --faults 'response lost,response truncated'
 //
 // It ends after that many chunks or minutes, prints the counts, and exits with
 // code 1 if a record is lost or duplicated without a reason, or if memory grows
@@ -35,9 +35,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 const (

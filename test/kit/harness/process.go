@@ -45,12 +45,12 @@ func ModuleRoot() (string, error) {
 	}
 }
 
-// ReadersDir is test/readers of the module, checked to be installed.
+// ReadersDir is test/kit/readers of the module, checked to be installed.
 func ReadersDir(moduleRoot string) (string, error) {
-	dir := filepath.Join(moduleRoot, "test", "readers")
+	dir := filepath.Join(moduleRoot, "test", "kit", "readers")
 	for _, needed := range []string{"kinesis-local/main.js", "aws-kinesis-agg/index.js"} {
 		if _, err := os.Stat(filepath.Join(dir, "node_modules", needed)); err != nil {
-			return "", errors.New("harness: kinesis-local or aws-kinesis-agg is not installed: run `npm ci` in test/readers (it needs Node.js 18 or later)")
+			return "", errors.New("harness: kinesis-local or aws-kinesis-agg is not installed: run `npm ci` in test/kit/readers (it needs Node.js 18 or later)")
 		}
 	}
 	return dir, nil

@@ -22,8 +22,8 @@ import (
 	"github.com/google/uuid"
 
 	"out_kinesis_agg/kpl"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // checks are all promises, in the order in which they run: those that change a stream

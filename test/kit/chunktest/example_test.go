@@ -3,7 +3,7 @@ package chunktest_test
 import (
 	"fmt"
 
-	"out_kinesis_agg/test/chunktest"
+	"out_kinesis_agg/test/kit/chunktest"
 )
 
 func Example() {

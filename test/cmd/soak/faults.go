@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"out_kinesis_agg/test/fakekinesis"
+	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // Faults that take as long as request_timeout are rarer than the others.

@@ -14,7 +14,7 @@ import (
 	"regexp"
 	"strings"
 
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // groups are the rows of the table, and the tests of each. A test belongs to the

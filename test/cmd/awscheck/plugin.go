@@ -18,8 +18,8 @@ import (
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 const tag = "check.access"

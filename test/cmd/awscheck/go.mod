@@ -1,8 +1,8 @@
-module out_kinesis_agg/test/awscheck
+module out_kinesis_agg/test/cmd/awscheck
 
 go 1.26
 
-replace out_kinesis_agg => ../..
+replace out_kinesis_agg => ../../..
 
 require (
 	github.com/aws/aws-sdk-go-v2 v1.48.0

@@ -42,9 +42,9 @@ func newSource(t *testing.T) source {
 	}
 	s := source{t, t.TempDir()}
 	for from, to := range map[string]string{
-		"version.sh":              "internal/plugin/version/version.sh",
-		"archive.txt":             "internal/plugin/version/archive.txt",
-		"../../../.gitattributes": ".gitattributes",
+		"version.sh":           "internal/version/version.sh",
+		"archive.txt":          "internal/version/archive.txt",
+		"../../.gitattributes": ".gitattributes",
 	} {
 		data, err := os.ReadFile(from)
 		if err != nil {
@@ -89,7 +89,7 @@ func (s source) git(args ...string) []byte {
 
 // script runs version.sh with a variable, if it is not empty, and returns its standard output.
 func (s source) script(env string, args ...string) (string, error) {
-	cmd := s.command("sh", append([]string{"internal/plugin/version/version.sh"}, args...)...)
+	cmd := s.command("sh", append([]string{"internal/version/version.sh"}, args...)...)
 	if env != "" {
 		cmd.Env = append(cmd.Env, env)
 	}
@@ -172,7 +172,7 @@ func TestScript_CheckoutThatCannotBeRead(t *testing.T) {
 	if out, err := s.script("VERSION=1.2.3", "--release"); err == nil {
 		t.Errorf("no error without the time: %q", out)
 	}
-	cmd := s.command("sh", "internal/plugin/version/version.sh", "--release")
+	cmd := s.command("sh", "internal/version/version.sh", "--release")
 	cmd.Env = append(cmd.Env, "VERSION=1.2.3", "SOURCE_DATE_EPOCH=12")
 	if out, err := cmd.Output(); err != nil || string(out) != "1.2.3\n" {
 		t.Errorf("%q, %v", out, err)

@@ -2,7 +2,7 @@
 // whole process for a log file, next to the same pipeline with the null output and
 // with the engine's own kinesis_streams.
 //
-//	make build && go run ./test/bench [-corpus access,kubernetes] [-lines 1000000] [-rounds 5]
+//	make build && go run ./test/cmd/bench [-corpus access,kubernetes] [-lines 1000000] [-rounds 5]
 //
 // The outputs alternate, so that changes in the machine's speed affect all of them,
 // and the table shows medians. All send over TLS to a server in the process of this
@@ -32,9 +32,9 @@ import (
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // seed makes the log file the same in every run.

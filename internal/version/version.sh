@@ -39,7 +39,7 @@ unreadable() {
 	[ -n "${VERSION:-}" ] || echo "version: $1: building version 0.0.0-dev" >&2
 }
 
-root=../../..
+root=../..
 tag='' date=''
 if [ -e $root/.git ]; then
 	if ! command -v git >/dev/null; then

@@ -10,62 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
-
-// TestInstances_TwoHundred: 200 [OUTPUT] sections in one engine, each with its stream,
-// share nothing: each stream gets each record once, under its instance's options.
-func TestInstances_TwoHundred(t *testing.T) {
-	t.Parallel()
-	const instances, threads, repeat, rounds = 200, 8, 1, 2
-	server := fakekinesis.Start(fakekinesis.Options{})
-	defer server.Close()
-	c := chunktest.AccessLog(50, 20)
-	args := [][]string{{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat), "--rounds", strconv.Itoa(rounds)}}
-	for i := range instances {
-		args = append(args, faultAt(server.URL(), fmt.Sprintf("stream=s-%d", i), fmt.Sprintf("fixed_partition_key=k-%d", i)))
-	}
-	run := runHost(t, fixture.host, append(args, chunkFile(t, "app", c.Bytes))...)
-	wantOutcomes(t, run, instances*repeat*rounds, 0, 0)
-	wantTimes(t, server.Records(), c.JSON, instances*repeat*rounds)
-	puts := map[string]int{}
-	for i, r := range server.Records() {
-		if r.PartitionKey != strings.Replace(r.Stream, "s-", "k-", 1) {
-			t.Errorf("record %d: stream %s, key %s", i, r.Stream, r.PartitionKey)
-		}
-		puts[r.Stream]++
-	}
-	for i := range instances {
-		if n := puts[fmt.Sprintf("s-%d", i)]; n != repeat*rounds {
-			t.Errorf("stream s-%d: %d PutRecords, want %d", i, n, repeat*rounds)
-		}
-	}
-}
-
-// TestWorkers_ThirtyTwo: 32 threads flush at once, which a server that holds the
-// first 32 requests until all are there sees, and open no more than two connections each: a
-// thread may dial while another one releases its connection.
-func TestWorkers_ThirtyTwo(t *testing.T) {
-	t.Parallel()
-	const threads, flushes = 32, 640
-	together := make(chan struct{})
-	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
-		if n == threads {
-			close(together)
-		}
-		return fakekinesis.Hold(together)
-	}})
-	defer server.Close()
-	run := runHost(t, fixture.host, []string{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(flushes)},
-		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
-	wantOutcomes(t, run, flushes, 0, 0)
-	wantTimes(t, server.Records(), faultChunk.JSON, flushes)
-	if n := server.Counts().Connections; n > 2*threads {
-		t.Errorf("%d connections for %d threads", n, threads)
-	}
-}
 
 // manyTags returns how many tags TestTags_Many uses: a number that a test run can
 // afford, or the one in OUT_KINESIS_AGG_TAGS.
@@ -172,29 +120,4 @@ func tagStream(t *testing.T, n int) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// TestLibraries_TwoInOneProcess: two copies of the library, and so two Go runtimes, in one
-// process, flush at the same time and are loaded again.
-func TestLibraries_TwoInOneProcess(t *testing.T) {
-	t.Parallel()
-	const threads, repeat, rounds = 4, 50, 5
-	library, err := os.ReadFile(fixture.plugin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := filepath.Join(t.TempDir(), "out_other.so")
-	if err := os.WriteFile(other, library, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	server := fakekinesis.Start(fakekinesis.Options{})
-	defer server.Close()
-	run := runHost(t, fixture.host, []string{"--twin", other, "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
-		"--rounds", strconv.Itoa(rounds)},
-		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
-	wantOutcomes(t, run, 2*rounds*repeat, 0, 0)
-	wantTimes(t, server.Records(), faultChunk.JSON, 2*rounds*repeat)
-	if n := len(run.All("register")); n != 2*rounds {
-		t.Errorf("%d registrations", n)
-	}
 }

@@ -1,95 +1,18 @@
 package e2e
 
 import (
-	"io"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
-	"time"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/fakekinesis"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
-
-// exitDuringFlush makes the host exit its instance while a flush waits for a
-// response, which the server sends when the exit has begun, or, unless responds,
-// never.
-func exitDuringFlush(t *testing.T, responds bool) (run harness.HostRun, server *fakekinesis.Server) {
-	t.Helper()
-	arrived, exiting := make(chan struct{}), make(chan struct{})
-	until := exiting
-	if !responds {
-		until = nil
-	}
-	server = fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
-		if n == 1 {
-			close(arrived)
-		}
-		return fakekinesis.Hold(until)
-	}})
-	t.Cleanup(server.Close)
-	// The host exits its instances when its standard input ends.
-	stdin, end := io.Pipe()
-	go func() {
-		<-arrived
-		_ = end.Close()
-	}()
-	run, err := harness.Host{
-		Path:  fixture.host,
-		Stdin: stdin,
-		Args: slices.Concat([]string{fixture.plugin, "--exit-early"}, faultAt(server.URL(), "request_timeout=3s"),
-			chunkFile(t, faultTag, faultChunk.Bytes)),
-		OnEvent: func(e harness.Event) bool {
-			if e.Word == "exiting" {
-				close(exiting)
-			}
-			return true
-		},
-	}.Run(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkLog(t, run)
-	return run, server
-}
-
-// wantExitAfterFlush checks that the instance exited after its flush. The time of a
-// flush is taken a moment after the flush has released the instance.
-func wantExitAfterFlush(t *testing.T, run harness.HostRun) {
-	t.Helper()
-	const moment = time.Second
-	flush, exit := run.All("flush")[0], run.All("exit")[0]
-	if early := time.Duration(flush.Int("at")-exit.Int("at")) * time.Millisecond; early > moment {
-		t.Errorf("the instance exited %s before its flush ended", early)
-	}
-}
-
-// TestExit_WaitsForFlushes: a chunk that is being sent when the instance exits
-// arrives.
-func TestExit_WaitsForFlushes(t *testing.T) {
-	t.Parallel()
-	run, server := exitDuringFlush(t, true)
-	wantOutcomes(t, run, 1, 0, 0)
-	wantExitAfterFlush(t, run)
-	wantTimes(t, server.Records(), faultChunk.JSON, 1)
-}
-
-// TestExit_BoundedByTimeout: an endpoint that never responds delays the exit by at
-// most request_timeout, and the engine keeps the chunk.
-func TestExit_BoundedByTimeout(t *testing.T) {
-	t.Parallel()
-	run, server := exitDuringFlush(t, false)
-	wantOutcomes(t, run, 0, 0, 1)
-	wantExitAfterFlush(t, run)
-	const most = 3*time.Second + 2*time.Second
-	if took := time.Duration(run.All("exit")[0].Int("ms")) * time.Millisecond; took > most {
-		t.Errorf("exit took %s", took)
-	}
-	if n := len(server.Records()); n != 0 {
-		t.Errorf("%d records", n)
-	}
-}
 
 // TestLibrary_LoadedRepeatedly loads, runs and unloads the library over and over in one process,
 // as hot reloads do, with one instance that fails and two that work. Memory,
@@ -149,5 +72,59 @@ func TestLibrary_LoadedRepeatedly(t *testing.T) {
 		if last > second*most {
 			t.Errorf("%s grows from %.1f to %.1f", field, second, last)
 		}
+	}
+}
+
+// TestInstances_TwoHundred: 200 [OUTPUT] sections in one engine, each with its stream,
+// share nothing: each stream gets each record once, under its instance's options.
+func TestInstances_TwoHundred(t *testing.T) {
+	t.Parallel()
+	const instances, threads, repeat, rounds = 200, 8, 1, 2
+	server := fakekinesis.Start(fakekinesis.Options{})
+	defer server.Close()
+	c := chunktest.AccessLog(50, 20)
+	args := [][]string{{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat), "--rounds", strconv.Itoa(rounds)}}
+	for i := range instances {
+		args = append(args, faultAt(server.URL(), fmt.Sprintf("stream=s-%d", i), fmt.Sprintf("fixed_partition_key=k-%d", i)))
+	}
+	run := runHost(t, fixture.host, append(args, chunkFile(t, "app", c.Bytes))...)
+	wantOutcomes(t, run, instances*repeat*rounds, 0, 0)
+	wantTimes(t, server.Records(), c.JSON, instances*repeat*rounds)
+	puts := map[string]int{}
+	for i, r := range server.Records() {
+		if r.PartitionKey != strings.Replace(r.Stream, "s-", "k-", 1) {
+			t.Errorf("record %d: stream %s, key %s", i, r.Stream, r.PartitionKey)
+		}
+		puts[r.Stream]++
+	}
+	for i := range instances {
+		if n := puts[fmt.Sprintf("s-%d", i)]; n != repeat*rounds {
+			t.Errorf("stream s-%d: %d PutRecords, want %d", i, n, repeat*rounds)
+		}
+	}
+}
+
+// TestLibraries_TwoInOneProcess: two copies of the library, and so two Go runtimes, in one
+// process, flush at the same time and are loaded again.
+func TestLibraries_TwoInOneProcess(t *testing.T) {
+	t.Parallel()
+	const threads, repeat, rounds = 4, 50, 5
+	library, err := os.ReadFile(fixture.plugin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(t.TempDir(), "out_other.so")
+	if err := os.WriteFile(other, library, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	server := fakekinesis.Start(fakekinesis.Options{})
+	defer server.Close()
+	run := runHost(t, fixture.host, []string{"--twin", other, "--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat),
+		"--rounds", strconv.Itoa(rounds)},
+		faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))
+	wantOutcomes(t, run, 2*rounds*repeat, 0, 0)
+	wantTimes(t, server.Records(), faultChunk.JSON, 2*rounds*repeat)
+	if n := len(run.All("register")); n != 2*rounds {
+		t.Errorf("%d registrations", n)
 	}
 }

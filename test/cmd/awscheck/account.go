@@ -21,7 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // account is the AWS account, or an emulator of it, and what this run created there.

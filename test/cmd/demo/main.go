@@ -28,8 +28,8 @@ import (
 	"syscall"
 	"time"
 
-	"out_kinesis_agg/test/chunktest"
-	"out_kinesis_agg/test/harness"
+	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // The price of a PUT. Source: "Amazon Kinesis Data Streams pricing",

@@ -34,7 +34,7 @@ func BuildHost(ctx context.Context, moduleRoot, dir string, old bool) (string, e
 		name, flags = "abihost-old", append(flags, "-DABIHOST_OLD_ENGINE")
 	}
 	host := filepath.Join(dir, name)
-	args := append(flags, "-o", host, filepath.Join(moduleRoot, "test", "abihost", "abihost.c"), "-ldl")
+	args := append(flags, "-o", host, filepath.Join(moduleRoot, "test", "cmd", "abihost", "abihost.c"), "-ldl")
 	if out, err := exec.CommandContext(ctx, cc, args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("harness: the ABI host does not build with %s: %w\n%s", cc, err, tail(string(out)))
 	}
