@@ -22,6 +22,20 @@ func needMounts(t *testing.T) {
 	}
 }
 
+// ownMounts is shell code for wrapped: what follows runs in a mount namespace.
+const ownMounts = "[ \"$1\" = inside ] || exec unshare --mount \"$0\" inside \"$@\"\nshift\n"
+
+// wrapped returns a script in dir that runs prepare, shell code, and then, in the same
+// process, a program with the arguments of the script.
+func wrapped(t *testing.T, dir, program, prepare string) (script string) {
+	t.Helper()
+	script = filepath.Join(dir, "wrapped")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nset -e\n"+prepare+"exec '"+program+"' \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return script
+}
+
 // startIn starts Fluent Bit with its files in dir, in a mount namespace in which
 // prepare, a shell script, has run. prepare ends with the command that runs its
 // arguments.
@@ -35,11 +49,7 @@ func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...str
 	if path, err = filepath.Abs(path); err != nil {
 		t.Fatal(err)
 	}
-	script := filepath.Join(dir, "confined")
-	text := fmt.Sprintf("#!/bin/sh\nset -e\n[ \"$1\" = inside ] || exec unshare --mount \"$0\" inside \"$@\"\nshift\nset -- '%s' \"$@\"\n%s\n", path, prepare)
-	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	script := wrapped(t, dir, path, ownMounts+"set -- '"+path+"' \"$@\"\n"+prepare+"\n")
 	engine, err := harness.StartFluentBit(script, dir, plugin, pipeline, service...)
 	if err != nil {
 		t.Fatal(err)

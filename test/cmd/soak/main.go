@@ -105,7 +105,7 @@ type soak struct {
 
 	pid     int
 	flushes map[string]int // by what they returned
-	memory  []int          // of the host, in KiB, each sampleEvery chunks
+	memory  []int          // of the host, in KiB, each sampleEvery chunks that were delivered
 }
 
 // sampleEvery is the number of chunks between samples of the host's memory.
@@ -328,6 +328,9 @@ func (k *soak) report(out io.Writer, result harness.HostRun, counts fakekinesis.
 	line("chunks never delivered", b.undelivered)
 	line("log lines", strings.Count(result.Stderr, "\n"))
 	line("  secrets and record contents in them", secrets)
+	for n := len(k.memory) / 5; n > 0 && n <= len(k.memory); n += 2 * (len(k.memory) / 5) {
+		line(fmt.Sprintf("memory of the host, %d chunks", n*sampleEvery), fmt.Sprintf("%.1f MiB", float64(k.memory[n-1])/1024))
+	}
 	line("memory of the host, second tenth", fmt.Sprintf("%.1f MiB", second/1024))
 	line("  last tenth", fmt.Sprintf("%.1f MiB (%+.1f%%)", last/1024, 100*growth))
 	line("result", map[bool]string{true: "pass", false: "FAIL"}[good])

@@ -121,6 +121,9 @@ func (s *Server) Close() {
 	s.http.Close()
 }
 
+// Disconnect closes all connections, as a restart of a load balancer does.
+func (s *Server) Disconnect() { s.http.CloseClientConnections() }
+
 // URL returns the base URL, for both endpoint and sts_endpoint.
 func (s *Server) URL() string { return s.http.URL }
 
