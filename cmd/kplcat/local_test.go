@@ -164,19 +164,13 @@ func reshard(ctx context.Context, k *harness.Kinesis, stream string, split bool)
 		_, err = k.Client.MergeShards(ctx, &kinesis.MergeShardsInput{StreamName: &stream,
 			ShardToMerge: open[0].ShardId, AdjacentShardToMerge: open[1].ShardId})
 	}
-	for err == nil {
-		var d *kinesis.DescribeStreamSummaryOutput
-		d, err = k.Client.DescribeStreamSummary(ctx, &kinesis.DescribeStreamSummaryInput{StreamName: &stream})
-		if err == nil && d.StreamDescriptionSummary.StreamStatus == types.StreamStatusActive {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			err = errors.Join(err, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
-		}
+	if err != nil {
+		return err
 	}
-	return err
+	return harness.Until(ctx, func() (bool, error) {
+		d, err := k.Client.DescribeStreamSummary(ctx, &kinesis.DescribeStreamSummaryInput{StreamName: &stream})
+		return err == nil && d.StreamDescriptionSummary.StreamStatus == types.StreamStatusActive, err
+	})
 }
 
 // One kplcat follows the stream while shards are split and merged, and another

@@ -15,6 +15,7 @@ import (
 
 	"out_kinesis_agg/internal/autostream"
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestAutostream_Reshards writes with random partition keys from several
@@ -73,9 +74,8 @@ func TestAutostream_Reshards(t *testing.T) {
 			}
 			return n
 		}
-		for until := count() + 60; count() < until && writing.Err() == nil; {
-			time.Sleep(time.Millisecond)
-		}
+		enough := count() + 60
+		_ = harness.Until(writing, func() (bool, error) { return count() >= enough, nil })
 	}
 	more()
 	for range 2 {
@@ -159,18 +159,15 @@ func mergeFirst(ctx context.Context, t *testing.T, stream string) {
 // empty.
 func waitFor(ctx context.Context, t *testing.T, stream string, status types.StreamStatus) {
 	t.Helper()
-	for {
+	err := harness.Until(ctx, func() (bool, error) {
 		out, err := fixture.kinesis.Client.DescribeStreamSummary(ctx, &kinesis.DescribeStreamSummaryInput{StreamName: &stream})
 		var gone *types.ResourceNotFoundException
 		if errors.As(err, &gone) && status == "" {
-			return
+			return true, nil
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if out.StreamDescriptionSummary.StreamStatus == status {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+		return err == nil && out.StreamDescriptionSummary.StreamStatus == status, err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

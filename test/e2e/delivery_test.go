@@ -293,11 +293,10 @@ func TestFluentBit_OnePutRecordPerChunk(t *testing.T) {
 	defer cancel()
 	// The engine counts a chunk when the plugin is done with it.
 	chunks, puts := 0, server.Counts().PutRecords
-	ticker := time.NewTicker(50 * time.Millisecond)
-	defer ticker.Stop()
-	for ; chunks < puts; <-ticker.C {
+	await(t, engine, fmt.Sprintf("count of %d chunks", puts), engineDeadline, func() bool {
 		chunks = metric(t, metrics(ctx, t, port), `fluentbit_output_latency_seconds_count{input="tail.0",output="kinesis_agg.0"}`)
-	}
+		return chunks >= puts
+	})
 	if err := engine.Stop(); err != nil {
 		t.Error(err)
 	}

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -228,22 +230,21 @@ func awaitLog(t *testing.T, engine *harness.FluentBit, words string, within time
 	await(t, engine, fmt.Sprintf("%q in the log", words), within, func() bool { return strings.Contains(engine.Log(), words) })
 }
 
-// await waits until done returns true.
+// await waits until done returns true. It fails if the engine ends before.
 func await(t *testing.T, engine *harness.FluentBit, what string, within time.Duration, done func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(within)
-	defer deadline.Stop()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for !done() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("no %s after %s:\n%.20000s", what, within, engine.Log())
-		case <-ticker.C:
-			if engine.Ended() {
-				t.Fatalf("fluent-bit ended:\n%.20000s", engine.Log())
-			}
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	err := harness.Until(ctx, func() (bool, error) {
+		ended := engine.Ended() // before done, which may be true only then
+		ok := done()
+		if !ok && ended {
+			return false, errors.New("fluent-bit ended")
 		}
+		return ok, nil
+	})
+	if err != nil {
+		t.Fatalf("no %s after %s: %v\n%.20000s", what, within, err, engine.Log())
 	}
 }
 

@@ -65,19 +65,9 @@ func awaitMetric(t *testing.T, engine *harness.FluentBit, port int, name string,
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	_ = dial(ctx, t, engine, fmt.Sprintf("127.0.0.1:%d", port)).Close()
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		got := metric(t, metrics(ctx, t, port), name)
-		if got >= n {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s is %d after %s, want %d\n%.20000s", name, got, within, n, engine.Log())
-		case <-ticker.C:
-		}
-	}
+	await(t, engine, fmt.Sprintf("%s of at least %d", name, n), within, func() bool {
+		return metric(t, metrics(ctx, t, port), name) >= n
+	})
 }
 
 // TestFluentBit_IdenticalChunks checks that chunks with the same tag and the same

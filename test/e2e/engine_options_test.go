@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"out_kinesis_agg/test/kit/harness"
 )
@@ -46,15 +45,13 @@ func awaitStart(t *testing.T, engine *harness.FluentBit) (log string, started bo
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for !engine.Ended() && !started {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("it neither started nor ended:\n%s", engine.Log())
-		case <-ticker.C:
-			started = strings.Contains(engine.Log(), "] version ")
-		}
+	err := harness.Until(ctx, func() (bool, error) {
+		ended := engine.Ended()
+		started = strings.Contains(engine.Log(), "] version ")
+		return started || ended, nil
+	})
+	if err != nil {
+		t.Fatalf("it neither started nor ended:\n%s", engine.Log())
 	}
 	engine.Kill()
 	return engine.Log(), started

@@ -109,21 +109,13 @@ func TestFluentBit_Term(t *testing.T) {
 				engine = startEngineIn(t, dir, pipeline, service...)
 				started(t, engine)
 				s := newIDs(n)
-				ticker := time.NewTicker(50 * time.Millisecond)
-				defer ticker.Stop()
 				want := n
 				repeated := slices.Contains(tt.repeated, workers)
 				if repeated {
 					want = n + firstRequestLines(t, server)
 				}
-				for len(texts(t, server.Records())) < want {
-					select {
-					case <-ctx.Done():
-						t.Fatalf("%d user records arrived, want %d\nfirst engine:\n%s\nsecond engine:\n%s",
-							len(texts(t, server.Records())), want, log, engine.Log())
-					case <-ticker.C:
-					}
-				}
+				await(t, engine, fmt.Sprintf("arrival of %d user records after the log\n%s\nof the first engine", want, log), engineDeadline,
+					func() bool { return len(texts(t, server.Records())) >= want })
 				if err := engine.Stop(); err != nil {
 					t.Error(err)
 				}

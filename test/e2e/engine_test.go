@@ -190,26 +190,17 @@ func forward(t *testing.T, engine *harness.FluentBit, port int, tag string, entr
 // dial connects once the engine listens.
 func dial(ctx context.Context, t *testing.T, engine *harness.FluentBit, address string) net.Conn {
 	t.Helper()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-		if err == nil {
-			deadline, _ := ctx.Deadline()
-			if err := conn.SetDeadline(deadline); err != nil {
-				t.Fatal(err)
-			}
-			return conn
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("no connection to %s: %v\n%s", address, err, engine.Log())
-		case <-ticker.C:
-			if engine.Ended() {
-				t.Fatalf("fluent-bit ended\n%s", engine.Log())
-			}
-		}
+	deadline, _ := ctx.Deadline()
+	var conn net.Conn
+	await(t, engine, "connection to "+address, time.Until(deadline), func() bool {
+		var err error
+		conn, err = new(net.Dialer).DialContext(ctx, "tcp", address)
+		return err == nil
+	})
+	if err := conn.SetDeadline(deadline); err != nil {
+		t.Fatal(err)
 	}
+	return conn
 }
 
 // TestFluentBit_BadOption: the engine does not start, and its log names the reason.

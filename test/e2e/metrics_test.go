@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"out_kinesis_agg/test/kit/harness"
 )
@@ -52,9 +51,10 @@ func TestFluentBit_Metrics(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
-	for {
-		text := metrics(ctx, t, port)
-		var missing []string
+	var text string
+	var missing []string
+	err = harness.Until(ctx, func() (bool, error) {
+		text, missing = metrics(ctx, t, port), nil
 		for _, line := range want {
 			if !strings.Contains(text, line+"\n") {
 				missing = append(missing, line)
@@ -65,14 +65,10 @@ func TestFluentBit_Metrics(t *testing.T) {
 				missing = append(missing, line)
 			}
 		}
-		if len(missing) == 0 {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("missing:\n%s\namong:\n%s", strings.Join(missing, "\n"), text)
-		case <-time.After(100 * time.Millisecond):
-		}
+		return len(missing) == 0, nil
+	})
+	if err != nil {
+		t.Fatalf("missing:\n%s\namong:\n%s", strings.Join(missing, "\n"), text)
 	}
 }
 

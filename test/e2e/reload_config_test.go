@@ -128,12 +128,7 @@ func reloadByHTTP(t *testing.T, engine *harness.FluentBit, port int) {
 	if err != nil || response.StatusCode != http.StatusOK {
 		t.Fatalf("reload: %s: %s, %v", response.Status, body, err)
 	}
-	for engine.Reloads() == before {
-		if engine.Ended() || ctx.Err() != nil {
-			t.Fatalf("no end of the reload; fluent-bit ended: %v\n%.20000s", engine.Ended(), engine.Log())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	await(t, engine, "end of the reload", engineDeadline, func() bool { return engine.Reloads() > before })
 }
 
 // TestFluentBitReload_Bad reloads with a configuration that is wrong. What the
@@ -186,12 +181,7 @@ func TestFluentBitReload_Bad(t *testing.T) {
 				if err := engine.Signal(syscall.SIGHUP); err != nil {
 					t.Fatal(err)
 				}
-				for !strings.Contains(engine.Log(), tt.say) {
-					if ctx.Err() != nil || engine.Ended() {
-						t.Fatalf("the reload is not halted; fluent-bit ended: %v\n%.20000s", engine.Ended(), engine.Log())
-					}
-					time.Sleep(20 * time.Millisecond)
-				}
+				awaitLog(t, engine, tt.say, engineDeadline)
 				seen.await(t, engine, "a")
 				// A good configuration is taken at the next reload.
 				if err := harness.ConfigureFluentBit(dir, fixture.plugin, dummies+outputNamed(server, "b", "Workers 2")); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -130,16 +131,14 @@ var workerStarts = regexp.MustCompile(`\[output:kinesis_agg:[^]]*\] worker #\d+ 
 // can lose its last lines, which are about workers that stop.
 func wantWorkers(t *testing.T, engine *harness.FluentBit, all int) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second) // for threads that begin
-	for {
-		started := len(workerStarts.FindAllString(engine.Log(), -1))
-		if started == all {
-			return
-		}
-		if started > all || time.Now().After(deadline) {
-			t.Fatalf("%d workers have started, want %d\n%.20000s", started, all, engine.Log())
-		}
-		time.Sleep(20 * time.Millisecond)
+	const within = 5 * time.Second // for threads that begin
+	started := 0
+	await(t, engine, fmt.Sprintf("start of %d workers", all), within, func() bool {
+		started = len(workerStarts.FindAllString(engine.Log(), -1))
+		return started >= all
+	})
+	if started > all {
+		t.Fatalf("%d workers have started, want %d\n%.20000s", started, all, engine.Log())
 	}
 }
 

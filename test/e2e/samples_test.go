@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/test/kit/chunktest"
@@ -72,6 +70,9 @@ var outputName = regexp.MustCompile(`(?mi)^([ -]*)name(:? +)kinesis_agg$`)
 // httpPort is the engine's, which is free on a host of the reader's.
 var httpPort = regexp.MustCompile(`(?m)^( +http_port:? +)\d+$`)
 
+// ownEndpoint is a sample's, in place of which the local Kinesis is used.
+var ownEndpoint = regexp.MustCompile(`(?m)^ +endpoint +https://.*\n`)
+
 // here makes a sample work on this machine, in dir: it replaces paths, ports,
 // and the region and address of kinesis-local, and adds what a part of a
 // configuration lacks.
@@ -97,6 +98,7 @@ func (s sample) here(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	text := httpPort.ReplaceAllString(paths.Replace(s.text), fmt.Sprintf("${1}%d", port))
+	text = ownEndpoint.ReplaceAllString(text, "")
 	text = outputName.ReplaceAllStringFunc(text, func(line string) string {
 		m := outputName.FindStringSubmatch(line)
 		for _, option := range [][2]string{
@@ -230,18 +232,5 @@ func TestSamples_InFluentBit(t *testing.T) {
 func started(t *testing.T, engine *harness.FluentBit) {
 	t.Helper()
 	const afterOutputs = "stream processor started"
-	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
-	defer cancel()
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for !strings.Contains(engine.Log(), afterOutputs) {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("the engine does not start: %v\n%s", ctx.Err(), engine.Log())
-		case <-ticker.C:
-			if engine.Ended() {
-				t.Fatalf("the engine does not start:\n%s", engine.Log())
-			}
-		}
-	}
+	awaitLog(t, engine, afterOutputs, engineDeadline)
 }

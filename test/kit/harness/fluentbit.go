@@ -119,7 +119,7 @@ func (f *FluentBit) Reload(ctx context.Context) error {
 	if err := f.process.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		return fmt.Errorf("harness: fluent-bit: %w", err)
 	}
-	err := poll(ctx, func() (bool, error) {
+	err := Until(ctx, func() (bool, error) {
 		if f.Ended() {
 			return false, fmt.Errorf("it ended: %v", f.process.err)
 		}

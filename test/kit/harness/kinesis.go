@@ -79,7 +79,7 @@ func startKinesis(ctx context.Context, readersDir string) (k *Kinesis, again boo
 		BaseEndpoint: aws.String(k.Endpoint),
 		Credentials:  credentials.NewStaticCredentialsProvider(AccessKeyID, SecretAccessKey, ""),
 	})
-	err = poll(ctx, func() (bool, error) {
+	err = Until(ctx, func() (bool, error) {
 		if p.ended() {
 			return false, errors.New("it ended")
 		}
@@ -94,7 +94,7 @@ func startKinesis(ctx context.Context, readersDir string) (k *Kinesis, again boo
 	return k, false, nil
 }
 
-// once turns off the retries of the SDK, because the callers poll.
+// once turns off the retries of the SDK, because the callers repeat the call.
 func once(o *kinesis.Options) { o.Retryer = aws.NopRetryer{} }
 
 func freePorts() (int, int, error) {
@@ -152,7 +152,7 @@ func (k *Kinesis) SetMaxRecordSize(ctx context.Context, name string, kib int) er
 
 func (k *Kinesis) active(ctx context.Context, name string) (*types.StreamDescriptionSummary, error) {
 	var stream *types.StreamDescriptionSummary
-	err := poll(ctx, func() (bool, error) {
+	err := Until(ctx, func() (bool, error) {
 		out, err := k.Client.DescribeStreamSummary(ctx, &kinesis.DescribeStreamSummaryInput{StreamName: aws.String(name)})
 		if err != nil {
 			return false, err
@@ -252,7 +252,7 @@ func (k *Kinesis) ReadUntil(ctx context.Context, stream string, enough func([]Re
 		return nil, err
 	}
 	var all []Record
-	err = poll(ctx, func() (bool, error) {
+	err = Until(ctx, func() (bool, error) {
 		more, err := r.Next(ctx)
 		if err != nil {
 			return false, err

@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// pollEvery is the interval at which poll checks its condition.
+// pollEvery is the interval at which Until checks its condition.
 const pollEvery = 20 * time.Millisecond
 
 // stopGrace is how long a process may take to end after SIGTERM.
@@ -128,8 +128,8 @@ func (p *process) terminate() error {
 	return p.err
 }
 
-// poll calls done until it returns true or an error, or ctx ends.
-func poll(ctx context.Context, done func() (bool, error)) error {
+// Until calls done every 20 ms until it returns true or an error, or ctx ends.
+func Until(ctx context.Context, done func() (bool, error)) error {
 	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
