@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "declare.h"
+#include "symbols.h"
 
 /* include/fluent-bit/flb_plugin_proxy.h: 32 bytes up to 4.2.2, event_type since
  * 4.2.3, config_map since 5.1.1. */
@@ -56,18 +57,17 @@ static int is_glibc_block(const void *block)
  * library), or je_calloc, if jemalloc was configured with a prefix. */
 static size_t room(const void *block)
 {
-    size_t (*usable)(const void *);
-    void *allocate = dlsym(RTLD_DEFAULT, "calloc");
-    void *allocator = file_of(allocate);
-    int is_glibc = allocator != NULL && allocator == file_of(dlsym(RTLD_DEFAULT, "gnu_get_libc_version"));
+    const struct kinesis_agg_symbols *process = kinesis_agg_symbols();
+    size_t (*usable)(const void *) = process->malloc_usable_size;
+    void *allocator = file_of(process->calloc);
+    int is_glibc = allocator != NULL && allocator == file_of(process->gnu_get_libc_version);
 
-    *(void **) &usable = dlsym(RTLD_DEFAULT, "malloc_usable_size");
     if (allocator == NULL || allocator != file_of(*(void **) &usable)) {
         usable = NULL;
     }
     if (is_glibc && !is_glibc_block(block)) {
-        *(void **) &usable = dlsym(RTLD_DEFAULT, "je_malloc_usable_size");
-        if (file_of(*(void **) &usable) != file_of(dlsym(RTLD_DEFAULT, "flb_plugin_proxy_create"))) {
+        usable = process->je_malloc_usable_size;
+        if (file_of(*(void **) &usable) != file_of(process->flb_plugin_proxy_create)) {
             usable = NULL;
         }
     }
@@ -79,7 +79,7 @@ static size_t room(const void *block)
  * strings are the engine's. */
 static int same_layout(void)
 {
-    const struct kinesis_agg_option *own = dlsym(RTLD_DEFAULT, "output_global_properties");
+    const struct kinesis_agg_option *own = kinesis_agg_symbols()->output_global_properties;
     void *engine = file_of(own);
     int n;
 

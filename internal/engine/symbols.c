@@ -19,6 +19,8 @@ static void find_all(void)
     FIND(flb_output_thread_instance_get);
     FIND(flb_output_thread_instance_set);
     FIND(flb_output_flush_id_get);
+    FIND(output_global_properties);
+    FIND(flb_plugin_proxy_create);
     FIND(flb_context_get);
     FIND(exit_signal);
     FIND(service_configs);
@@ -28,6 +30,10 @@ static void find_all(void)
     FIND(cmt_histogram_create);
     FIND(cmt_histogram_set_default);
     FIND(cmt_histogram_observe);
+    FIND(calloc);
+    FIND(gnu_get_libc_version);
+    FIND(malloc_usable_size);
+    FIND(je_malloc_usable_size);
 }
 
 const struct kinesis_agg_symbols *kinesis_agg_symbols(void)

@@ -1,5 +1,6 @@
-/* The functions and variables of the engine that the plugin finds by name, because they
- * are not in the api table. Each is NULL if the engine does not have it. */
+/* The functions and variables of the engine and its allocator that the plugin finds by
+ * name, because they are not in the api table. Each is NULL if the process does not have
+ * it. */
 
 #ifndef KINESIS_AGG_SYMBOLS_H
 #define KINESIS_AGG_SYMBOLS_H
@@ -23,6 +24,8 @@ struct kinesis_agg_service_config {
     size_t offset; /* in struct flb_config */
 };
 
+struct kinesis_agg_option;
+
 struct kinesis_agg_symbols {
     /* src/flb_output.c */
     const char *(*flb_output_name)(void *output);
@@ -33,6 +36,9 @@ struct kinesis_agg_symbols {
     void *(*flb_output_thread_instance_get)(void);
     void (*flb_output_thread_instance_set)(void *thread);
     int (*flb_output_flush_id_get)(void *output);
+    const struct kinesis_agg_option *output_global_properties;
+    /* src/flb_plugin_proxy.c: only its address is used. */
+    const void *flb_plugin_proxy_create;
     /* src/flb_lib.c, src/fluent-bit.c, src/flb_config.c */
     struct kinesis_agg_lib_context *(*flb_context_get)(void);
     const int *exit_signal;
@@ -46,6 +52,11 @@ struct kinesis_agg_symbols {
     int (*cmt_histogram_set_default)(void *histogram, uint64_t timestamp, uint64_t *buckets, double sum,
                                      uint64_t count, int labels, char **values);
     int (*cmt_histogram_observe)(void *metric, uint64_t timestamp, double value, int labels, char **values);
+    /* The allocator of the process, and jemalloc's with a prefix. Of two only the
+     * address is used. */
+    const void *calloc, *gnu_get_libc_version;
+    size_t (*malloc_usable_size)(const void *);
+    size_t (*je_malloc_usable_size)(const void *);
 };
 
 /* They are looked up once. */

@@ -173,7 +173,7 @@ func TestTransformOptions_Values(t *testing.T) {
 	if err != nil || warnings != nil {
 		t.Fatal(err, warnings)
 	}
-	if c.TimeKey != "time" || c.TagKey != "tag" || c.TimeKeyFormat != "%s" || c.MetadataKey != "meta" ||
+	if c.TimeKey != "time" || c.TagKey != "tag" || c.TimeFormat != "%s" || c.MetadataKey != "meta" ||
 		strings.Join(c.DataKeys, ",") != "a,time,tag,meta,b" || c.ReplaceDots != "_" || !c.AppendNewline ||
 		c.Compression != "zstd" || c.CompressionLevel != 19 || !c.CheckStream {
 		t.Errorf("%+v", c)

@@ -36,26 +36,17 @@ type Config struct {
 	ConnectTimeout    time.Duration
 	AutoRetryRequests bool
 	FixedPartitionKey PartitionKey
-	TimeKey           string
-	TimeKeyFormat     string
 	IncludeTimeKey    bool
-	TagKey            string
 	IncludeTagKey     bool
-	MetadataKey       string
-	DataKeys          []string
-	LogKey            string
-	ReplaceDots       string
-	AppendNewline     bool
-	RecordFormat      aggregator.Format
-	BatchBytes        int // 0: no batches, or as large as a record with NDJSON
-	Compression       compression.Format
-	CompressionLevel  int // 0: the library's default
 	MaxRecordBytes    int
 	OversizeChunk     string
 	WireFormat        string
 	OnAutoStream      string
 	CheckStream       bool
 	Debug             bool
+
+	// Transform has the options that say what a record contains.
+	aggregator.Transform
 }
 
 // The values of OversizeChunk.
@@ -136,7 +127,7 @@ func (c *Config) options() []Option {
 		{Name: "time_key", value: stringValue{&c.TimeKey},
 			Help: "Add the event's time, in UTC, under this key."},
 		{Name: "time_key_format", Aliases: []string{"time_format"}, Default: defaultTimeFormat,
-			value: timeFormatValue{stringValue{&c.TimeKeyFormat}},
+			value: timeFormatValue{stringValue{&c.TimeFormat}},
 			Help:  "Format for `time_key`: strftime, with `%L` (ms), `%f` (us) and `%N` (ns) for fractions of a second."},
 		{Name: "include_time_key", Default: "false", value: boolValue{&c.IncludeTimeKey},
 			Help: "Same as `time_key time`, unless `time_key` is set."},
@@ -155,7 +146,7 @@ func (c *Config) options() []Option {
 		{Name: "append_newline", Default: "false", value: boolValue{&c.AppendNewline},
 			Help: "End each user record with a newline. Lines of batches end with one in any case."},
 		{Name: "record_format", Default: string(aggregator.KPL),
-			value: enum((*string)(&c.RecordFormat), words(aggregator.Formats())...),
+			value: enum((*string)(&c.Format), words(aggregator.Formats())...),
 			Help:  "Format of a Kinesis record: an aggregated record of the KPL (`kpl`), or one batch of newline-delimited JSON without that envelope (`ndjson`), for consumers that do not de-aggregate."},
 		{Name: "batch_size", Default: "0", value: sizeValue{&c.BatchBytes, 1000, kpl.LargestMaxRecordBytes, true},
 			Help: "Join log records as newline-delimited JSON into user records of up to this size before compression. 0: each log record is a user record; with `record_format ndjson`, a batch is as large as the record permits."},
@@ -260,13 +251,13 @@ func (c *Config) conflicts() (warnings []string, errs []error) {
 	if c.SessionToken != "" && c.KeyID == "" {
 		conflict("aws_session_token requires aws_key_id and aws_sec_key: set both, or remove aws_session_token")
 	}
-	if c.TimeKeyFormat != defaultTimeFormat && c.TimeKey == "" && c.TimeKeyFormat != "" {
+	if c.TimeFormat != defaultTimeFormat && c.TimeKey == "" && c.TimeFormat != "" {
 		conflict("time_key_format requires time_key: set time_key to the key that gets the time, or remove time_key_format")
 	}
 	if c.CheckStream && c.Stream.UsesTag() {
 		conflict("check_stream: the streams are not known at start, because stream contains $TAG: remove one of them")
 	}
-	if c.RecordFormat == aggregator.NDJSON {
+	if c.Format == aggregator.NDJSON {
 		if c.BatchBytes > 0 && c.OversizeChunk == Drop {
 			conflict("batch_size: it bounds each record with record_format ndjson, and oversize_chunk drop drops every chunk that needs several: remove batch_size, or set oversize_chunk split")
 		}

@@ -43,13 +43,15 @@ func TestParse_Defaults(t *testing.T) {
 		RequestTimeout:    30 * time.Second,
 		ConnectTimeout:    5 * time.Second,
 		AutoRetryRequests: true,
-		TimeKeyFormat:     "%Y-%m-%dT%H:%M:%S.%LZ",
-		RecordFormat:      aggregator.KPL,
-		Compression:       compression.None,
 		MaxRecordBytes:    kpl.DefaultMaxRecordBytes,
 		OversizeChunk:     Split,
 		WireFormat:        "auto",
 		OnAutoStream:      Hold,
+		Transform: aggregator.Transform{
+			TimeFormat:  "%Y-%m-%dT%H:%M:%S.%LZ",
+			Format:      aggregator.KPL,
+			Compression: compression.None,
+		},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -75,7 +77,7 @@ func TestParse_Values(t *testing.T) {
 		{"max_record_size", "1048576", func(c Config) any { return c.MaxRecordBytes }, kpl.DefaultMaxRecordBytes},
 		{"batch_size", "0", func(c Config) any { return c.BatchBytes }, 0},
 		{"batch_size", "256K", func(c Config) any { return c.BatchBytes }, 256_000},
-		{"record_format", "NDJSON", func(c Config) any { return c.RecordFormat }, aggregator.NDJSON},
+		{"record_format", "NDJSON", func(c Config) any { return c.Format }, aggregator.NDJSON},
 		{"oversize_chunk", "Drop", func(c Config) any { return c.OversizeChunk }, Drop},
 		{"wire_format", "cbor", func(c Config) any { return c.WireFormat }, "cbor"},
 		{"debug", "On", func(c Config) any { return c.Debug }, true},

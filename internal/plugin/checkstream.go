@@ -19,7 +19,7 @@ func checkStream(ctx context.Context, c option.Config,
 	if err != nil {
 		return false, "check_stream: " + err.Error(), nil
 	}
-	auto = stream.DistributesRecords && c.RecordFormat != aggregator.NDJSON
+	auto = stream.DistributesRecords && c.Format != aggregator.NDJSON
 	if auto && c.OnAutoStream != option.NDJSON {
 		return false, "", fmt.Errorf("option check_stream: %s has the record distribution strategy AUTO, with which consumers lose aggregated records: change the stream to USER_PARTITION_KEY, or set record_format ndjson or on_auto_stream ndjson", name)
 	}

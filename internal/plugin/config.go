@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
@@ -29,23 +28,5 @@ func settings(c option.Config) kinesis.Settings {
 		WireFormat:      kinesis.WireFormat(c.WireFormat),
 		Shell:           engine.Spawn,
 		Version:         version.String(),
-	}
-}
-
-// transform returns what the aggregator needs of a configuration.
-func transform(c option.Config) aggregator.Transform {
-	return aggregator.Transform{
-		TimeKey:          c.TimeKey,
-		TimeFormat:       c.TimeKeyFormat,
-		TagKey:           c.TagKey,
-		MetadataKey:      c.MetadataKey,
-		DataKeys:         c.DataKeys,
-		LogKey:           c.LogKey,
-		ReplaceDots:      c.ReplaceDots,
-		AppendNewline:    c.AppendNewline,
-		Format:           c.RecordFormat,
-		BatchBytes:       c.BatchBytes,
-		Compression:      c.Compression,
-		CompressionLevel: c.CompressionLevel,
 	}
 }

@@ -218,7 +218,7 @@ func (f *flush) classify(err error) *kinesis.Cause {
 // accept records that Kinesis accepted a part.
 func (f *flush) accept(key string, part aggregator.Result, r response) {
 	// With the strategy AUTO, consumers lose aggregated records only.
-	if f.in.config.RecordFormat == aggregator.KPL {
+	if f.in.config.Format == aggregator.KPL {
 		if alarm := f.stream.accepted(r.ticket, key, r.shardID); alarm != "" {
 			f.in.metrics.autoStreams.Add(1)
 			f.in.log(engine.Error, alarm)

@@ -153,7 +153,7 @@ func appendNonEmpty(lines []string, more ...string) []string {
 }
 
 func newInstance(c option.Config, s sender, log Log, meter engine.Meter) (*Instance, error) {
-	shape := transform(c)
+	shape := c.Transform
 	newAggregator, err := aggregator.Factory(shape)
 	if err != nil {
 		// Package option checks the same rules.
@@ -274,10 +274,11 @@ func (in *Instance) attempt(tag string, chunk []byte) (outcome Outcome, again bo
 	return outcome, false
 }
 
-// Lines splits an error that joins several into one line each.
+// Lines splits an error of errors.Join into one line for each that it joins. An error
+// that wraps several in a message of its own stays one line.
 func Lines(err error) []string {
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || err.Error() != errors.Join(joined.Unwrap()...).Error() {
 		return []string{strings.ReplaceAll(err.Error(), "\n", " ")}
 	}
 	var lines []string
