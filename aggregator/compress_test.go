@@ -19,6 +19,9 @@ import (
 // plugin is idle. libzstd's memory is outside of Go's heap, where a leak is not
 // visible to the garbage collector.
 func TestCompress_MemoryIsReturned(t *testing.T) {
+	if testing.Short() {
+		t.Skip("this test takes seconds: run it without -short")
+	}
 	c := chunktest.AccessLog(1, 4000)
 	create, err := Factory(Transform{BatchBytes: 1 << 20, Compression: compression.Zstd, CompressionLevel: 3})
 	if err != nil {

@@ -2,4 +2,4 @@
 
 package autostream
 
-const runsDivisor = 1
+const race = false

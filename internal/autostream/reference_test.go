@@ -137,7 +137,7 @@ func checkHistory(t *testing.T, data []byte) (contradiction bool) {
 
 // TestObserve_Reference compares random small histories with the reference.
 func TestObserve_Reference(t *testing.T) {
-	const histories = 20_000 / runsDivisor
+	histories := 20_000 / runsDivisor()
 	rng := newRand(1)
 	found := 0
 	for range histories {

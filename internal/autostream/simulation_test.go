@@ -220,13 +220,22 @@ func simKeys(rng *rand.Rand, n int) func() kpl.HashKey {
 	return func() kpl.HashKey { return keys[rng.IntN(n)] }
 }
 
+// runsDivisor makes simulations, which have one goroutine, shorter with -short and
+// under the race detector, which makes them twenty times slower.
+func runsDivisor() int {
+	if race || testing.Short() {
+		return 20
+	}
+	return 1
+}
+
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 12)) }
 
 // TestObserve_NoFalseAlarm writes a million records with user partition keys
 // while the streams are resharded, at a rate that AWS does not allow, and deleted
 // and created again without a request that meets the time between.
 func TestObserve_NoFalseAlarm(t *testing.T) {
-	const perStream = 62_500 / runsDivisor
+	perStream := 62_500 / runsDivisor()
 	total, alarms, reshards, created, contradictions := 0, 0, 0, 0, 0
 	for seed := range uint64(16) {
 		rng := newRand(seed)
@@ -290,7 +299,7 @@ func TestObserve_NoFalseAlarm(t *testing.T) {
 // again: contradictions stay fewer than creations.
 func TestObserve_OneContradictionPerCreation(t *testing.T) {
 	all := 0
-	for seed := range uint64(200 / runsDivisor) {
+	for seed := range uint64(200 / runsDivisor()) {
 		rng := newRand(seed)
 		s := newSimStream(rng, 1+rng.IntN(8))
 		l := newSimLoad(rng, s, 1+rng.IntN(32), simKeys(rng, int(seed%4)))
@@ -321,7 +330,7 @@ func TestObserve_OneContradictionPerCreation(t *testing.T) {
 		}
 		all += found
 	}
-	if all < 1000/runsDivisor {
+	if all < 1000/runsDivisor() {
 		t.Errorf("only %d contradictions: the test does not test", all)
 	}
 }
@@ -410,7 +419,7 @@ func (d distribution) String() string {
 // the detector knows all ranges.
 func TestObserve_DetectsAUTO(t *testing.T) {
 	const limit = 1000
-	const runs = 4000 / runsDivisor
+	runs := 1000 / runsDivisor()
 	for _, c := range []struct {
 		strategy, shards int
 		want             float64 // percentage of runs
@@ -442,7 +451,7 @@ func TestObserve_DetectsAUTO(t *testing.T) {
 			})
 			t.Logf("%-12s %3d shards, %-21s: %v", strategy.name, c.shards, keys.name, d)
 			// Few runs cannot show a rate of 99.9%.
-			if got := d.within(c.within); runsDivisor == 1 && got < c.want {
+			if got := d.within(c.within); runsDivisor() == 1 && got < c.want {
 				t.Errorf("%s, %d shards, %s: AUTO is detected within %d responses in %.2f%% of the runs, not %v%%",
 					strategy.name, c.shards, keys.name, c.within, got, c.want)
 			}
@@ -455,11 +464,11 @@ func TestObserve_DetectsAUTO(t *testing.T) {
 func TestObserve_DetectsWithWorkers(t *testing.T) {
 	for _, c := range []struct{ workers, within int }{{2, 120}, {4, 160}, {8, 220}, {32, 600}} {
 		for _, shards := range []int{2, 4, 16, 128} {
-			d := detect(500/runsDivisor, func(seed uint64) int {
+			d := detect(500/runsDivisor(), func(seed uint64) int {
 				return simDetect(seed, strategies[uniform].make, shards, c.workers, 0, 0, 2000)
 			})
 			t.Logf("%2d workers, %3d shards: %v", c.workers, shards, d)
-			if got := d.within(c.within); runsDivisor == 1 && got < 99 {
+			if got := d.within(c.within); runsDivisor() == 1 && got < 99 {
 				t.Errorf("%d workers, %d shards: AUTO is detected within %d responses in %.2f%% of the runs", c.workers, shards, c.within, got)
 			}
 		}

@@ -30,7 +30,11 @@ const modelSchedules = 2_000
 // A consumer that reads each partition key once then gets a lost response's records
 // once, unless the note with the key was dropped.
 func TestModel_EachPartOncePerChunk(t *testing.T) {
-	for seed := range uint64(modelSchedules) {
+	schedules := uint64(modelSchedules)
+	if testing.Short() {
+		schedules = 100
+	}
+	for seed := range schedules {
 		m := newModel(t, seed)
 		m.run()
 		if t.Failed() {
