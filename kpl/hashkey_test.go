@@ -35,6 +35,7 @@ func TestParseHashKey(t *testing.T) {
 		t.Errorf("007: String returns %s", got)
 	}
 	for _, decimal := range []string{"", "-1", "+1", "1.0", "0x1", "1 ", "٣", "340282366920938463463374607431768211456",
+		"680564733841876926926749214863536422912", // 2^129
 		"999999999999999999999999999999999999999", "1" + strings.Repeat("0", 39), strings.Repeat("9", 1000)} {
 		if k, err := kpl.ParseHashKey(decimal); err == nil || k != (kpl.HashKey{}) {
 			t.Errorf("%.50q: got %v, error %v", decimal, k, err)
@@ -85,8 +86,8 @@ func TestHashKeyRange_ContainsItsEnds(t *testing.T) {
 // The rule is KCL's: an explicit hash key replaces the partition key, and keys
 // that no user record refers to are ignored.
 func TestCheckHashKeys(t *testing.T) {
-	a := kpl.HashKeyOf("a")
-	onlyA := kpl.HashKeyRange{Starting: a, Ending: a}
+	a, b := kpl.HashKeyOf("a"), kpl.HashKeyOf("b")
+	onlyA, onlyB := kpl.HashKeyRange{Starting: a, Ending: a}, kpl.HashKeyRange{Starting: b, Ending: b}
 	full := kpl.HashKeyRange{Ending: hashKey(t, largest)}
 	record := func(key uint64, explicit ...uint64) *kplproto.Record {
 		r := &kplproto.Record{PartitionKeyIndex: proto.Uint64(key), Data: []byte{}}
@@ -104,6 +105,8 @@ func TestCheckHashKeys(t *testing.T) {
 		"inside":                {[]*kplproto.Record{record(0), record(0)}, onlyA, ""},
 		"the whole stream":      {[]*kplproto.Record{record(0), record(1), record(1, 1)}, full, ""},
 		"the second is outside": {[]*kplproto.Record{record(0), record(1)}, onlyA, "user record 1: hash key " + kpl.HashKeyOf("b").String()},
+		"the third is outside":  {[]*kplproto.Record{record(0), record(0), record(1)}, onlyA, "user record 2: hash key "},
+		"the first explicit is": {[]*kplproto.Record{record(1), record(1, 0)}, onlyB, "user record 1: hash key " + a.String()},
 		"explicit comes first":  {[]*kplproto.Record{record(1, 0)}, onlyA, ""},
 		"explicit is outside":   {[]*kplproto.Record{record(0), record(0, 1)}, onlyA, "user record 1: hash key 5"},
 		"explicit is invalid":   {[]*kplproto.Record{record(0, 2)}, full, `"five" is not`},

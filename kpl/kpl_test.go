@@ -143,6 +143,7 @@ func TestOpen_NamesByteOffset(t *testing.T) {
 		"length beyond the end": {[]byte{0x0a, 9, 'k'}, "field at byte 4"},
 		"not a field":           {[]byte{0x0a, 1, 'k', 0xff}, "field at byte 7"},
 		"index outside":         {[]byte{0x0a, 1, 'k', 0x1a, 4, 0x08, 1, 0x1a, 0}, "user record 0 at byte 7: partition key index 1 is outside a table of 1"},
+		"index outside, usual":  {[]byte{0x0a, 1, 'k', 0x1a, 8, 0x08, 1, 0x1a, 4, 'd', 'a', 't', 'a'}, "user record 0 at byte 7: partition key index 1 is outside a table of 1"},
 		"no index":              {[]byte{0x0a, 1, 'k', 0x1a, 2, 0x1a, 0}, "no partition key index"},
 		"no data":               {[]byte{0x0a, 1, 'k', 0x1a, 2, 0x08, 0}, "no data"},
 		"truncated record":      {[]byte{0x0a, 1, 'k', 0x1a, 3, 0x08, 0, 0x1a}, "user record 0 at byte 7"},

@@ -61,6 +61,7 @@ func TestOpen_UnusualProtobuf(t *testing.T) {
 		[]byte{0x1a, 8, 0x08, 1, 0x08, 0, 0x1a, 0, 0x1a, 0},      // the last of repeated fields counts
 		[]byte{0x1a, 7, 0x08, 0, 0x10, 0, 0x1a, 1, '6'},          // explicit hash key
 		[]byte{0x1a, 9, 0x08, 0, 0x1a, 1, '7', 0x28, 5, 0x30, 6}, // fields 5 and 6
+		[]byte{0x1a, 8, 0x08, 0, 0x1a, 1, '8', 0x88, 2, 9},       // field 33, whose tag has the lower 8 bits of field 1's
 		[]byte{0x1d, 1, 2, 3, 4, 0x08, 9, 0x7a, 1, 'x'},          // other wire types and numbers
 		[]byte{0x0a, 1, 'a', 0x0a, 1, 'b', 0x12, 2, '4', '2'},    // the tables
 	)
@@ -72,7 +73,7 @@ func TestOpen_UnusualProtobuf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"b one ", "a 2 ", "a 3 ", "a 44 ", "a 5 ", "a  ", "a 6 42", "a 7 "}
+	want := []string{"b one ", "a 2 ", "a 3 ", "a 44 ", "a 5 ", "a  ", "a 6 42", "a 7 ", "a 8 "}
 	var got, reference []string
 	for _, r := range a.All() {
 		got = append(got, fmt.Sprintf("%s %s %s", r.PartitionKey, r.Data, r.ExplicitHashKey))
