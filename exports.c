@@ -2,7 +2,7 @@
  * enters Go: after a fork the child has a copy of the library, but of all
  * threads only the one that forked, and a Go runtime without its threads hangs
  * on the first call. `daemon on` makes the engine fork after it has loaded the
- * library, so that everything from FLBPluginInit on runs in such a child.
+ * library, so everything from FLBPluginInit on runs in such a child.
  *
  * A child that forks in order to exec another program never gets here.
  *

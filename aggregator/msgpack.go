@@ -154,7 +154,7 @@ func shortString(b []byte, i int) int {
 }
 
 // skip returns the offset after the value at b[i], however deep it is nested. It
-// counts the remaining values instead of recursing, so that no nesting exhausts
+// counts the remaining values instead of recursing, so no nesting exhausts
 // the stack. ok is false if the value is malformed.
 func skip(b []byte, i int) (next int, ok bool) {
 	for due := uint64(1); due > 0; due-- {

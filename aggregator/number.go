@@ -115,7 +115,7 @@ func digits(text []byte) int {
 }
 
 // appendFloat32 appends a single as JSON. `%.16g` has more digits than a single
-// can hold, so that text always reads back as the same single.
+// can hold, so text always reads back as the same single.
 func appendFloat32(dst []byte, f float32) []byte {
 	if dst, done := appendWholeOrNull(dst, float64(f)); done {
 		return dst

@@ -99,7 +99,7 @@ func (r UserRecord) HashKey() (HashKey, error) {
 }
 
 // CheckHashKeys returns an error that wraps ErrOutside if the shard does not own
-// the hash key of every user record. KCL makes the same check, so that no record
+// the hash key of every user record. KCL makes the same check, so no record
 // is read twice after a reshard: if one user record is outside the shard, it
 // silently drops the whole aggregated record. A consumer that reads each Kinesis
 // record once does not need the check. Any other error reports an explicit hash

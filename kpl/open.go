@@ -122,7 +122,7 @@ func (t *table) add(key []byte) {
 	t.bytes += len(key)
 }
 
-// readTables copies all keys into one string, so that the number of allocations
+// readTables copies all keys into one string, so the number of allocations
 // does not depend on the number of keys.
 func (a *Aggregate) readTables(keys, hashKeys table) {
 	var b strings.Builder

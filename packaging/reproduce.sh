@@ -32,7 +32,7 @@ cp -r "$modules" "$other/modules"
 chown -R nobody "$other"
 chmod 0755 "$other"
 cd "$other/a folder"
-# An archive has no .git, so that the version must be in archive.txt or in VERSION.
+# An archive has no .git, so the version must be in archive.txt or in VERSION.
 setpriv --reuid=65534 --regid=65534 --clear-groups env -i PATH="$go:/usr/bin:/bin" HOME="$other/home" \
 	MAINTAINER="$MAINTAINER" HOMEPAGE="$HOMEPAGE" TZ=Asia/Tokyo LC_ALL=C GOPROXY="$proxy" GOMODCACHE="$other/modules" GOFLAGS=-buildvcs=auto GOAMD64=v3 CGO_CFLAGS=-O1 \
 	${SSL_CERT_FILE:+SSL_CERT_FILE="$SSL_CERT_FILE"} ${HTTPS_PROXY:+HTTPS_PROXY="$HTTPS_PROXY"} ${https_proxy:+https_proxy="$https_proxy"} \

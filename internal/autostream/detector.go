@@ -28,7 +28,7 @@
 // The time of a request's beginning is its ticket, the number of requests begun
 // so far; the time of its end is the number of requests begun until then. Request
 // Y began after the response of request X exactly if the ticket of Y is larger
-// than the end of X. Requests that overlap in time prove no order, so that any
+// than the end of X. Requests that overlap in time prove no order, so any
 // number of workers, slow responses and lost responses are harmless. If the SDK
 // repeats a request within one call, the beginning of the call counts: the
 // request seems longer than it was, which proves less.
@@ -60,13 +60,13 @@
 //
 // # The order of shard ids
 //
-// Kinesis numbers the shards of a stream upwards, so that of two shards with
+// Kinesis numbers the shards of a stream upwards, so of two shards with
 // overlapping ranges the one with the lower number is the older one. If it
 // responds last, that is a contradiction without a third response. The API
 // reference does not promise this order. It implies it: ListShards returns the
 // shards that follow an id (AFTER_SHARD_ID), and Flink's source and other clients
 // find new shards in this way. The detector uses the order only for 256 responses
-// after another contradiction, and not for the first one, so that reshards alone
+// after another contradiction, and not for the first one, so reshards alone
 // would not cause an alarm if the order were wrong. Ids of another form than
 // shardId-000000000000 have no order.
 package autostream

@@ -14,7 +14,7 @@ type response struct {
 
 // explains reports whether user partition keys explain the responses: there is
 // an order in which the stream stored them, each between its request's beginning
-// and end, so that of any two shards whose ranges overlap one stored everything
+// and end, so of any two shards whose ranges overlap one stored everything
 // before the other one. With ascending, that is the one with the lower number.
 // It tries all orders.
 func explains(all []response, ascending bool) bool {

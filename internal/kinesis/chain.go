@@ -335,7 +335,7 @@ func profileError(s Settings, err error) error {
 }
 
 // setsAccountEndpointMode reports whether the environment or the profile sets the
-// account ID endpoint mode. If neither does, load disables the mode, so that the host
+// account ID endpoint mode. If neither does, load disables the mode, so the host
 // is always kinesis.REGION.amazonaws.com. By default, the SDK sends to
 // ACCOUNT.data-kinesis.REGION.amazonaws.com if the credentials contain the account,
 // as those of a role do. An allow-list or a VPC endpoint that works with keys would

@@ -18,7 +18,7 @@ var ErrNoDryRun = errors.New("kinesis: only AWS's own endpoints are known to sup
 // developer guide. It needs the permission of PutRecord. It
 // returns nil, ErrNoDryRun, or an *Error.
 //
-// An endpoint that does not know DryRun would store the record, so that it is only
+// An endpoint that does not know DryRun would store the record, so it is only
 // sent to AWS's own endpoints; data should not contain user records in any case.
 func (s *Sender) DryRun(ctx context.Context, stream, partitionKey string, data []byte) error {
 	if s.client.Options().BaseEndpoint != nil {

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// Cause is a kind of failure. Each is one of Causes, so that causes can be compared
+// Cause is a kind of failure. Each is one of Causes, so causes can be compared
 // with ==.
 type Cause struct {
 	// Name does not change between releases, so it can be the value of a metric label.

@@ -206,7 +206,7 @@ var errNoSequenceNumber = errors.New("the response has no sequence number")
 
 // Stream is the part of a stream's summary that matters for aggregated records.
 type Stream struct {
-	// DistributesRecords reports that the stream ignores partition keys, so that
+	// DistributesRecords reports that the stream ignores partition keys, so
 	// consumers drop aggregated records.
 	DistributesRecords bool
 	// MaxRecordBytes is the stream's limit for the data and the partition key of a

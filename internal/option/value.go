@@ -139,7 +139,7 @@ func (v timeFormatValue) Set(text string) error {
 		return fmt.Errorf("is not a time format, because %w", err)
 	}
 	if !strings.Contains(strings.ReplaceAll(text, "%%", ""), "%") {
-		return errors.New("contains no conversion, so that all times would be the same")
+		return errors.New("contains no conversion, so all times would be the same")
 	}
 	return v.stringValue.Set(text)
 }

@@ -72,7 +72,7 @@ func TestPlan_OneHost(t *testing.T) {
 }
 
 // TestPlan_FullChunks: 50,000 lines/s of 600 bytes on one host, flush 1. A line has
-// 600/1.2 = 500 bytes of msgpack, so that a chunk of more than 2,048,000 bytes has
+// 600/1.2 = 500 bytes of msgpack, so a chunk of more than 2,048,000 bytes has
 // 4,097 lines, and a flush has 12 such chunks and one of 50,000 - 12*4,097 = 836
 // lines. A line takes 608 bytes of a record, and (1,048,576 - 94) / 608 = 1,724.5:
 // a full chunk makes two records of 1,724 lines and one of 649, and the rest one.

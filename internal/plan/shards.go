@@ -43,7 +43,7 @@ func (in Input) ThrottledShare(shards int) float64 { return in.traffic().throttl
 // refuses: one bucket of 1 MB that fills with 1 MB/s, one of 1,000 records that
 // fills with 1,000 records/s.
 //
-// Each host flushes once per interval, at a time of its own, so that flushes arrive
+// Each host flushes once per interval, at a time of its own, so flushes arrive
 // at the stream like a Poisson process. A flush sends its records together, in bursts
 // of at most burstRecords, and each record goes to a random shard. The tokens that a shard has given out then behave
 // like the waiting time of a queue that refuses whoever would wait too long. Without
@@ -57,7 +57,7 @@ func (in Input) ThrottledShare(shards int) float64 { return in.traffic().throttl
 //
 // and with the limit the share (1-load) * tail / (1 - load*tail) is refused. A record
 // is refused if the bucket has fewer tokens than it needs, x = bucket - record.
-// Refused records return with a new key, so that the load that is offered is the
+// Refused records return with a new key, so the load that is offered is the
 // load / (1 - refused share); the share is the fixed point. The records of the same
 // burst are added: they can meet in one shard however low the load is.
 func (t traffic) throttled(shards int) float64 {
@@ -121,7 +121,7 @@ func refusedAt(bursts float64, loads []bucketLoad, p float64) float64 {
 	share := 0.0
 	for _, l := range loads {
 		inverse := math.Exp(decay*math.Max(0, 1-l.tokens)) / load // of the tail
-		// The share is one of bytes, so that it is the share of log records too.
+		// The share is one of bytes, so it is the share of log records too.
 		share += bursts * l.perBurst * l.tokens * p / load * (1 - load) / (inverse - load)
 	}
 	return math.Min(1, share+ownBurst(perBurst, largest, p))

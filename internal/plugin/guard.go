@@ -19,7 +19,7 @@ const (
 	// checkInterval is the time between two checks of a stream with the strategy
 	// AUTO, and the longest delay of the first one. All agents of an account notice
 	// AUTO at about the same time, and DescribeStreamSummary permits 20 calls a
-	// second for all of them, so that each waits for a random part of the interval.
+	// second for all of them, so each waits for a random part of the interval.
 	checkInterval = 5 * time.Minute
 
 	// probeRequests is the number of records that find out whether a stream has

@@ -119,7 +119,7 @@ func open(c option.Config, log Log) (*kinesis.Sender, error) {
 		s.Debug = func(format string, args ...any) { log(engine.Info, fmt.Sprintf(format, args...)) }
 	}
 	s.CBORRefused = func(err error) {
-		log(engine.Warn, fmt.Sprintf("wire_format auto: a host refuses CBOR, so that requests are in JSON until restart: %v", err))
+		log(engine.Warn, fmt.Sprintf("wire_format auto: a host refuses CBOR, so requests are in JSON until restart: %v", err))
 	}
 	k, err := kinesis.Open(context.Background(), s)
 	if err != nil {
@@ -159,7 +159,7 @@ func newInstance(c option.Config, s sender, log Log, meter engine.Meter) (*Insta
 		// Package option checks the same rules.
 		return nil, fmt.Errorf("options that change records: %w", err)
 	}
-	// One record is one batch, so that batch_size would need more records.
+	// One record is one batch, so batch_size would need more records.
 	shape.Format, shape.BatchBytes = aggregator.NDJSON, 0
 	newLines, err := aggregator.Factory(shape)
 	if err != nil {

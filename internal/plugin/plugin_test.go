@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,6 +111,16 @@ func wantLog(t *testing.T, l *logged, texts ...string) {
 		if !strings.Contains(lines[0], text) {
 			t.Errorf("%q is not in: %s", text, lines[0])
 		}
+	}
+}
+
+// TestLines: each error that errors.Join joins is a line, and an error with a message
+// of its own is one line, also if it wraps two.
+func TestLines(t *testing.T) {
+	a, b := errors.New("a"), errors.New("b\nc")
+	err := errors.Join(a, errors.Join(fmt.Errorf("%w, because %w", a, b), b), fmt.Errorf("d: %w", errors.Join(a, b)))
+	if got, want := Lines(err), []string{"a", "a, because b c", "b c", "d: a b c"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -135,7 +135,7 @@ func TestFlush_SlowConnectionWithDrop(t *testing.T) {
 	})
 }
 
-// A chunk with one record that is too large sends nothing, so that the log must
+// A chunk with one record that is too large sends nothing, so the log must
 // not say that it is sent as several.
 func TestFlush_TooLargeAloneIsNotSplit(t *testing.T) {
 	in, l := start(t, func(string, []byte) error { return nil }, "max_record_size", "2K")

@@ -13,7 +13,7 @@ import (
 //
 // A line is passed without its newline. Nothing else is removed: "\r" and spaces
 // stay, and an empty line is passed as an empty line. The newline after the last
-// line may be missing. There is at least one line, so that an empty text is one
+// line may be missing. There is at least one line, so an empty text is one
 // empty log record.
 //
 // A line aliases text, and is valid as long as text is. Its capacity is its length,

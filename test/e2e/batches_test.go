@@ -83,7 +83,7 @@ func flushBatches(t *testing.T, c chunktest.Corpus, fault func(n int) fakekinesi
 }
 
 // TestResume_Batches: a batch that does not fit into a record is split. The parts
-// are the same in each flush, so that a retry sends the part that failed and those
+// are the same in each flush, so a retry sends the part that failed and those
 // after it. A part whose response is lost arrives twice.
 func TestResume_Batches(t *testing.T) {
 	t.Parallel()

@@ -320,7 +320,7 @@ func (f fault) run(t *testing.T) {
 	if f.accepted > 0 {
 		wantTimes(t, server().Records(), f.chunk.JSON, max(f.copies, 1))
 		if r := server().Records(); f.copies == 2 && (r[0].PartitionKey != r[1].PartitionKey || !bytes.Equal(r[0].Data, r[1].Data)) {
-			t.Error("the repetition is another record, so that a consumer cannot recognize it")
+			t.Error("the repetition is another record, so a consumer cannot recognize it")
 		}
 	}
 	f.checkLine(t, run)

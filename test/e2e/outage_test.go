@@ -35,7 +35,7 @@ func (o *outage) serve(options fakekinesis.Options) {
 	o.Cleanup(o.server.Close)
 }
 
-// Each outage of the table begins when no request is under way, so that no record can
+// Each outage of the table begins when no request is under way, so no record can
 // arrive twice.
 var outages = []struct {
 	name  string
