@@ -345,3 +345,67 @@ func TestObserve_Goroutines(t *testing.T) {
 		t.Errorf("%d alarms with AUTO", n)
 	}
 }
+
+// TestObserve_KeepsTheLastOfAContradiction: the request that completes a contradiction
+// is the first evidence afterwards, if it began after all other responses.
+func TestObserve_KeepsTheLastOfAContradiction(t *testing.T) {
+	for _, overlaps := range []bool{false, true} {
+		var d Detector
+		respond := func(shard string) { d.Observe(d.Begin(), hashKey(10), shard) } // ids without an order
+		respond("a")
+		respond("b")
+		other, last := d.Begin(), d.Begin()
+		if overlaps {
+			d.Observe(other, hashKey(90), "c")
+		}
+		d.Observe(last, hashKey(10), "a")
+		before := d.start
+		respond("b")
+		if before == 0 || d.start != before {
+			t.Fatal("not one contradiction")
+		}
+		if respond("a"); (d.start == before) != overlaps {
+			t.Errorf("overlaps %v: two further responses contradict the last one: %v", overlaps, d.start != before)
+		}
+	}
+}
+
+// TestObserve_Gap: a contradiction counts up to maxGap responses after the last one.
+func TestObserve_Gap(t *testing.T) {
+	for responses, want := range map[int]int{maxGap: 1, maxGap + 1: 0} {
+		var d Detector
+		for range responses - 2 {
+			one(&d, 0, 10)
+		}
+		if !contradicts(t, &d, [2]int{1, 10}, [2]int{0, 10}) || d.contradictions != want {
+			t.Errorf("%d responses: %d contradictions count, want %d", responses, d.contradictions, want)
+		}
+	}
+}
+
+// TestObserve_LateParentOfTwo: a late response of a parent tells that it is the parent
+// of two shards. It was closed when the first one responded, and they stay known.
+func TestObserve_LateParentOfTwo(t *testing.T) {
+	for name, contradiction := range map[string]func(d *Detector, between Ticket){
+		"the parent, begun between its children's responses": func(d *Detector, between Ticket) {
+			d.Observe(between, hashKey(35), shardID(0))
+		},
+		"a child after its own child": func(d *Detector, _ Ticket) {
+			one(d, 3, 20)
+			one(d, 1, 20)
+		},
+	} {
+		var d Detector
+		one(&d, 0, 10)
+		late := d.Begin()
+		one(&d, 1, 20)
+		between := d.Begin()
+		one(&d, 2, 30)
+		if d.Observe(late, hashKey(35), shardID(0)); d.start != 0 {
+			t.Fatalf("%s: too early", name)
+		}
+		if contradiction(&d, between); d.start == 0 {
+			t.Errorf("%s: no contradiction", name)
+		}
+	}
+}

@@ -1,140 +1,71 @@
 package option
 
 import (
+	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-func TestForeign_Options(t *testing.T) {
-	const accepted, warns, refuses = "accepted", "warns", "refuses"
-	for _, test := range []struct {
-		name, value, want string
-		says              string
-	}{
-		{"aggregation", "true", accepted, ""},
-		{"aggregation", "On", accepted, ""},
-		{"aggregation", "false", refuses, "set record_format ndjson"},
-		{"aggregation", "maybe", refuses, `"maybe" is not a boolean`},
-		{"simple_aggregation", "off", accepted, ""},
-		{"simple_aggregation", "true", refuses, "set record_format ndjson"},
-		{"partition_key", "container_id", refuses, "fixed_partition_key $TAG"},
-		{"experimental_concurrency", "4", warns, "workers"},
-		{"experimental_concurrency_retries", "4", warns, "retry_limit"},
-		{"json.escape_unicode", "off", warns, "UTF-8"},
-		{"enrich_records", "true", refuses, "filter"},
-		{"enrich_records", "false", accepted, ""},
-		{"aggregation_maximum_record_size", "100000", warns, "max_record_size"},
-		{"skip_aggregation_record_size", "100000", warns, "any size"},
-		{"data_key", "log", refuses, "log_key"},
-		{"chomp_record", "true", refuses, "lua"},
-		{"chomp_record", "false", accepted, ""},
-		{"append_new_line", "true", refuses, "append_newline"},
-		{"append_new_line", "false", accepted, ""},
-		{"random_partition_key", "true", accepted, ""},
-		{"random_partition_key", "false", refuses, "fixed_partition_key"},
-		{"partition_key_expr", "record['a']", refuses, "fixed_partition_key $TAG"},
-		{"explicit_hash_key", "1", refuses, "fixed_partition_key"},
-		{"explicit_hash_key_expr", "1", refuses, "fixed_partition_key"},
-		{"order_events", "true", refuses, "workers 1"},
-		{"order_events", "false", accepted, ""},
-		{"delivery_stream_name", "s", refuses, "kinesis_firehose"},
-		{"aws_ses_token", "t", refuses, "aws_session_token"},
-		{"sts_endpoint_url", "https://sts", refuses, "sts_endpoint"},
-		{"sts_http_proxy", "http://p", refuses, "http_proxy"},
-		{"policy", "{}", refuses, "role_arn"},
-		{"ssl_verify_peer", "true", accepted, ""},
-		{"ssl_verify_peer", "false", refuses, "AWS_CA_BUNDLE"},
-		{"duration_seconds", "900", warns, "session"},
-		{"aws_iam_retries", "5", warns, "retry_limit"},
-		{"log_truncate_max_size", "0", warns, "log"},
-		{"retries_on_batch_request", "8", warns, "retry_limit"},
-		{"reset_backoff_if_success", "true", warns, "scheduler.base"},
-		{"batch_request_max_count", "500", warns, "one aggregated record"},
-		{"batch_request_max_size", "1000", warns, "max_record_size"},
-		{"drop_failed_records_after_batch_request_retries", "false", warns, "retry_limit"},
-		{"monitor_num_of_batch_request_retries", "true", warns, "metrics"},
-		{"flush_thread_interval", "1", warns, "flush"},
-		{"flush_thread_burst_interval", "1", warns, "flush"},
-		{"queue_limit_length", "64", warns, "storage.total_limit_size"},
-		{"total_limit_size", "1g", warns, "storage.total_limit_size"},
-		{"overflow_action", "block", warns, "mem_buf_limit"},
-		{"buffer_queue_full_action", "block", warns, "mem_buf_limit"},
-		{"flush_mode", "interval", warns, "flush"},
-		{"flush_at_shutdown", "true", warns, "grace"},
-		{"retry_max_interval", "1m", warns, "scheduler.cap"},
-		{"retry_max_times", "3", warns, "retry_limit"},
-		{"retry_timeout", "72h", warns, "retry_limit"},
-		{"retry_forever", "true", warns, "retry_limit no_limits"},
-		{"worker_id_key", "worker", refuses, "record_modifier"},
-		{"format", "json", accepted, ""},
-		{"format", "ltsv", refuses, "JSON"},
-		{"output_type", "csv", refuses, "JSON"},
-		{"output_include_time", "true", refuses, "include_time_key"},
-		{"output_include_tag", "true", refuses, "include_tag_key"},
-		{"include_time", "true", refuses, "include_time_key"},
-		{"include_tag", "true", refuses, "include_tag_key"},
-		{"include_tag", "no", accepted, ""},
-		{"num_threads", "50", warns, "workers"},
-		{"flush_thread_count", "50", warns, "workers"},
-		{"detach_process", "2", warns, "workers"},
-		{"buffer_chunk_limit", "300k", warns, "max_record_size"},
-		{"chunk_limit_size", "300k", warns, "max_record_size"},
-		{"buffer_type", "file", warns, "storage.type filesystem"},
-		{"buffer_path", "/tmp", warns, "storage.path"},
-		{"buffer_queue_limit", "64", warns, "storage.total_limit_size"},
-		{"flush_interval", "5s", warns, "flush"},
-		{"retry_wait", "1s", warns, "scheduler.base"},
-		{"max_retry_wait", "1m", warns, "scheduler.cap"},
-		{"disable_retry_limit", "true", warns, "retry_limit no_limits"},
-		{"utc", "true", accepted, ""},
-		{"utc", "false", refuses, "UTC"},
-		{"localtime", "no", accepted, ""},
-		{"localtime", "yes", refuses, "UTC"},
-		{"timezone", "+00:00", accepted, ""},
-		{"timezone", "Europe/Berlin", refuses, "UTC"},
-		{"time_type", "string", accepted, ""},
-		{"time_type", "unixtime", refuses, "%s"},
-		{"hostname_key", "host", refuses, "record_modifier"},
-		{"aws_role_arn", "arn:aws:iam::123456789012:role/r", refuses, "set role_arn"},
-		{"AWS_Profile", "p", refuses, "set profile"},
-		{"aws_external_id", "x", refuses, "set external_id"},
-		{"aws_access_key_id", "AKIA", refuses, "set aws_key_id"},
-		{"secret_key", "x", refuses, "set aws_sec_key"},
-		{"web_identity_token_file", "/t", refuses, "AWS_WEB_IDENTITY_TOKEN_FILE"},
-		{"aws_auth", "On", accepted, ""},
-		{"aws_auth", "Off", refuses, "always signed"},
-		{"aws_service_name", "kinesis", accepted, ""},
-		{"aws_service_name", "es", refuses, "signed for kinesis"},
-		{"compress", "gzip", refuses, "set compression"},
-		{"compress", "none", accepted, ""},
-		{"json_date_key", "date", refuses, "set time_key"},
-		{"json_date_key", "false", accepted, ""},
-		{"json_date_format", "iso8601", refuses, "set time_key_format"},
-		{"time_key_nanos", "on", refuses, "%N"},
-		{"retry_mode", "standard", warns, "retry_limit"},
-		{"verify_ssl", "false", refuses, "AWS_CA_BUNDLE"},
-		{"encoding.except_fields", "a", refuses, "Remove_key"},
-		{"use_random_partitionkey", "true", accepted, ""},
-		{"batch.max_bytes", "1M", warns, "max_record_size"},
-		{"storage.type", "filesystem", warns, "at the input"},
-		{"flush", "5", warns, "SERVICE"},
+// Each foreign option is accepted with the values that ask for what happens in any
+// case. With another value, one start names all of them, and a refusal says what to do.
+func TestForeign_EachOption(t *testing.T) {
+	others, accepted := []string{"stream", "logs"}, [][]string{}
+	for _, o := range foreignOptions {
+		other := "another"
+		if o.boolean {
+			other = map[string]string{"true": "off", "false": "on"}[o.accepted]
+		}
+		for _, name := range strings.Fields(o.names) {
+			others = append(others, name, other)
+			for i, value := range strings.Fields(o.accepted) {
+				if i == len(accepted) {
+					accepted = append(accepted, []string{"stream", "logs"})
+				}
+				accepted[i] = append(accepted[i], name, strings.ToUpper(value))
+			}
+		}
+	}
+	_, warnings, err := Parse(from(others...))
+	refusals := strings.Split(fmt.Sprint(err), "\n")
+	for _, o := range foreignOptions {
+		for _, name := range strings.Fields(o.names) {
+			says := func(line string) bool {
+				return strings.HasPrefix(line, "option "+name) && strings.HasSuffix(line, o.text)
+			}
+			if slices.ContainsFunc(refusals, says) != o.refuses || slices.ContainsFunc(warnings, says) == o.refuses {
+				t.Errorf("%s is not both named and refused or warned of as in the table", name)
+			}
+		}
+		if o.refuses && !regexp.MustCompile(`\b(set|use|write|remove) `).MatchString(o.text) {
+			t.Errorf("%s does not say what to do: %s", o.names, o.text)
+		}
+		if to := regexp.MustCompile(`the option is called (\w+)`).FindStringSubmatch(o.text); to != nil && !slices.Contains(ownNames(), to[1]) {
+			t.Errorf("%s leads to an option that does not exist: %s", o.names, o.text)
+		}
+	}
+	for _, options := range accepted {
+		if _, warnings, err := Parse(from(options...)); err != nil || warnings != nil {
+			t.Errorf("%v, %q", err, warnings)
+		}
+	}
+}
+
+func TestForeign_Messages(t *testing.T) {
+	for _, test := range []struct{ name, value, want string }{
+		{"aggregation", "On", ""},
+		{"aggregation", "maybe", `option aggregation: "maybe" is not a boolean`},
+		{"aggregation", "false", "set record_format ndjson"},
+		{"partition_key", "container_id", "option partition_key: a chunk becomes one record with one partition key"},
+		{"AWS_Profile", "p", "set profile"},
+		{"timezone", "utc", ""},
+		{"timezone", "Europe/Berlin", "option timezone: times are in UTC"},
 	} {
-		t.Run(test.name+" "+test.value, func(t *testing.T) {
-			_, warnings, err := Parse(from("stream", "logs", test.name, test.value))
-			got, text := accepted, ""
-			switch {
-			case err != nil:
-				got, text = refuses, err.Error()
-			case len(warnings) > 0:
-				got, text = warns, strings.Join(warnings, "\n")
-			}
-			if got != test.want {
-				t.Errorf("%s, want %s: %s", got, test.want, text)
-			}
-			if text != "" && !strings.Contains(strings.ToLower(text), "option "+strings.ToLower(test.name)) || !strings.Contains(text, test.says) {
-				t.Errorf("%q is not in: %s", test.says, text)
-			}
-		})
+		_, _, err := Parse(from("stream", "logs", test.name, test.value))
+		if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s %s: %v, want %q", test.name, test.value, err, test.want)
+		}
 	}
 }
 

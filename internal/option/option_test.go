@@ -100,6 +100,32 @@ func TestParse_Values(t *testing.T) {
 	}
 }
 
+func TestParse_RecordFormat(t *testing.T) {
+	for _, test := range []struct {
+		options        []string
+		refusal, warns string // parts of the message; empty: none
+	}{
+		{[]string{"record_format", "ndjson"}, "", ""},
+		{[]string{"record_format", "ndjson", "batch_size", "1000", "oversize_chunk", "drop"}, "option batch_size: it bounds each record", ""},
+		{[]string{"record_format", "ndjson", "batch_size", "1000"}, "", ""},
+		{[]string{"record_format", "ndjson", "oversize_chunk", "drop"}, "", ""},
+		{[]string{"batch_size", "1000", "oversize_chunk", "drop"}, "", ""},
+		{[]string{"record_format", "ndjson", "on_auto_stream", "warn"}, "", "option on_auto_stream has no effect"},
+		{[]string{"record_format", "ndjson", "log_key", "log"}, "", "option record_format: log_key sends"},
+		{[]string{"batch_size", "1000", "log_key", "log"}, "", "option batch_size: log_key sends"},
+		{[]string{"batch_size", "1000"}, "", ""},
+		{[]string{"log_key", "log"}, "", ""},
+	} {
+		_, warnings, err := Parse(from(append(test.options, "stream", "logs")...))
+		if (err != nil) != (test.refusal != "") || err != nil && !strings.HasPrefix(err.Error(), test.refusal) {
+			t.Errorf("%q: %v, want %q", test.options, err, test.refusal)
+		}
+		if all := strings.Join(warnings, ""); (all != "") != (test.warns != "") || !strings.HasPrefix(all, test.warns) {
+			t.Errorf("%q: warnings %q, want %q", test.options, warnings, test.warns)
+		}
+	}
+}
+
 func TestParse_InvalidValues(t *testing.T) {
 	for _, test := range []struct {
 		name, value string
