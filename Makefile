@@ -66,7 +66,7 @@ npm = cd $(1) && { npm ci --ignore-scripts --no-audit --no-fund >"$(CURDIR)/buil
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check engine home check fuzz soak docs proto docker interop deploy-check dist reproduce portable arm64 build/arm64/out_kinesis_agg.so release-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check aws-check-test engine home check fuzz soak docs proto docker interop deploy-check dist reproduce portable arm64 build/arm64/out_kinesis_agg.so release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,11 @@ setup-check: $(READERS) ## Run the demo on checkouts of another user, without gi
 aws-check: build ## Prove the promises in your own AWS account: creates streams, asks first, removes them (ARGS)
 	@cd test/cmd/awscheck && $(GO_BUILD) -o ../../../build/aws-check .
 	@exec build/aws-check $(ARGS)
+
+aws-check-test: $(PLUGIN) $(READERS) ## Run aws-check against kinesis-local and moto, and interrupt it at each request (needs Python 3; 5 minutes)
+	@test -x build/moto/bin/pip || python3 -m venv build/moto
+	@build/moto/bin/python -m pip install --quiet --disable-pip-version-check -r test/cmd/awscheck/requirements.txt
+	@cd test/cmd/awscheck && PATH="$(CURDIR)/build/moto/bin:$$PATH" OUT_KINESIS_AGG_SO=$(PLUGIN) go test -count=1 -v .
 
 interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
 	$(call long,$(INTEROP)/venv,Installing libraries with npm$(comma) pip and Maven. The first time: 2 to 5 minutes.)

@@ -38,9 +38,11 @@ type account struct {
 	sts     *sts.Client
 
 	streams map[string]string // name to ARN of those that are active
-	created []resource        // in the order of creation
+	created []resource
+	keyID   string
 	keyARN  string
 	roleARN string
+	roleErr error  // of the attempt to create it
 	seed    uint64 // of the last chunk
 }
 
@@ -56,11 +58,16 @@ func (a *account) local() bool { return a.endpoint != "" }
 func openAccount(ctx context.Context, f flags, run string, out io.Writer) (*account, error) {
 	options := []func(*config.LoadOptions) error{config.WithRegion(f.region)}
 	if f.endpoint != "" {
-		options = append(options, config.WithBaseEndpoint(f.endpoint),
-			config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(harness.AccessKeyID, harness.SecretAccessKey, "")))
+		options = append(options, config.WithBaseEndpoint(f.endpoint))
 		if f.region == "" {
 			options[0] = config.WithRegion(harness.Region)
 		}
+		// Never those of an account.
+		c := f.keys
+		if c.AccessKeyID == "" {
+			c.AccessKeyID, c.SecretAccessKey = harness.AccessKeyID, harness.SecretAccessKey
+		}
+		options = append(options, config.WithCredentialsProvider(credentials.StaticCredentialsProvider{Value: c}))
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
@@ -97,7 +104,7 @@ func policy(a *account) string {
 				"Resource": "arn:aws:iam::" + a.id + ":role/" + prefix + "*"},
 			map[string]any{"Effect": "Allow", "Action": []string{
 				"kms:CreateKey", "kms:TagResource", "kms:ScheduleKeyDeletion", "kms:GenerateDataKey", "kms:Decrypt",
-				"kms:DescribeKey", "tag:GetResources", "sts:GetCallerIdentity"}, "Resource": "*"},
+				"kms:DescribeKey", "kms:ListKeys", "sts:GetCallerIdentity"}, "Resource": "*"},
 		},
 	}, "", "  ") // Strings and maps always marshal.
 	return string(text) + "\n"
@@ -112,24 +119,42 @@ func (a *account) owns(r resource) {
 	a.created = append(a.created, r)
 }
 
-// removalLimit bounds the removal of one resource.
-const removalLimit = 2 * time.Minute
+// removalLimit bounds the removal.
+const removalLimit = 5 * time.Minute
 
-// removeAll removes what was created, the newest first, and checks that no stream is
-// left.
+// creationLimit bounds a request that creates something.
+const creationLimit = 30 * time.Second
+
+// creating is the context of a request that creates something. An interrupt does not
+// end it: otherwise AWS could still create after the removal, and a key whose ID is not
+// known. An interrupt that has come already creates nothing.
+func creating(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() != nil {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), creationLimit)
+}
+
+// removeAll removes what was created, all at once: the deletion of a stream takes up to
+// a minute.
 func (a *account) removeAll(ctx context.Context) error {
-	created := slices.Clone(a.created)
-	slices.Reverse(created)
+	ctx, cancel := context.WithTimeout(ctx, removalLimit)
+	defer cancel()
+	ended := make([]chan error, len(a.created))
+	for i, r := range a.created {
+		ended[i] = make(chan error, 1)
+		go func() { ended[i] <- r.remove(ctx) }()
+	}
 	var errs []error
-	for _, r := range created {
-		ctx, cancel := context.WithTimeout(ctx, removalLimit)
-		err := r.remove(ctx)
-		cancel()
-		if err != nil {
+	for i, r := range a.created {
+		switch err := a.unsupported(<-ended[i]); {
+		case err == nil:
+			fmt.Fprintln(a.out, "removed", r.what)
+		case !errors.Is(err, errUnavailable):
 			errs = append(errs, fmt.Errorf("%s is not removed: %w", r.what, err))
-			continue
+		default:
+			// An emulator that cannot remove it has not created it.
 		}
-		fmt.Fprintln(a.out, "removed", r.what)
 	}
 	if len(errs) > 0 {
 		errs = append(errs, fmt.Errorf("try again with ARGS=\"-cleanup %s\"", a.run))
@@ -151,9 +176,11 @@ func (a *account) expectEverything() {
 	for _, kind := range []string{provisioned, narrow, encrypted, onDemand, automatic} {
 		a.ownsStream(a.prefix + kind)
 	}
+	a.ownsKey()
 	a.ownsRole()
 }
 
+// ownsStream has the stream deleted, and waits until it is.
 func (a *account) ownsStream(name string) {
 	a.owns(resource{"stream " + name, func(ctx context.Context) error {
 		for {
@@ -161,17 +188,25 @@ func (a *account) ownsStream(name string) {
 			var missing *types.ResourceNotFoundException
 			var busy *types.ResourceInUseException
 			switch {
-			case err == nil, errors.As(err, &missing):
+			case errors.As(err, &missing):
 				return nil
-			case !errors.As(err, &busy):
+			case err != nil && !errors.As(err, &busy):
 				return err
 			}
-			// It is still being created or changed.
-			if err := wait(ctx, 2*time.Second); err != nil {
+			// It is being created, changed or deleted.
+			if err := wait(ctx, a.pace(2*time.Second)); err != nil {
 				return err
 			}
 		}
 	}})
+}
+
+// pace is how long to wait before a question is repeated.
+func (a *account) pace(d time.Duration) time.Duration {
+	if a.local() {
+		return d / 20
+	}
+	return d
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -199,7 +234,9 @@ func (a *account) stream(ctx context.Context, kind string) (name, arn string, er
 		in.StreamModeDetails = &types.StreamModeDetails{StreamMode: types.StreamModeOnDemand}
 	}
 	a.ownsStream(name)
-	if _, err := a.kinesis.CreateStream(ctx, in); err != nil {
+	create, cancel := creating(ctx)
+	defer cancel()
+	if _, err := a.kinesis.CreateStream(create, in); err != nil {
 		return "", "", a.unsupported(err)
 	}
 	if arn, err = a.active(ctx, name); err != nil {
@@ -232,7 +269,7 @@ func (a *account) active(ctx context.Context, name string) (arn string, err erro
 		if s := out.StreamDescriptionSummary; s.StreamStatus == types.StreamStatusActive {
 			return aws.ToString(s.StreamARN), nil
 		}
-		if err := wait(ctx, time.Second); err != nil {
+		if err := wait(ctx, a.pace(time.Second)); err != nil {
 			return "", err
 		}
 	}
@@ -259,20 +296,58 @@ func (a *account) key(ctx context.Context) (string, error) {
 	if a.keyARN != "" {
 		return a.keyARN, nil
 	}
-	out, err := a.kms.CreateKey(ctx, &kms.CreateKeyInput{
-		Description: aws.String(a.prefix + ", can be deleted"),
+	a.ownsKey()
+	create, cancel := creating(ctx)
+	defer cancel()
+	out, err := a.kms.CreateKey(create, &kms.CreateKeyInput{
+		Description: aws.String(a.keyDescription()),
 		Tags:        []kmstypes.Tag{{TagKey: aws.String("Name"), TagValue: aws.String(a.prefix)}},
 	})
 	if err != nil {
 		return "", a.unsupported(err)
 	}
-	id := aws.ToString(out.KeyMetadata.KeyId)
-	a.owns(resource{"KMS key " + id, func(ctx context.Context) error {
-		_, err := a.kms.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &id, PendingWindowInDays: aws.Int32(7)})
-		return err
-	}})
-	a.keyARN = aws.ToString(out.KeyMetadata.Arn)
+	a.keyID, a.keyARN = aws.ToString(out.KeyMetadata.KeyId), aws.ToString(out.KeyMetadata.Arn)
 	return a.keyARN, nil
+}
+
+func (a *account) keyDescription() string { return a.prefix + ", can be deleted" }
+
+// ownsKey has the key of the run deleted. If its ID is not known, it is found by its
+// description.
+func (a *account) ownsKey() {
+	a.owns(resource{"KMS key " + a.prefix, func(ctx context.Context) error {
+		if a.keyID != "" {
+			return a.deleteKey(ctx, a.keyID)
+		}
+		for pages := kms.NewListKeysPaginator(a.kms, &kms.ListKeysInput{}); pages.HasMorePages(); {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return err
+			}
+			for _, k := range page.Keys {
+				out, err := a.kms.DescribeKey(ctx, &kms.DescribeKeyInput{KeyId: k.KeyId})
+				if code(err) == "AccessDeniedException" {
+					continue // The key of a run can be described.
+				}
+				if err != nil {
+					return err
+				}
+				m := out.KeyMetadata
+				if aws.ToString(m.Description) != a.keyDescription() || m.KeyState == kmstypes.KeyStatePendingDeletion {
+					continue
+				}
+				if err := a.deleteKey(ctx, *k.KeyId); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}})
+}
+
+func (a *account) deleteKey(ctx context.Context, id string) error {
+	_, err := a.kms.ScheduleKeyDeletion(ctx, &kms.ScheduleKeyDeletionInput{KeyId: &id, PendingWindowInDays: aws.Int32(7)})
+	return err
 }
 
 const externalID = "kinesis-agg-check"
@@ -296,37 +371,41 @@ func (a *account) ownsRole() {
 // role returns the ARN of a role that may do everything with the streams of the run
 // and its KMS key, and which this account can assume with externalID.
 func (a *account) role(ctx context.Context) (string, error) {
-	if a.roleARN != "" {
-		return a.roleARN, nil
+	if a.roleARN == "" && a.roleErr == nil {
+		a.roleErr = a.createRole(ctx)
 	}
+	return a.roleARN, a.roleErr
+}
+
+func (a *account) createRole(ctx context.Context) error {
 	trust := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"%s"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"%s"}}}]}`, a.id, externalID)
 	permissions := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kinesis:*","Resource":"arn:aws:kinesis:*:%s:stream/%s*"},{"Effect":"Allow","Action":["kms:GenerateDataKey","kms:Decrypt"],"Resource":"*"}]}`, a.id, a.prefix)
 	name := a.prefix
-	if a.local() {
-		// The resource would be reported as not removed by an emulator without IAM.
-		if _, err := a.iam.GetRole(ctx, &iam.GetRoleInput{RoleName: &name}); code(err) != "NoSuchEntity" {
-			return "", errUnavailable
-		}
-	}
 	a.ownsRole()
-	out, err := a.iam.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust})
+	create, cancel := creating(ctx)
+	defer cancel()
+	out, err := a.iam.CreateRole(create, &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: &trust})
 	if err != nil {
-		return "", a.unsupported(err)
+		return a.unsupported(err)
 	}
-	if _, err := a.iam.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &name, PolicyName: &name, PolicyDocument: &permissions}); err != nil {
-		return "", a.unsupported(err)
+	if _, err := a.iam.PutRolePolicy(create, &iam.PutRolePolicyInput{RoleName: &name, PolicyName: &name, PolicyDocument: &permissions}); err != nil {
+		return a.unsupported(err)
 	}
 	a.roleARN = aws.ToString(out.Role.Arn)
 	// A new role takes some seconds to reach STS.
-	for {
-		if _, err := a.session(ctx, ""); err == nil || ctx.Err() != nil {
-			return a.roleARN, err
+	for until := time.Now().Add(a.pace(roleLimit)); ; {
+		_, err := a.session(ctx, "")
+		if err == nil {
+			return nil
 		}
-		if err := wait(ctx, 2*time.Second); err != nil {
-			return "", err
+		if time.Now().After(until) || wait(ctx, a.pace(2*time.Second)) != nil {
+			return a.unsupported(err)
 		}
 	}
 }
+
+// roleLimit is how long a new role may take to reach STS.
+const roleLimit = time.Minute
 
 // session returns credentials of the role, which a session policy can restrict.
 func (a *account) session(ctx context.Context, restrict string) (aws.Credentials, error) {

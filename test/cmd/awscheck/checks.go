@@ -46,7 +46,7 @@ var checks = []check{
 	{"max_record_size above the stream's: split, none lost", deliver(provisioned, "max_record_size=10M")},
 	{"throttled on one shard: retried, none lost", throttled},
 	{"wrong stream", refused(func(a *account, s *shipment) { s.stream += "-missing" }, "stream")},
-	{"wrong region", refused(func(a *account, s *shipment) { s.options = append(s.options, "region="+otherRegion(a.region)) }, "stream")},
+	{"wrong region", refused(func(a *account, s *shipment) { s.region = otherRegion(a.region) }, "stream")},
 	{"wrong access key", refused(func(_ *account, s *shipment) {
 		s.anonymous, s.env = true, []string{"AWS_ACCESS_KEY_ID=" + harness.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + harness.SecretAccessKey}
 	}, "credentials")},

@@ -26,6 +26,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // prefix begins the name of everything that is created.
@@ -34,6 +36,8 @@ const prefix = "kinesis-agg-check-"
 type flags struct {
 	region, endpoint, plugin, host, report, only, cleanup string
 	yes                                                   bool
+	// keys are those of an emulator that checks them.
+	keys aws.Credentials
 }
 
 func main() {
@@ -48,8 +52,11 @@ func main() {
 	flag.BoolVar(&f.yes, "yes", false, "do not ask before anything is created")
 	flag.Parse()
 	// From the second signal on, the removal goes on all the same.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// In `aws-check | tee FILE`, Ctrl-C ends tee too. Without this, the next line would
+	// end the process before it has removed anything.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	failed, err := run(ctx, f, os.Stdin, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "aws-check:", err)

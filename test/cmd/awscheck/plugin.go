@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ func code(err error) string {
 // shipment is one run of the built library.
 type shipment struct {
 	stream  string
+	region  string   // the account's, unless it is set
 	options []string // KEY=VALUE
 	env     []string
 	chunk   chunktest.Corpus
@@ -77,7 +79,7 @@ func (a *account) ship(ctx context.Context, s shipment) (harness.HostRun, error)
 	}
 	args := []string{"--threads", strconv.Itoa(max(s.threads, 1)), "--repeat", strconv.Itoa(max(s.repeat, 1)),
 		"--retry", strconv.Itoa(s.retries), "--retry-wait", "1000",
-		a.plugin, "--instance", "stream=" + s.stream, "region=" + a.region}
+		a.plugin, "--instance", "stream=" + s.stream, "region=" + cmp.Or(s.region, a.region)}
 	if a.local() {
 		args = append(args, "endpoint="+a.endpoint, "sts_endpoint="+a.endpoint)
 	}
@@ -124,6 +126,9 @@ func (a *account) delivered(ctx context.Context, kind string, s shipment) (strin
 	}
 	copies := max(s.repeat, 1)
 	if end := run.End(); end.Int("ok") != copies {
+		if a.local() && strings.Contains(logged(run), "the response is not one of AWS") {
+			return "", errUnavailable // moto fails so when it gets CBOR.
+		}
 		return "", fmt.Errorf("%d of %d chunks are delivered: %s", end.Int("ok"), copies, logged(run))
 	}
 	got, err := a.read(ctx, stream, since, s.chunk)

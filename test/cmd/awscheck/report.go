@@ -39,12 +39,17 @@ func newReport(a *account, out io.Writer) *report {
 	return &report{out: out, title: title}
 }
 
-// run runs one check and prints its line. A check that panics has failed.
-func (r *report) run(ctx context.Context, a *account, c check) {
-	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+// run runs one check and prints its line. A check that panics has failed. One that is
+// interrupted shows nothing.
+func (r *report) run(interrupted context.Context, a *account, c check) {
+	ctx, cancel := context.WithTimeout(interrupted, checkLimit)
 	defer cancel()
 	began := time.Now()
 	detail, err := guarded(ctx, a, c)
+	if interrupted.Err() != nil {
+		fmt.Fprintf(r.out, "%-13s  %s\n", "interrupted", c.name)
+		return
+	}
 	result := "passed"
 	switch {
 	case err == nil:
