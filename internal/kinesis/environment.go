@@ -5,12 +5,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/netip"
+	"net"
 	"net/url"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -169,12 +170,26 @@ func checkContainerURI(v string) error {
 		return err
 	}
 	u, _ := url.Parse(v)
-	addr, err := netip.ParseAddr(u.Hostname())
-	if u.Scheme == "http" && err == nil && !addr.IsLoopback() && !metadataService(addr.String()) {
-		return fmt.Errorf("%q is on another host: set https://, or the address of ECS, EKS or this host", v)
+	if u.Scheme != "http" {
+		return nil
+	}
+	// An address is returned as it is. The SDK resolves a name at the start too.
+	ctx, cancel := context.WithTimeout(context.Background(), resolveLimit)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
+	if err != nil {
+		return fmt.Errorf("%q names a host that cannot be resolved: %w: set https://, or the address of ECS, EKS or this host", v, err)
+	}
+	for _, addr := range addrs {
+		if addr = addr.Unmap(); !addr.IsLoopback() && !metadataService(addr.String()) {
+			return fmt.Errorf("%q is on another host: set https://, or the address of ECS, EKS or this host", v)
+		}
 	}
 	return nil
 }
+
+// resolveLimit bounds a request to the name server at the start.
+const resolveLimit = 10 * time.Second
 
 // checkKey checks an access key ID, a secret key or a token. A newline at the end is a
 // usual mistake, for which AWS returns an error about the signature.

@@ -51,6 +51,7 @@ func TestEnvironment_InvalidValuesAreRefused(t *testing.T) {
 		"no role":           {map[string]string{"AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere"}, "AWS_ROLE_ARN: is not set", ""},
 		"not a role":        {map[string]string{"AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere", "AWS_ROLE_ARN": "writer"}, `AWS_ROLE_ARN: "writer" is not the ARN`, ""},
 		"container host":    {map[string]string{credentialsURI: "http://192.0.2.1/creds"}, credentialsURI + `: "http://192.0.2.1/creds" is on another host`, ""},
+		"container name":    {map[string]string{credentialsURI: "http://agent..invalid/creds"}, credentialsURI + `: "http://agent..invalid/creds" names a host that cannot be resolved`, ""},
 		"container path":    {map[string]string{credentialsURI: "/creds"}, credentialsURI, ""},
 		"profile":           {map[string]string{"AWS_PROFILE": "missing"}, `AWS_PROFILE: "missing" is not in the files`, ""},
 		"container token":   {map[string]string{"AWS_CONTAINER_AUTHORIZATION_TOKEN": "hidden\n"}, "AWS_CONTAINER_AUTHORIZATION_TOKEN", "hidden"},
