@@ -13,9 +13,15 @@
 #include "internal/engine/workers.h"
 #include "_cgo_export.h"
 
-int FLBPluginRegister(void *def)
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT
+#endif
+
+EXPORT int FLBPluginRegister(void *def)
 {
-    sigset_t before;
+    kinesis_agg_mask before;
     int ret;
 
     if (kinesis_agg_forked()) {
@@ -29,9 +35,9 @@ int FLBPluginRegister(void *def)
     return ret;
 }
 
-int FLBPluginInit(void *plugin)
+EXPORT int FLBPluginInit(void *plugin)
 {
-    sigset_t before;
+    kinesis_agg_mask before;
     int ret;
 
     if (kinesis_agg_forked()) {
@@ -45,9 +51,9 @@ int FLBPluginInit(void *plugin)
     return ret == KINESIS_AGG_OK ? kinesis_agg_start_workers(plugin) : ret;
 }
 
-int FLBPluginFlushCtx(uintptr_t handle, void *data, size_t length, char *tag)
+EXPORT int FLBPluginFlushCtx(uintptr_t handle, void *data, size_t length, char *tag)
 {
-    sigset_t before;
+    kinesis_agg_mask before;
     int ret;
 
     if (kinesis_agg_forked()) {
@@ -59,9 +65,9 @@ int FLBPluginFlushCtx(uintptr_t handle, void *data, size_t length, char *tag)
     return ret;
 }
 
-int FLBPluginFlush(void *data, size_t length, char *tag)
+EXPORT int FLBPluginFlush(void *data, size_t length, char *tag)
 {
-    sigset_t before;
+    kinesis_agg_mask before;
     int ret;
 
     if (kinesis_agg_forked()) {
@@ -73,9 +79,9 @@ int FLBPluginFlush(void *data, size_t length, char *tag)
     return ret;
 }
 
-int FLBPluginExitCtx(uintptr_t handle)
+EXPORT int FLBPluginExitCtx(uintptr_t handle)
 {
-    sigset_t before;
+    kinesis_agg_mask before;
     int ret;
 
     if (kinesis_agg_forked()) {
@@ -87,9 +93,9 @@ int FLBPluginExitCtx(uintptr_t handle)
     return ret;
 }
 
-int FLBPluginExit(void)
+EXPORT int FLBPluginExit(void)
 {
-    sigset_t before;
+    kinesis_agg_mask before;
     int ret;
 
     if (kinesis_agg_forked()) {
@@ -101,9 +107,9 @@ int FLBPluginExit(void)
     return ret;
 }
 
-void FLBPluginUnregister(void *def)
+EXPORT void FLBPluginUnregister(void *def)
 {
-    sigset_t before;
+    kinesis_agg_mask before;
 
     if (kinesis_agg_forked()) {
         return;

@@ -1,9 +1,10 @@
+//go:build linux
+
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "declare.h"
@@ -106,51 +107,4 @@ int kinesis_agg_declare(void *def, struct kinesis_agg_option *options)
     }
     ((struct proxy_def *) def)->config_map = options;
     return 1;
-}
-
-/* Reads memory of this process that may not be mapped. Returns the number of bytes. */
-static ssize_t peek(uintptr_t from, void *to, size_t length)
-{
-    struct iovec local = {to, length}, remote = {(void *) from, length};
-
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
-}
-
-/* Follows the list of options whose head (struct mk_list: prev, next) is at head. */
-static int follow(uintptr_t head, uintptr_t node, const char *known, struct kinesis_agg_pair *pairs, int max)
-{
-    const size_t link = offsetof(struct kinesis_agg_pair, prev);
-    uintptr_t before = head;
-    int n, found = 0;
-
-    for (n = 0; node != head; n++) {
-        struct kinesis_agg_pair *p = &pairs[n];
-
-        if (n == max || node % sizeof(node) != 0 || node < link
-            || peek(node - link, p, sizeof(*p)) != sizeof(*p) || p->prev != before || p->key == NULL) {
-            return -1;
-        }
-        found |= p->value == known;
-        before = node;
-        node = p->next;
-    }
-    return found ? n : -1;
-}
-
-int kinesis_agg_pairs(const void *output, const char *known, struct kinesis_agg_pair *pairs, int max)
-{
-    uintptr_t words[512]; /* struct flb_output_instance has some 1,000 bytes */
-    ssize_t length = peek((uintptr_t) output, words, sizeof(words));
-    int n;
-
-    /* Where the list is differs between releases. It is the one that contains the
-     * known value. */
-    for (size_t i = 0; length > 0 && i + 1 < (size_t) length / sizeof(words[0]); i++) {
-        uintptr_t head = (uintptr_t) output + i * sizeof(words[0]);
-
-        if (words[i] != 0 && words[i + 1] != 0 && (n = follow(head, words[i + 1], known, pairs, max)) >= 0) {
-            return n;
-        }
-    }
-    return -1;
 }

@@ -1,10 +1,8 @@
-#define _GNU_SOURCE
 #include <stddef.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/prctl.h>
 
 #include "engine.h"
+#include "platform.h"
 #include "symbols.h"
 
 /* How deep the calls from the engine are on this thread. */
@@ -32,25 +30,11 @@ const char *kinesis_agg_name(void *output)
     return engine->flb_output_name == NULL ? NULL : engine->flb_output_name(output);
 }
 
-int kinesis_agg_on_own_thread(void)
-{
-    char name[16] = ""; /* prctl's limit */
-
-    return prctl(PR_GET_NAME, name) == 0 && strcmp(name, "flb-pipeline") == 0;
-}
-
-/* The api table does not contain its length. It has the slots for logging if the
- * engine has the function of one of them. */
-static int has_log(void)
-{
-    return kinesis_agg_symbols()->flb_output_log_check != NULL;
-}
-
 int kinesis_agg_level(struct kinesis_agg_api *api, void *output)
 {
     int level = 0;
 
-    if (!has_log()) {
+    if (!kinesis_agg_has_log(api)) {
         return 3;
     }
     while (level < 5 && api->output_log_check(output, level + 1)) {
@@ -61,7 +45,7 @@ int kinesis_agg_level(struct kinesis_agg_api *api, void *output)
 
 int kinesis_agg_log(struct kinesis_agg_api *api, void *output, int level, const char *line)
 {
-    if (entered == 0 || !has_log()) {
+    if (entered == 0 || !kinesis_agg_has_log(api)) {
         return 0;
     }
     if (api->output_log_check(output, level)) {

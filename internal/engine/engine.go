@@ -3,7 +3,8 @@
 package engine
 
 /*
-#cgo LDFLAGS: -ldl
+#cgo linux LDFLAGS: -ldl
+#cgo windows LDFLAGS: -static-libgcc
 #include <stdlib.h>
 #include "engine.h"
 */

@@ -1,5 +1,5 @@
 #include <stdint.h>
-#include <time.h>
+#include <sys/time.h>
 
 #include "metrics.h"
 #include "symbols.h"
@@ -27,13 +27,13 @@ void *kinesis_agg_counter(struct kinesis_agg_api *api, void *output,
     return engine->cmt_counter_create(cmt, "fluentbit", "kinesis_agg", name, help, label == NULL ? 1 : 2, keys);
 }
 
-/* The same as the engine's cfl_time_now(). */
+/* In nanoseconds, as the engine's cfl_time_now(). */
 static uint64_t now(void)
 {
-    struct timespec t;
+    struct timeval t;
 
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (uint64_t) t.tv_sec * 1000000000 + (uint64_t) t.tv_nsec;
+    gettimeofday(&t, NULL);
+    return ((uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_usec) * 1000;
 }
 
 void *kinesis_agg_histogram(struct kinesis_agg_api *api, void *output, char *name, char *help,

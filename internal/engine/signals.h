@@ -14,7 +14,12 @@
 #ifndef KINESIS_AGG_SIGNALS_H
 #define KINESIS_AGG_SIGNALS_H
 
+#ifdef _WIN32
+typedef int kinesis_agg_mask; /* unused */
+#else
 #include <signal.h>
+typedef sigset_t kinesis_agg_mask;
+#endif
 
 /* Stores the handlers of the Go runtime. Call it after the Go runtime has started,
  * in FLBPluginRegister. Further calls have no effect. */
@@ -23,7 +28,7 @@ void kinesis_agg_note_signals(void);
 /* Call these around each call of a Go function. The first blocks the engine's signals
  * on this thread, stores the mask in *before, and restores those handlers of the Go
  * runtime that the engine has replaced. The second restores the mask. */
-void kinesis_agg_enter_go(sigset_t *before);
-void kinesis_agg_leave_go(const sigset_t *before);
+void kinesis_agg_enter_go(kinesis_agg_mask *before);
+void kinesis_agg_leave_go(const kinesis_agg_mask *before);
 
 #endif

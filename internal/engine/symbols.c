@@ -1,15 +1,12 @@
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <pthread.h>
-
+#include "platform.h"
 #include "symbols.h"
 
 static struct kinesis_agg_symbols symbols;
 
-/* C does not convert the pointer that dlsym returns to a function pointer. */
-#define FIND(name) (*(void **) &symbols.name = dlsym(RTLD_DEFAULT, #name))
+/* C does not convert the pointer to a function pointer. */
+#define FIND(name) (*(void **) &symbols.name = kinesis_agg_symbol(#name))
 
-static void find_all(void)
+__attribute__((constructor)) static void find_all(void)
 {
     FIND(flb_output_name);
     FIND(flb_output_log_check);
@@ -38,8 +35,5 @@ static void find_all(void)
 
 const struct kinesis_agg_symbols *kinesis_agg_symbols(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    pthread_once(&once, find_all);
     return &symbols;
 }

@@ -59,7 +59,7 @@ struct kinesis_agg_symbols {
     size_t (*je_malloc_usable_size)(const void *);
 };
 
-/* They are looked up once. */
+/* They are looked up when the library is loaded. */
 const struct kinesis_agg_symbols *kinesis_agg_symbols(void);
 
 #endif

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
-	"golang.org/x/sys/unix"
 )
 
 // maxFileBytes limits a file with credentials, tokens or certificates. The largest
@@ -89,12 +88,11 @@ func (p sharedPath) failed(err error) error {
 	return fmt.Errorf("shared AWS file: %w", err)
 }
 
-// sharedFile is the content of a shared file at one time. The SDK opens files by their
-// path and would block on a FIFO, so it reads a copy in memory. Close it.
+// sharedFile is the content of a shared file at one time. Close it.
 type sharedFile struct {
 	path    string
 	content []byte
-	copy    *os.File // nil: the file does not exist
+	copy    *os.File // what the SDK reads, see copyForSDK; nil: the file does not exist
 }
 
 // utf8BOM is the byte order mark that some editors write at the start of a file. The
@@ -116,13 +114,7 @@ func (p sharedPath) open() (*sharedFile, error) {
 		return nil, p.failed(fmt.Errorf("%s is in UTF-16 or not text: save it as UTF-8", p.path))
 	}
 	f.content = bytes.TrimPrefix(content, utf8BOM)
-	fd, err := unix.MemfdCreate("aws", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, p.failed(fmt.Errorf("copy %s: %w", p.path, err))
-	}
-	f.copy = os.NewFile(uintptr(fd), p.path)
-	if _, err := f.copy.Write(f.content); err != nil {
-		f.Close()
+	if f.copy, err = copyForSDK(p.path, f.content, len(f.content) < len(content)); err != nil {
 		return nil, p.failed(fmt.Errorf("copy %s: %w", p.path, err))
 	}
 	return f, nil
@@ -133,7 +125,7 @@ func (f *sharedFile) paths() []string {
 	if f.copy == nil {
 		return []string{}
 	}
-	return []string{fmt.Sprintf("/proc/self/fd/%d", f.copy.Fd())}
+	return []string{sdkPath(f)}
 }
 
 func (f *sharedFile) Close() {

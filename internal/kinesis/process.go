@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -32,23 +29,6 @@ const (
 // Shell starts a command with /bin/sh in a new process group, with its output to
 // stdout, and returns its process ID.
 type Shell func(command string, stdout *os.File) (pid int, err error)
-
-func startShell(command string, stdout *os.File) (pid int, err error) {
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = null.Close() }()
-	p, err := os.StartProcess("/bin/sh", []string{"sh", "-c", command}, &os.ProcAttr{
-		Files: []*os.File{null, stdout, os.Stderr},
-		Sys:   &syscall.SysProcAttr{Setpgid: true},
-	})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = p.Release() }()
-	return p.Pid, nil
-}
 
 // process provides the credentials of a credential_process. The SDK's provider has no
 // limit for the output, and does not end the children of the process.
@@ -90,58 +70,6 @@ func (p *process) Retrieve(ctx context.Context) (aws.Credentials, error) {
 
 // ProviderSources implements aws.CredentialProviderSource.
 func (p *process) ProviderSources() []aws.CredentialSource { return p.sources }
-
-// run returns the output of the process. No process of its group is left when it
-// returns.
-func (p *process) run(ctx context.Context) ([]byte, error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = r.Close() }()
-	pid, err := p.start(p.command, w)
-	_ = w.Close()
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	kill := func() { _ = syscall.Kill(-pid, syscall.SIGKILL) }
-	stop := context.AfterFunc(ctx, kill)
-
-	var output []byte
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		output, _ = io.ReadAll(io.LimitReader(r, maxProcessBytes+1))
-		if len(output) > maxProcessBytes {
-			cancel(fmt.Errorf("its output is larger than %d bytes, and it was killed", maxProcessBytes))
-		}
-	}()
-	// The group is killed before its leader is reaped, so that its ID cannot belong to
-	// another group yet.
-	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); {
-		err = unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-	}
-	stop()
-	kill()
-	_ = r.SetReadDeadline(time.Now().Add(pipeDelay))
-	<-done
-	leader, _ := os.FindProcess(pid) // does not fail on Unix
-	state, err := leader.Wait()
-	switch {
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case err != nil:
-		return nil, err
-	case !state.Success():
-		return nil, errors.New(state.String())
-	}
-	return output, nil
-}
 
 // parseProcess parses the output of a credential_process. Its errors do not quote the
 // output, which contains credentials.

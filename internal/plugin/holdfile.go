@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -24,6 +26,9 @@ const (
 func holdFilePath() string {
 	if path := os.Getenv(holdFileVariable); path != "" {
 		return path
+	}
+	if runtime.GOOS == "windows" {
+		return filepath.Join(os.Getenv("ProgramData"), "kinesis_agg", "on_auto_stream")
 	}
 	return holdFile
 }

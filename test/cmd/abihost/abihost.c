@@ -10,7 +10,9 @@
  * slot, no flb_log_print and no flb_output_log_check to be found, none of the
  * calls of later engines, and a definition that ends with the description.
  *
- * `abihost --help` has the command line. Linux only: it reads /proc.
+ * `abihost --help` has the command line. On Windows, windows.inc replaces what it uses
+ * of Linux. There it exports no symbols, as Fluent Bit for Windows, and has no
+ * --coroutine-stack, --daemon, --children and --signals.
  *
  * What of the engine it models: the order of calls, and the threads they come
  * from; one flbgo_output_plugin for all instances, overwritten by each Init;
@@ -19,12 +21,9 @@
  * metrics, configuration files, and that a failed Init ends the engine.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -33,13 +32,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef _WIN32
+#include "windows.inc"
+#else
+#include <dirent.h>
+#include <dlfcn.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <ucontext.h>
-#include <unistd.h>
+#endif
 
 /* ---- the ABI: what engine and plugin agree on ------------------------- */
 
@@ -478,6 +484,11 @@ static void parse_options(int argc, char **argv)
             }
         }
     }
+#ifdef _WIN32
+    if (options.coroutine_stack > 0 || options.daemon || options.children || options.signals) {
+        die(2, "--coroutine-stack, --daemon, --children and --signals do not exist on Windows");
+    }
+#endif
     if (options.plugin == NULL) {
         die(2, "no plugin given; see --help");
     }
@@ -644,6 +655,7 @@ ENGINE_EXPORT struct flb_lib_ctx *flb_context_get(void)
     return active_context;
 }
 
+#ifndef _WIN32
 /* The stack of a thread of the host, by note_stack: see on_signal. */
 static _Thread_local uintptr_t stack_begin, stack_end;
 
@@ -694,6 +706,7 @@ static void start(pthread_t *thread, void *(*main)(void *), void *argument)
         die(3, "pthread_create: %s", strerror(error));
     }
 }
+#endif
 
 static void *wait_for_stop(void *pool)
 {
@@ -808,6 +821,7 @@ ENGINE_EXPORT int flb_output_set_property(struct instance *ins, const char *key,
     return 0;
 }
 
+#ifndef _WIN32
 /*
  * guarded returns zeroed memory that ends where a page without access begins:
  * a plugin that believes in a longer structure than this engine has dies
@@ -832,6 +846,7 @@ static void unguard(void *p)
 
     munmap((void *) ((uintptr_t) p & ~(page - 1)), 2 * page);
 }
+#endif
 
 /* ---- reporting -------------------------------------------------------- */
 
@@ -865,6 +880,7 @@ static long long now_ms(void)
     return (long long) t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+#ifndef _WIN32
 static long status_number(const char *name)
 {
     char line[256];
@@ -897,6 +913,7 @@ static int open_fds(void)
     closedir(d);
     return n - 3;                                    /* ".", "..", d itself */
 }
+#endif
 
 /* ---- one round -------------------------------------------------------- */
 
@@ -1113,6 +1130,7 @@ static int flush_once(struct plugin *p, const struct job *job)
     return ret;
 }
 
+#ifndef _WIN32
 /* A coroutine: its stack, with room below to see how far it was overrun. */
 struct coroutine {
     ucontext_t back;
@@ -1160,6 +1178,7 @@ static int flush_on_coroutine(struct plugin *p, const struct job *job, size_t *u
     free(memory);
     return co.ret;
 }
+#endif
 
 static void run_job(struct plugin *p, const struct job *job)
 {
@@ -1295,6 +1314,7 @@ static struct {
     pthread_t sender;
 } aside;
 
+#ifndef _WIN32
 static void spare_time(long microseconds)
 {
     struct timespec t = { 0, microseconds * 1000 };
@@ -1460,6 +1480,7 @@ static int plugin_handlers(void)
     }
     return count;
 }
+#endif
 
 static void exit_instances(struct plugin *p);
 
@@ -1617,6 +1638,7 @@ static void *pipeline(void *plugin)
     return NULL;
 }
 
+#ifndef _WIN32
 /* As the engine does for `daemon on`, but for the parent's exit code. */
 static void become_daemon(void)
 {
@@ -1636,6 +1658,7 @@ static void become_daemon(void)
     }
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
 }
+#endif
 
 static void begin(struct plugin *p, int round, const char *path)
 {
@@ -1732,12 +1755,14 @@ int main(int argc, char **argv)
     FILE *caught;
 
     parse_options(argc, argv);
+#ifndef _WIN32
     signal(SIGPIPE, SIG_IGN);                        /* as the engine does */
     if (options.signals) {
         note_stack();
         install_handlers();
         handle(SIGPROF, on_profile);
     }
+#endif
     caught = take_stdout();
     for (int round = 1; round <= options.rounds; round++) {
         run_round(round);
