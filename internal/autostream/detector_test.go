@@ -223,6 +223,9 @@ func TestObserve_OrderOfIDs(t *testing.T) {
 		{"without a number", true, "shardId-x", shardID(2), false},
 		{"too short", true, "shardId-1", "shardId-2", false},
 		{"not ASCII", true, "shardId-00000000000٣", shardID(2), false},
+		{"not a digit", true, shardID(2), "shardId-00000000000x", false},
+		{"a space", true, shardID(2), "shardId-00000000 100", false},
+		{"the first one", true, shardID(0), shardID(1), true},
 		{"empty", true, "", shardID(2), false},
 	} {
 		d := Detector{doubtful: c.doubtful}
@@ -407,5 +410,20 @@ func TestObserve_LateParentOfTwo(t *testing.T) {
 		if contradiction(&d, between); d.start == 0 {
 			t.Errorf("%s: no contradiction", name)
 		}
+	}
+}
+
+// TestObserve_OpenShardsAreKept: only closed shards are forgotten.
+func TestObserve_OpenShardsAreKept(t *testing.T) {
+	var d Detector
+	one(&d, 0, 20)
+	for n := range 2 * minClosed {
+		one(&d, 1+n, 10)
+	}
+	if len(d.shards) > minClosed+2 {
+		t.Fatalf("%d shards are kept", len(d.shards))
+	}
+	if !contradicts(t, &d, [2]int{0, 10}) {
+		t.Error("an open shard grows over another one, and there is no contradiction")
 	}
 }
