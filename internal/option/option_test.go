@@ -85,6 +85,7 @@ func TestParse_Values(t *testing.T) {
 		{"endpoint", "http://127.0.0.1:4568", func(c Config) any { return c.Endpoint }, "http://127.0.0.1:4568"},
 		{"region", "us-gov-west-1", func(c Config) any { return c.Region }, "us-gov-west-1"},
 		{"role_arn", "arn:aws-us-gov:iam::123456789012:role/a/path/log-writer", func(c Config) any { return c.RoleARN }, "arn:aws-us-gov:iam::123456789012:role/a/path/log-writer"},
+		{"data_keys", `"a,b"`, func(c Config) any { return strings.Join(c.DataKeys, "|") }, `"a|b"`},
 		{"data_keys", `log, "service.name" ,"user id"`, func(c Config) any { return strings.Join(c.DataKeys, "|") }, "log|service.name|user id"},
 		{"aws_sec_key", " key ", func(c Config) any { return c.SecretKey }, "key"},
 	} {

@@ -17,6 +17,7 @@ func TestPartitionKey_For(t *testing.T) {
 		{"$TAG$TAG", "a", "aa"},
 		{"$TAGS", "a", "aS"},
 		{"x$TAG[7]", "a.b", "x"},
+		{"x$TAG[2]", "a.b", "x"},
 		{"$TAG[7]", "a.b", "a.b"}, // instead of an empty key
 		{"$TAG[1]", "a..b", "a..b"},
 		{"$TAG[10]", "0.1.2.3.4.5.6.7.8.9.ten", "ten"},

@@ -67,16 +67,24 @@ func start(t *testing.T, put func(key string, data []byte) error, options ...str
 	return startOver(t, &fakeSender{put: put}, append([]string{"stream", "logs"}, options...)...)
 }
 
+// parsed caches options, because Parse looks for misspellings for milliseconds.
+var parsed sync.Map // of option.Config, by the names and values
+
 // startOver is start without a stream. Its log lacks the line about the first
 // delivery.
 func startOver(t *testing.T, s sender, options ...string) (*Instance, *logged) {
 	t.Helper()
-	c, _, err := option.Parse(getter(options))
-	if err != nil {
-		t.Fatal(err)
+	key := strings.Join(options, "\x00")
+	c, ok := parsed.Load(key)
+	if !ok {
+		p, _, err := option.Parse(getter(options))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _ = parsed.LoadOrStore(key, p)
 	}
 	var l logged
-	in, err := newInstance(c, s, l.log, uncounted{})
+	in, err := newInstance(c.(option.Config), s, l.log, uncounted{})
 	if err != nil {
 		t.Fatal(err)
 	}
