@@ -26,6 +26,7 @@ FLUENT_BIT_VERSION ?= 5.1.1
 IMAGE              ?= out_kinesis_agg:$(FLUENT_BIT_VERSION)
 
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.75.0
+GREMLINS    := github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # For `make dist` and `make home release-check`.
@@ -66,7 +67,7 @@ npm = cd $(1) && { npm ci --ignore-scripts --no-audit --no-fund >"$(CURDIR)/buil
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check aws-check-test engine home check fuzz soak docs proto docker interop deploy-check dist reproduce portable arm64 build/arm64/out_kinesis_agg.so release-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check aws-check-test engine home check fuzz mutants soak docs proto docker interop deploy-check dist reproduce portable arm64 build/arm64/out_kinesis_agg.so release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -164,6 +165,24 @@ check: need ## Format, vet, staticcheck, race detector, benchmarks once, short f
 	go test -race -count=1 $(PACKAGES)
 	go test -run '^$$' -bench . -benchtime 1x $(PACKAGES)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(or $(FUZZTIME),5s)
+
+# gremlins runs `go test` for each mutant and counts every failure, also that of the
+# compiler, as a killed mutant. This go exits with 2, which means "not viable".
+define MUTANTS_GO
+#!/bin/sh
+out=$$($(shell command -v go) "$$@" 2>&1); code=$$?
+printf "%s\n" "$$out"
+case $$out in *"[build failed]"*) exit 2; esac
+exit $$code
+endef
+
+mutants: export MUTANTS_GO := $(MUTANTS_GO)
+mutants: need ## Mutation testing of PACKAGE, such as ./kpl, at the lowest priority: 5 minutes to hours (ARGS: of gremlins)
+	@test -n "$(PACKAGE)" || { echo "Set PACKAGE, such as: make mutants PACKAGE=./kpl"; exit 1; }
+	@mkdir -p build/mutants && printf '%s\n' "$$MUTANTS_GO" >build/mutants/go && chmod +x build/mutants/go
+	@test -x build/mutants/gremlins || GOBIN="$(CURDIR)/build/mutants" go install $(GREMLINS)
+	@PATH="$(CURDIR)/build/mutants:$$PATH" GOFLAGS="-short -count=1 -vet=off $(GOFLAGS)" nice -n 19 gremlins unleash \
+		--workers 1 --timeout-coefficient 3 --invert-logical --invert-loopctrl $(ARGS) $(PACKAGE)
 
 # Each fuzz target uses one processor, and one runs per processor.
 fuzz: need ## Fuzz every fuzz target (FUZZTIME, default 60s each)
