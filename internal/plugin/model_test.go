@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
 	"out_kinesis_agg/test/kit/chunktest"
@@ -332,10 +333,16 @@ func (m *model) dropNote() {
 // TestModel_ConcurrentIdenticalChunks is the same without a schedule: workers run
 // freely, so that the race detector sees them.
 func TestModel_ConcurrentIdenticalChunks(t *testing.T) {
+	for _, format := range aggregator.Formats() {
+		t.Run(string(format), func(t *testing.T) { concurrentIdenticalChunks(t, format) })
+	}
+}
+
+func concurrentIdenticalChunks(t *testing.T, format aggregator.Format) {
 	const workers, copies = 8, 200
 	c := chunktest.AccessLog(1, 60)
 	sink := &syncSink{got: map[string]int{}}
-	in, _ := start(t, nil, "max_record_size", "4000")
+	in, _ := start(t, nil, "max_record_size", "4000", "record_format", string(format))
 	in.sender = sink
 	chunks := make(chan int, copies)
 	for i := range copies {

@@ -18,6 +18,7 @@ import (
 	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/kpl/decompress"
 	"out_kinesis_agg/test/kit/chunktest"
 )
 
@@ -435,6 +436,12 @@ func (s *syncSink) PutRecord(_ context.Context, _, _ string, data []byte) (strin
 	defer s.mu.Unlock()
 	if s.n++; s.n%3 == 0 {
 		return "", errors.New("throttled")
+	}
+	if data[0] == '{' { // without the envelope
+		for line := range decompress.Lines(data) {
+			s.got[string(line)]++
+		}
+		return "shardId-000000000000", nil
 	}
 	a, err := kpl.Open(data)
 	if err != nil {

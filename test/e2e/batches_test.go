@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
@@ -8,8 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"out_kinesis_agg/test/kit/chunktest"
 	"out_kinesis_agg/test/kit/fakekinesis"
+	"out_kinesis_agg/test/kit/harness"
 )
 
 // batchOptions are the options of the tests that run with batches: within aggregated
@@ -19,18 +23,48 @@ var batchOptions = map[string][]string{
 	"ndjson": {"record_format=ndjson", "compression=zstd"},
 }
 
-// logRecords returns the log records of user records, some of which may be batches
-// and compressed. The JSON of a log record contains no newline.
-func logRecords(t *testing.T, userRecords []string) (all []string) {
-	t.Helper()
-	for _, data := range userRecords {
-		if strings.HasPrefix(data, "\x28\xb5\x2f\xfd") {
-			data = decompress(t, "zstd", data)
-		}
-		all = append(all, strings.Split(strings.TrimSuffix(data, "\n"), "\n")...)
+// eachFormat runs a test for each format of Kinesis records, with the options of the
+// [OUTPUT] that make it.
+func eachFormat(t *testing.T, test func(t *testing.T, options ...string)) {
+	for format, options := range map[string][]string{"kpl": nil, "ndjson": {"record_format ndjson"}} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			test(t, options...)
+		})
 	}
-	return all
 }
+
+const zstdMagic = "\x28\xb5\x2f\xfd"
+
+// logRecords returns the log records of a Kinesis record: of the user records of an
+// aggregated record, some of which may be batches, or of the batch that is a record
+// without the envelope. The JSON of a log record contains no newline.
+func logRecords(r fakekinesis.Record) (all []string, err error) {
+	userRecords := []string{string(r.Data)}
+	bare := bytes.HasPrefix(r.Data, []byte("{")) || bytes.HasPrefix(r.Data, []byte(zstdMagic))
+	if !bare {
+		if userRecords, err = open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data}); err != nil {
+			return nil, err
+		}
+	}
+	for _, data := range userRecords {
+		if strings.HasPrefix(data, zstdMagic) {
+			text, err := zstdDecoder.DecodeAll([]byte(data), nil)
+			if err != nil {
+				return nil, err
+			}
+			data = string(text)
+		}
+		lines, ended := strings.CutSuffix(data, "\n")
+		if bare && !ended {
+			return nil, fmt.Errorf("the last line has no newline: %.100q", data)
+		}
+		all = append(all, strings.Split(lines, "\n")...)
+	}
+	return all, nil
+}
+
+var zstdDecoder, _ = zstd.NewReader(nil)
 
 // incompressible returns n records with an id and a text that ends with so many
 // random characters. zstd saves only a quarter of them.

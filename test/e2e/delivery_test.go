@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,7 +85,7 @@ func newIDs(n int) *ids { return &ids{times: make([]uint8, n), changed: make(cha
 
 // add counts the lines of a record, which have to be in the order of the file.
 func (s *ids) add(r fakekinesis.Record) {
-	texts, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+	texts, err := logRecords(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -218,13 +219,17 @@ func startEngineIn(t *testing.T, dir, pipeline string, service ...string) *harne
 // once.
 func TestFluentBit_UnderFaults(t *testing.T) {
 	t.Parallel()
+	eachFormat(t, underFaults)
+}
+
+func underFaults(t *testing.T, options ...string) {
 	n, dir := lines(t), t.TempDir()
 	path := logFile(t, n)
 	s := newIDs(n)
 	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: failing()})
 	defer server.Close()
 	begin := time.Now()
-	engine := startEngineIn(t, dir, tail(dir, path)+outputTo(server, "Workers 2", "max_record_size 256K"))
+	engine := startEngineIn(t, dir, tail(dir, path)+outputTo(server, append(slices.Clone(options), "Workers 2", "max_record_size 256K")...))
 	s.await(t, engine, n)
 	took := time.Since(begin)
 	if err := engine.Stop(); err != nil {
@@ -242,12 +247,16 @@ func TestFluentBit_UnderFaults(t *testing.T) {
 // disk makes up for it.
 func TestFluentBit_Killed(t *testing.T) {
 	t.Parallel()
+	eachFormat(t, killed)
+}
+
+func killed(t *testing.T, options ...string) {
 	n, dir := lines(t), t.TempDir()
 	path := logFile(t, n)
 	s := newIDs(n)
 	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: failing()})
 	defer server.Close()
-	pipeline := tail(dir, path, "storage.type filesystem") + outputTo(server, "Workers 2", "max_record_size 256K")
+	pipeline := tail(dir, path, "storage.type filesystem") + outputTo(server, append(slices.Clone(options), "Workers 2", "max_record_size 256K")...)
 	service := []string{"storage.path " + filepath.Join(dir, "chunks"), "storage.sync full"}
 	begin := time.Now()
 	engine := startEngineIn(t, dir, pipeline, service...)
@@ -275,6 +284,10 @@ func TestFluentBit_Killed(t *testing.T) {
 func TestFluentBit_OnePutRecordPerChunk(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 4, 1, "earlier engines do not count the chunks that were delivered")
+	eachFormat(t, onePutRecordPerChunk)
+}
+
+func onePutRecordPerChunk(t *testing.T, options ...string) {
 	n, dir := lines(t), t.TempDir()
 	path := logFile(t, n)
 	port, err := harness.FreePort()
@@ -285,7 +298,7 @@ func TestFluentBit_OnePutRecordPerChunk(t *testing.T) {
 	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, RecordLimitBytes: fakekinesis.MaxRecordLimitBytes})
 	defer server.Close()
 	begin := time.Now()
-	engine := startEngineIn(t, dir, tail(dir, path)+outputTo(server, "Workers 2", "max_record_size 10MiB"),
+	engine := startEngineIn(t, dir, tail(dir, path)+outputTo(server, append(slices.Clone(options), "Workers 2", "max_record_size 10MiB")...),
 		"HTTP_Server On", "HTTP_Listen 127.0.0.1", fmt.Sprintf("HTTP_Port %d", port))
 	s.await(t, engine, n)
 	took := time.Since(begin)
@@ -327,6 +340,10 @@ func metric(t *testing.T, text, name string) int {
 func TestFluentBit_Reload(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 5, 0, "tail of earlier engines goes on in the middle of a line after a reload")
+	eachFormat(t, reloads)
+}
+
+func reloads(t *testing.T, options ...string) {
 	const (
 		rounds   = 20
 		ahead    = 2000 // lines written and not arrived
@@ -347,7 +364,7 @@ func TestFluentBit_Reload(t *testing.T) {
 		more <- struct{}{}
 	}})
 	defer server.Close()
-	engine := startEngineIn(t, dir, tail(dir, file.Name())+outputTo(server))
+	engine := startEngineIn(t, dir, tail(dir, file.Name())+outputTo(server, options...))
 
 	// The file grows as fast as lines arrive, so that always some are on their way.
 	ctx, stop := context.WithCancel(t.Context())

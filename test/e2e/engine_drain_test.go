@@ -98,7 +98,7 @@ func newArrivals() *arrivals {
 }
 
 func (a *arrivals) add(r fakekinesis.Record) {
-	texts, _ := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+	texts, _ := logRecords(r)
 	a.mu.Lock()
 	a.records[r.PartitionKey] += len(texts)
 	a.last[r.PartitionKey] = r.Received

@@ -70,12 +70,14 @@ func (h *heldTest) write() {
 }
 
 func (h *heldTest) add(r fakekinesis.Record) {
-	lines, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+	lines, err := logRecords(r)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err != nil { // lines without the envelope
+	if err != nil {
+		h.Error(err)
+	}
+	if r.Data[0] == '{' { // without the envelope
 		h.plain++
-		lines = strings.Split(strings.TrimSuffix(string(r.Data), "\n"), "\n")
 	}
 	for _, line := range lines {
 		h.arrived[line]++

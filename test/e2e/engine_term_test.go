@@ -55,12 +55,15 @@ func TestFluentBit_Term(t *testing.T) {
 		timeout  int                                          // request_timeout, in seconds
 		grace    int                                          // in seconds
 		repeated []int                                        // with so many workers, the lines of the first request
+		options  []string
 	}{
-		{"no response", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.Hold(nil) }, 4, 6, nil},
-		{"no response and a short grace", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.Hold(nil) }, 6, 2, nil},
-		{"accepted without a response", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.ResponseHeld }, 4, 6, []int{0, 2}},
-		{"late response", fakekinesis.Hold, 6, 8, nil},
-		{"late response and a short grace", fakekinesis.Hold, 6, 2, nil},
+		{"no response", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.Hold(nil) }, 4, 6, nil, nil},
+		{"no response and a short grace", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.Hold(nil) }, 6, 2, nil, nil},
+		{"no response and a short grace and ndjson", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.Hold(nil) }, 6, 2, nil,
+			[]string{"record_format ndjson", "compression zstd"}},
+		{"accepted without a response", func(<-chan struct{}) fakekinesis.Fault { return fakekinesis.ResponseHeld }, 4, 6, []int{0, 2}, nil},
+		{"late response", fakekinesis.Hold, 6, 8, nil, nil},
+		{"late response and a short grace", fakekinesis.Hold, 6, 2, nil, nil},
 	} {
 		for _, workers := range []int{0, 2} {
 			t.Run(fmt.Sprintf("%s with %d workers", tt.name, workers), func(t *testing.T) {
@@ -75,7 +78,7 @@ func TestFluentBit_Term(t *testing.T) {
 					return tt.fault(release)
 				}})
 				defer server.Close()
-				options := []string{fmt.Sprintf("request_timeout %ds", tt.timeout)}
+				options := append(slices.Clone(tt.options), fmt.Sprintf("request_timeout %ds", tt.timeout))
 				if workers > 0 {
 					options = append(options, fmt.Sprint("Workers ", workers))
 				}

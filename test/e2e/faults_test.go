@@ -430,30 +430,13 @@ func texts(t *testing.T, records []fakekinesis.Record) []string {
 		if r.ExplicitHashKey != "" {
 			t.Errorf("record %d has an explicit hash key", i)
 		}
-		all = append(all, logRecords(t, userRecords(t, r))...)
-	}
-	return all
-}
-
-// userRecords returns the user records of an aggregated record, or the batch that is
-// a record without the envelope.
-func userRecords(t *testing.T, r fakekinesis.Record) []string {
-	t.Helper()
-	if len(r.Data) > 0 && r.Data[0] != '{' && !bytes.HasPrefix(r.Data, []byte("\x28\xb5\x2f\xfd")) {
-		got, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
+		lines, err := logRecords(r)
 		if err != nil {
 			t.Fatalf("request %d: %v", r.Request, err)
 		}
-		return got
+		all = append(all, lines...)
 	}
-	text := string(r.Data)
-	if r.Data[0] != '{' {
-		text = decompress(t, "zstd", text)
-	}
-	if !strings.HasSuffix(text, "\n") {
-		t.Fatalf("request %d: the last line has no newline: %.100q", r.Request, text)
-	}
-	return []string{string(r.Data)}
+	return all
 }
 
 // wantTimes checks that the records hold each text so many times, and no other

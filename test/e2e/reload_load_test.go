@@ -172,6 +172,7 @@ func TestFluentBitReload_Workers(t *testing.T) {
 		{"2", []string{"Workers 2"}, 2},
 		{"4", []string{"Workers 4"}, 4},
 		{"8", []string{"Workers 8"}, 8},
+		{"2 and ndjson", []string{"Workers 2", "record_format ndjson", "compression zstd"}, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -253,8 +254,8 @@ func wantFlat(t *testing.T, all []harness.Usage, files bool) {
 func TestFluentBitReload_Waiting(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 3, 2, reloadWaits)
-	for _, storage := range []string{"memory", "filesystem"} {
-		t.Run(storage, func(t *testing.T) {
+	for _, tt := range []struct{ storage, format string }{{"memory", "kpl"}, {"filesystem", "kpl"}, {"filesystem", "ndjson"}} {
+		t.Run(tt.storage+" "+tt.format, func(t *testing.T) {
 			t.Parallel()
 			const n = 3000
 			dir, s := t.TempDir(), newIDs(n)
@@ -272,7 +273,7 @@ func TestFluentBitReload_Waiting(t *testing.T) {
 				}
 			}})
 			defer server.Close()
-			engine := startEngineIn(t, dir, tail(dir, steadyFile(t, n), steadyBuffer, "storage.type "+storage)+outputTo(server, "Workers 2"),
+			engine := startEngineIn(t, dir, tail(dir, steadyFile(t, n), steadyBuffer, "storage.type "+tt.storage)+outputTo(server, "Workers 2", "record_format "+tt.format),
 				"storage.path "+filepath.Join(dir, "chunks"))
 			await := func(what string, c <-chan struct{}) {
 				t.Helper()
