@@ -128,6 +128,7 @@ interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for N
 	@cd test/interop/java && mvn --quiet --batch-mode compile
 	@$(call npm,examples/node) && npx tsc -p .
 	@cd examples/java && mvn --quiet --batch-mode compile
+	@cd test/consumers && go test -count=1 -v ./...
 	@OUT_KINESIS_AGG_INTEROP="$(CURDIR)/$(INTEROP)" go test -count=1 -v ./test/interop
 
 # The tools that package registries have. promtool is in Debian's package
