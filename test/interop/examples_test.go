@@ -218,23 +218,28 @@ func runGoLambda(t *testing.T, records []received) ([]byte, error) {
 }
 
 // TestExamples_Concatenated: Firehose writes user records one after another into an
-// object of S3, and such a file is valid.
+// object of S3, and Kinesis records if they have no envelope. Such a file is valid.
 func TestExamples_Concatenated(t *testing.T) {
 	tools(t)
 	python, err := filepath.Abs(filepath.Join(os.Getenv(toolsVariable), "venv", "bin", "python"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Reads a file of lines of JSON, and finds out about its compression by its name.
+	const duckdb = `import duckdb, sys
+for [line] in duckdb.execute("SELECT json FROM read_ndjson_objects(?)", [sys.argv[1]]).fetchall():
+    sys.stdout.buffer.write(line.encode() + b"\n")`
 	for _, tt := range []struct {
 		format    compression.Format
 		extension string
 		readers   [][]string
 	}{
-		{compression.None, ".json", [][]string{{"cat"}}},
+		{compression.None, ".json", [][]string{{"cat"}, {python, "-c", duckdb}}},
 		{compression.Gzip, ".gz", [][]string{
 			{"gzip", "-dc"},
 			{"node", "-e", `process.stdout.write(require('zlib').gunzipSync(require('fs').readFileSync(process.argv[1])))`},
 			{python, "-c", `import gzip, shutil, sys; shutil.copyfileobj(gzip.open(sys.argv[1]), sys.stdout.buffer)`},
+			{python, "-c", duckdb},
 		}},
 		{compression.Zstd, ".zst", [][]string{
 			{"zstd", "-dc"},
@@ -242,24 +247,25 @@ func TestExamples_Concatenated(t *testing.T) {
 			{python, "-c", `import shutil, sys, zstandard
 f = zstandard.ZstdDecompressor().stream_reader(open(sys.argv[1], "rb"), read_across_frames=True)
 shutil.copyfileobj(f, sys.stdout.buffer)`},
+			{python, "-c", duckdb},
 		}},
 	} {
-		create, err := aggregator.Factory(aggregator.Transform{BatchBytes: 10_000, Compression: tt.format})
-		if err != nil {
-			t.Fatal(err)
-		}
 		c := chunktest.Kubernetes(1, 500)
 		var file []byte
-		a := create()
-		for from := 0; from < len(c.Bytes); {
-			r := a.Build(aggregator.Chunk{Data: c.Bytes}, from, "key", aggregator.Limit{RecordMax: 50_000, SingleRecordMax: 1 << 20})
-			from = r.Next
-			aggregate, err := kpl.Open(r.Data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, user := range aggregate.All() {
-				file = append(file, user.Data...)
+		for i, format := range aggregator.Formats() {
+			transform := aggregator.Transform{Format: format, BatchBytes: 10_000, Compression: tt.format}
+			for _, r := range build(t, c, transform, 50_000, func() string { return "key" }) {
+				aggregate, err := kpl.Open(r.data)
+				if errors.Is(err, kpl.ErrNotAggregated) && i > 0 {
+					file = append(file, r.data...)
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, user := range aggregate.All() {
+					file = append(file, user.Data...)
+				}
 			}
 		}
 		path := filepath.Join(t.TempDir(), "object"+tt.extension)
@@ -275,7 +281,7 @@ shutil.copyfileobj(f, sys.stdout.buffer)`},
 				if err != nil {
 					t.Fatal(err)
 				}
-				if want := strings.Join(c.JSON, "\n") + "\n"; string(got) != want {
+				if want := strings.Repeat(strings.Join(c.JSON, "\n")+"\n", 2); string(got) != want {
 					t.Errorf("%d bytes, want %d: %.200q", len(got), len(want), got)
 				}
 			})
@@ -454,7 +460,7 @@ func TestExamples_FlinkJob(t *testing.T) {
 	tools(t)
 	ctx, cancel := context.WithTimeout(t.Context(), kclDeadline)
 	defer cancel()
-	k, err := harness.StartKinesis(ctx, filepath.Join("..", "readers"))
+	k, err := harness.StartKinesis(ctx, filepath.Join("..", "kit", "readers"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func tools(t *testing.T) []tool {
 	consume = func(args ...string) *exec.Cmd { return java(append([]string{"Consume"}, args...)...) }
 	node.command = func(mode, from, to string) *exec.Cmd {
 		cmd := exec.Command("node", filepath.Join("node", "interop.js"), mode, from, to)
-		cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join("..", "readers", "node_modules"))
+		cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join("..", "kit", "readers", "node_modules"))
 		return cmd
 	}
 	python.command = func(mode, from, to string) *exec.Cmd {
@@ -309,7 +309,7 @@ func TestOurReader_ReadsNativeKPL(t *testing.T) {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("the native KPL is compared on linux/amd64 only: run `make interop` there")
 	}
-	k, err := harness.StartKinesis(t.Context(), filepath.Join("..", "readers"))
+	k, err := harness.StartKinesis(t.Context(), filepath.Join("..", "kit", "readers"))
 	if err != nil {
 		t.Fatal(err)
 	}

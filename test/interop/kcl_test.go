@@ -51,7 +51,7 @@ func kclReads(t *testing.T, options ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := harness.StartKinesis(ctx, filepath.Join("..", "readers"))
+	k, err := harness.StartKinesis(ctx, filepath.Join("..", "kit", "readers"))
 	if err != nil {
 		t.Fatal(err)
 	}

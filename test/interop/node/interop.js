@@ -8,7 +8,7 @@
 
 const fs = require('node:fs');
 const { RecordAggregator } = require('aws-kinesis-agg');
-const { deaggregate } = require('../../readers/deaggregate.js');
+const { deaggregate } = require('../../kit/readers/deaggregate.js');
 
 const [mode, from, to] = process.argv.slice(2);
 const input = fs.readFileSync(from);
