@@ -284,16 +284,15 @@ func TestReload_RoleFromFile(t *testing.T) {
 			path := write(t, "credentials", keysFile(oldKey))
 			valid := accept(oldKey)
 			valid.code = code
-			// The first session has already expired when it arrives, so the second
-			// record needs another one.
-			server := start(t, fakekinesis.Options{Role: func(n int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
-				return fakekinesis.RoleResponse{Fault: valid.fault(&r.Request), Expires: time.Now().Add(time.Duration(n-1) * time.Hour)}
+			server := start(t, fakekinesis.Options{Role: func(_ int, r fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+				return fakekinesis.RoleResponse{Fault: valid.fault(&r.Request)}
 			}})
 			s := fileSettings(server)
 			s.CredentialsPath, s.RoleARN = path, "arn:aws:iam::123456789012:role/writer"
 			sender := open(t, s)
 			frozen(sender)
 			put(t, sender)
+			sender.signer.role.Invalidate() // as if the session had expired
 			overwrite(t, path, keysFile(newKey))
 			valid.key.Store(newKey)
 			putFails(t, sender)

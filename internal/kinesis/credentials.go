@@ -121,8 +121,13 @@ func (r renewed) ProviderSources() []aws.CredentialSource {
 	return nil
 }
 
+// renewalTime returns when to renew credentials that expire at end. If they are expired
+// already, because the source or this host's clock is wrong, it is not at each request.
 func renewalTime(now, end time.Time, before time.Duration) time.Time {
-	left := max(end.Sub(now), 0)
+	left := end.Sub(now)
+	if left <= 0 {
+		return now.Add(renewInterval)
+	}
 	return end.Add(-min(before, left/2))
 }
 

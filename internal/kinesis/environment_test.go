@@ -262,9 +262,15 @@ func containerCredentials(t *testing.T, lifetime time.Duration) (url string, req
 	return s.URL, requests
 }
 
-// Credentials that live shorter than renewBefore are not requested for each record.
+// Credentials that live shorter than renewBefore, or are expired when they arrive, are
+// not requested for each record.
 func TestCredentials_OneRequestPerValidity(t *testing.T) {
-	const lifetime = 4 * time.Minute
+	for _, lifetime := range []time.Duration{4 * time.Minute, -time.Minute} {
+		t.Run(lifetime.String(), func(t *testing.T) { oneRequestPerValidity(t, lifetime) })
+	}
+}
+
+func oneRequestPerValidity(t *testing.T, lifetime time.Duration) {
 	for name, use := range map[string]func(t *testing.T, s *Settings, server *fakekinesis.Server) (requests func() int){
 		"container": func(t *testing.T, _ *Settings, _ *fakekinesis.Server) func() int {
 			url, n := containerCredentials(t, lifetime)
