@@ -95,20 +95,29 @@ func TestBatch_LinesInOrder(t *testing.T) {
 	}
 }
 
-// Without a limit in the way, a batch is closed only by the record that exceeds it.
+// Without a limit in the way, a batch is closed only by the record that exceeds it,
+// if only by a byte.
 func TestBatch_IsFull(t *testing.T) {
-	c := chunktest.AccessLog(1, 500)
-	const batchBytes = 3_000
-	all := buildBatches(t, transformed(t, Transform{BatchBytes: batchBytes}), compression.None, c.Bytes, largest)
-	next := 0
-	for i, b := range all.batches {
-		next += strings.Count(b, "\n")
-		if i+1 < len(all.batches) && len(b)+len(c.JSON[next])+1 <= batchBytes {
-			t.Errorf("batch %d of %d bytes has room for the next record", i, len(b))
+	c := chunktest.AccessLog(1, 100)
+	exact := 0
+	for batchBytes := 3_000; batchBytes < 3_400; batchBytes++ {
+		all := buildBatches(t, transformed(t, Transform{BatchBytes: batchBytes}), compression.None, c.Bytes, largest)
+		next := 0
+		for i, b := range all.batches {
+			if len(b) == batchBytes {
+				exact++
+			}
+			next += strings.Count(b, "\n")
+			if i+1 < len(all.batches) && len(b)+len(c.JSON[next])+1 <= batchBytes {
+				t.Errorf("batch %d of %d bytes has room for the next record within %d", i, len(b), batchBytes)
+			}
+		}
+		if all.parts != 1 {
+			t.Errorf("%d parts", all.parts)
 		}
 	}
-	if all.parts != 1 {
-		t.Errorf("%d parts", all.parts)
+	if exact == 0 {
+		t.Error("no batch has exactly the size of the option")
 	}
 }
 

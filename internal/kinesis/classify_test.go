@@ -69,6 +69,9 @@ func TestClassify_Causes(t *testing.T) {
 		"500 with an unknown code":  {fromAWS(500, &smithy.GenericAPIError{Code: "Novelty"}), CauseInternal},
 		"stream being created":      {code("ResourceInUseException"), CauseStreamNotReady},
 
+		"a deadline that url.Error does not see": {noResponse(&url.Error{Op: "Post", Err: fmt.Errorf("send: %w", context.DeadlineExceeded)}), CauseTimeout},
+		"a time-out of another kind":             {noResponse(&net.OpError{Op: "read", Err: syscall.ETIMEDOUT}), CauseTimeout},
+
 		"expired token":             {code("ExpiredTokenException"), CauseExpiredToken},
 		"expired token of STS":      {fromSTS("AssumeRole", "ExpiredToken", ""), CauseExpiredToken},
 		"no credentials":            {noCredentials(errors.New("no EC2 IMDS role found")), CauseNoCredentials},

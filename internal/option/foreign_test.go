@@ -100,13 +100,13 @@ func TestForeign_AreNotOwn(t *testing.T) {
 func TestTransformOptions_Values(t *testing.T) {
 	c, warnings, err := Parse(from("stream", "logs", "include_time_key", "true", "include_tag_key", "on", "time_format", "%s",
 		"metadata_key", "meta", "data_keys", " a, time,tag ,meta,,b", "replace_dots", "_", "append_newline", "yes",
-		"compression", "ZSTD", "compression_level", "19", "check_stream", "true"))
+		"compression", "ZSTD", "compression_level", "22", "check_stream", "true"))
 	if err != nil || warnings != nil {
 		t.Fatal(err, warnings)
 	}
 	if c.TimeKey != "time" || c.TagKey != "tag" || c.TimeFormat != "%s" || c.MetadataKey != "meta" ||
 		strings.Join(c.DataKeys, ",") != "a,time,tag,meta,b" || c.ReplaceDots != "_" || !c.AppendNewline ||
-		c.Compression != "zstd" || c.CompressionLevel != 19 || !c.CheckStream {
+		c.Compression != "zstd" || c.CompressionLevel != 22 || !c.CheckStream {
 		t.Errorf("%+v", c)
 	}
 	c, _, err = Parse(from("stream", "logs", "include_time_key", "true", "time_key", "at", "include_tag_key", "false"))

@@ -65,6 +65,9 @@ func TestParse_Values(t *testing.T) {
 		want        any
 	}{
 		{"stream_name", "other", func(c Config) any { return c.Stream.For("tag") }, "other"},
+		{"request_timeout", "1", func(c Config) any { return c.RequestTimeout }, time.Second},
+		{"request_timeout", "600", func(c Config) any { return c.RequestTimeout }, 10 * time.Minute},
+		{"request_timeout", "10m", func(c Config) any { return c.RequestTimeout }, 10 * time.Minute},
 		{"request_timeout", "7", func(c Config) any { return c.RequestTimeout }, 7 * time.Second},
 		{"http_request_timeout", "2m", func(c Config) any { return c.RequestTimeout }, 2 * time.Minute},
 		{"connect_timeout", "10S", func(c Config) any { return c.ConnectTimeout }, 10 * time.Second},
@@ -134,6 +137,7 @@ func TestParse_InvalidValues(t *testing.T) {
 	}{
 		{"request_timeout", "soon", []string{`option request_timeout: "soon"`, "from 1s to 10m", "such as 30, 30s or 2m"}},
 		{"request_timeout", "0", []string{`"0"`, "out of range"}},
+		{"request_timeout", "601", []string{`"601"`, "out of range"}},
 		{"http_request_timeout", "1h", []string{"option http_request_timeout", "out of range"}},
 		{"connect_timeout", "1.5", []string{"option connect_timeout", "whole number"}},
 		{"connect_timeout", "5w", []string{`"5w" is not a whole number of seconds`}},
