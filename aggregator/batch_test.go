@@ -132,6 +132,21 @@ func TestBatch_UncompressedFillsRecord(t *testing.T) {
 	}
 }
 
+// The size of an uncompressed batch is known before it is written: a record with room
+// for all lines has one batch, and with one byte less, one with all but the last line.
+func TestBatch_UncompressedExactSize(t *testing.T) {
+	c := chunktest.AccessLog(1, 20)
+	a := transformed(t, Transform{BatchBytes: 1 << 20})
+	whole := a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
+	exact := len(whole.Data) + len(testKey)
+	for size, want := range map[int]int{exact: 20, exact - 1: 19} {
+		r := a.Build(Chunk{testTag, c.Bytes}, 0, testKey, Limit{size, size})
+		if r.LogRecords != want || r.UserRecords != 1 {
+			t.Errorf("%d log records in %d batches in a record of at most %d bytes, want %d in one", r.LogRecords, r.UserRecords, size, want)
+		}
+	}
+}
+
 func TestBatch_LargeRecordAlone(t *testing.T) {
 	at := func(n int) chunktest.Map { return chunktest.M("log", strings.Repeat("x", n)) }
 	c := chunktest.NewCorpus(at(1), at(2), at(500), at(3), at(4))

@@ -3,7 +3,6 @@ package kinesis
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
@@ -250,14 +249,10 @@ func classifyNetwork(err error) *Cause {
 func isTLS(err error) bool {
 	var (
 		untrusted *tls.CertificateVerificationError
-		authority x509.UnknownAuthorityError
-		hostname  x509.HostnameError
-		invalid   x509.CertificateInvalidError
 		header    tls.RecordHeaderError
 		op        *net.OpError
 	)
-	return errors.As(err, &untrusted) || errors.As(err, &authority) || errors.As(err, &hostname) ||
-		errors.As(err, &invalid) || errors.As(err, &header) || errors.Is(err, http.ErrSchemeMismatch) ||
+	return errors.As(err, &untrusted) || errors.As(err, &header) || errors.Is(err, http.ErrSchemeMismatch) ||
 		// crypto/tls returns alerts in this form, because their type is not exported.
 		errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
