@@ -74,6 +74,7 @@ package autostream
 import (
 	"hash/maphash"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -317,15 +318,9 @@ func (d *Detector) trim() {
 // -1 if the id has another form.
 func shardNumber(id string) int64 {
 	digits, ok := strings.CutPrefix(id, "shardId-")
-	if !ok || len(digits) != 12 {
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if !ok || len(digits) != 12 || err != nil {
 		return -1
 	}
-	n := int64(0)
-	for i := range len(digits) {
-		if digits[i] < '0' || digits[i] > '9' {
-			return -1
-		}
-		n = n*10 + int64(digits[i]-'0')
-	}
-	return n
+	return int64(n)
 }

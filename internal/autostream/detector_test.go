@@ -224,6 +224,7 @@ func TestObserve_OrderOfIDs(t *testing.T) {
 		{"too short", true, "shardId-1", "shardId-2", false},
 		{"not ASCII", true, "shardId-00000000000٣", shardID(2), false},
 		{"not a digit", true, shardID(2), "shardId-00000000000x", false},
+		{"not a digit, older", true, "shardId-00000000000x", shardID(2), false},
 		{"a space", true, shardID(2), "shardId-00000000 100", false},
 		{"the first one", true, shardID(0), shardID(1), true},
 		{"empty", true, "", shardID(2), false},

@@ -42,7 +42,7 @@ func checkResponses(most int) func(*middleware.Stack) error {
 	check := middleware.DeserializeMiddlewareFunc("CheckResponse",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 			out, metadata, err := next.HandleDeserialize(ctx, in)
-			if resp, ok := out.RawResponse.(*smithyhttp.Response); ok && resp != nil && resp.Body != nil {
+			if resp, ok := out.RawResponse.(*smithyhttp.Response); ok {
 				resp.Body = bounded(resp.Response, most)
 				found := checkResponse(ctx, resp.Response)
 				if err == nil {
