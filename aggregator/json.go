@@ -19,7 +19,13 @@ type jsonWriter struct {
 	keyDepth int
 	// dot replaces each dot in keys, escaped for JSON; nil keeps them.
 	dot []byte
+	// record is the transform, which drops members of the record itself; it may be
+	// nil.
+	record *transform
 }
+
+// recordDepth is the depth of the members of a record that a transform writes.
+const recordDepth = 1
 
 // value appends the value at b[i] as JSON and returns the offset after it. If the
 // status is not statusOK, the caller cuts dst back. depth is the number of maps

@@ -6,7 +6,7 @@ func (w *jsonWriter) object(dst, b []byte, i int, n uint64, depth int) (_ []byte
 		return dst, 0, statusTooDeep
 	}
 	start := len(dst)
-	dst, next, st := w.members(dst, b, i, n, depth, nil)
+	dst, next, st := w.members(dst, b, i, n, depth)
 	return closeObject(dst, start), next, st
 }
 
@@ -21,52 +21,39 @@ func closeObject(dst []byte, start int) []byte {
 }
 
 // members appends the n members of the map at b[i], each with a comma in front,
-// without those that t drops; t is nil for a map inside of a record. Of members
-// with the same key the last one stays, at its own position, as in the engine.
+// without those that the transform drops. Of members with the same key the last one
+// stays, at its own position, as in the engine.
 //
 // A map is first written on the assumption that no key repeats, with the cached keys
 // of an earlier map of the same kind. If a key repeats, or if the keys are too many or
 // too long for the cache, the map is written again, and each member is tracked.
-func (w *jsonWriter) members(dst, b []byte, i int, n uint64, depth int, t *transform) (_ []byte, next int, st status) {
-	if n > maxCachedKeys || w.tracking {
-		return w.trackedMembers(dst, b, i, n, depth, t)
+func (w *jsonWriter) members(dst, b []byte, i int, n uint64, depth int) (_ []byte, next int, st status) {
+	outer := w.tracking
+	if n <= maxCachedKeys && !outer {
+		start := len(dst)
+		dst, next, st = w.cachedMembers(dst, b, i, n, depth)
+		if st != statusRepeatedKey {
+			return dst, next, st
+		}
+		dst = dst[:start]
+		// The maps inside of this one are tracked from the start: each would be written
+		// twice otherwise, and so its own maps four times, and so on.
+		w.tracking = true
 	}
-	start := len(dst)
-	dst, next, st = w.writeMembers(dst, b, i, n, depth, t, nil)
-	if st != statusRepeatedKey {
-		return dst, next, st
-	}
-	// The maps inside of this one are tracked from the start: each would be written
-	// twice otherwise, and so its own maps four times, and so on.
-	w.tracking = true
-	dst, next, st = w.trackedMembers(dst[:start], b, i, n, depth, t)
-	w.tracking = false
-	return dst, next, st
-}
-
-// trackedMembers is members without the key cache.
-func (w *jsonWriter) trackedMembers(dst, b []byte, i int, n uint64, depth int, t *transform) (_ []byte, next int, st status) {
 	scope := w.repeats.enter()
-	if dst, next, st = w.writeMembers(dst, b, i, n, depth, t, &scope); st == statusOK {
+	if dst, next, st = w.trackedMembers(&scope, dst, b, i, n, depth); st == statusOK {
 		dst = w.repeats.compact(scope, dst)
 	}
 	w.repeats.leave(scope)
+	w.tracking = outer
 	return dst, next, st
 }
 
-// writeMembers is members with the key cache if scope is nil, and with tracking
-// otherwise. It returns statusRepeatedKey if the keys cannot be cached.
-func (w *jsonWriter) writeMembers(dst, b []byte, i int, n uint64, depth int, t *transform, scope *memberScope) (_ []byte, _ int, st status) {
-	var cache *keyCache
-	var keys []cachedKey
-	if scope == nil {
-		at := depth
-		if t != nil {
-			at = 0 // Transformed keys carry a flag and have a cache of their own.
-		}
-		cache = w.keys.find(at, n, b, i)
-		keys = cache.keys
-	}
+// cachedMembers is members with the key cache. It returns statusRepeatedKey if the
+// keys cannot be cached.
+func (w *jsonWriter) cachedMembers(dst, b []byte, i int, n uint64, depth int) (_ []byte, _ int, st status) {
+	cache := w.keys.find(depth, n, b, i)
+	keys := cache.keys
 	for m := range int(n) {
 		start, dropped := len(dst), false
 		if m < len(keys) && keys[m].startsAt(b, i) {
@@ -75,39 +62,62 @@ func (w *jsonWriter) writeMembers(dst, b []byte, i int, n uint64, depth int, t *
 			dropped = keys[m].dropped
 		} else {
 			keyAt := i
-			dst = append(dst, ',')
-			if dst, i, st = w.key(dst, b, i, depth); st != statusOK {
+			if dst, i, dropped, st = w.memberKey(dst, b, i, depth); st != statusOK {
 				return dst, 0, st
 			}
-			dropped = t != nil && t.drops(b, keyAt, dst[start+1:])
-			dst = append(dst, ':')
-			if scope == nil {
-				if !cache.learn(m, b[keyAt:i], dst[start:], dropped) {
-					return dst, 0, statusRepeatedKey
-				}
-				keys = cache.keys
+			if !cache.learn(m, b[keyAt:i], dst[start:], dropped) {
+				return dst, 0, statusRepeatedKey
 			}
+			keys = cache.keys
 		}
-		switch {
-		case dropped:
+		if dropped {
 			dst = dst[:start]
 			var ok bool
 			if i, ok = skip(b, i); !ok {
 				return dst, 0, statusMalformed
 			}
-		case scope == nil:
-			if dst, i, st = w.value(dst, b, i, depth); st != statusOK {
-				return dst, 0, st
-			}
-		default:
-			member := w.repeats.add(scope, dst, start)
-			if dst, i, st = w.value(dst, b, i, depth); st != statusOK {
-				return dst, 0, st
-			}
-			w.repeats.end(member, len(dst))
+		} else if dst, i, st = w.value(dst, b, i, depth); st != statusOK {
+			return dst, 0, st
 		}
 	}
 	return dst, i, statusOK
+}
+
+// trackedMembers is members without the key cache. The caller removes the repeated
+// members from the scope.
+func (w *jsonWriter) trackedMembers(scope *memberScope, dst, b []byte, i int, n uint64, depth int) (_ []byte, _ int, st status) {
+	for range n {
+		start, dropped := len(dst), false
+		if dst, i, dropped, st = w.memberKey(dst, b, i, depth); st != statusOK {
+			return dst, 0, st
+		}
+		if dropped {
+			dst = dst[:start]
+			var ok bool
+			if i, ok = skip(b, i); !ok {
+				return dst, 0, statusMalformed
+			}
+			continue
+		}
+		member := w.repeats.add(scope, dst, start)
+		if dst, i, st = w.value(dst, b, i, depth); st != statusOK {
+			return dst, 0, st
+		}
+		w.repeats.end(member, len(dst))
+	}
+	return dst, i, statusOK
+}
+
+// memberKey appends the key at b[i] with the comma before and the colon after it.
+// dropped says that the transform leaves the member out.
+func (w *jsonWriter) memberKey(dst, b []byte, i, depth int) (_ []byte, next int, dropped bool, st status) {
+	start := len(dst)
+	dst = append(dst, ',')
+	if dst, next, st = w.key(dst, b, i, depth); st != statusOK {
+		return dst, 0, false, st
+	}
+	dropped = depth == recordDepth && w.record != nil && w.record.drops(b, i, dst[start+1:])
+	return append(dst, ':'), next, dropped, statusOK
 }
 
 // key appends the key at b[i] as a JSON string.

@@ -140,6 +140,7 @@ func newTransform(o Transform, json *jsonWriter, compressor compressor) *transfo
 		groupMetadata:   nowhere,
 		groupAttributes: nowhere,
 	}
+	json.record = t
 	t.timeKey = t.addedKey(o.TimeKey)
 	t.tagKey = t.addedKey(o.TagKey)
 	t.metadataKey = t.addedKey(o.MetadataKey)
@@ -285,7 +286,7 @@ func (t *transform) object(dst, chunk []byte, i, body int) (_ []byte, next int, 
 	if k != kindMap { // truncated
 		return dst, 0, statusMalformed
 	}
-	dst, next, st = t.json.members(dst, chunk, p, n, 1, t)
+	dst, next, st = t.json.members(dst, chunk, p, n, recordDepth)
 	if st != statusOK {
 		return dst, 0, st
 	}
@@ -325,7 +326,7 @@ func (t *transform) metadata(dst, b []byte, i int) (_ []byte, st status) {
 			continue
 		}
 		_, n, p := head(b, at)
-		if dst, _, st = t.json.writeMembers(dst, b, p, n, depth, nil, &scope); st != statusOK {
+		if dst, _, st = t.json.trackedMembers(&scope, dst, b, p, n, depth); st != statusOK {
 			return dst, st
 		}
 	}
