@@ -30,6 +30,7 @@ func TestForeignResponse_Text(t *testing.T) {
 		"too large":       {page(403, "text/plain", strings.Repeat("x", maxResponseBytes+1)), CauseBadResponse, "the response is too large"},
 		"JSON":            {page(403, "application/json", `{"error": {"code": 7}, "reason": "not on the list"}`), CauseRefused, "not on the list"},
 		"JSON, success":   {page(200, "text/html; charset=utf-8", `<h1>Log in to use the network</h1>`), CauseBadResponse, `"Log in to use the network"`},
+		"300":             {page(300, "text/plain", "choose one"), CauseRefused, `is not one of AWS: "choose one"`},
 		"413":             {page(413, "text/html", "<h1>413 Request Entity Too Large</h1><hr>nginx"), CauseRequestTooLarge, `"413 Request Entity Too Large nginx"`},
 		"XML":             {page(403, "text/xml", `<ErrorResponse xmlns="x"><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not &amp; you</Message></Error></ErrorResponse>`), CauseAccessDenied, "AccessDenied: not & you"},
 		"XML, root":       {page(400, "application/xml", "<ThrottlingException>\n  <Message>Rate exceeded</Message>\n</ThrottlingException>"), CauseThrottled, "ThrottlingException: Rate exceeded"},
@@ -47,6 +48,18 @@ func TestForeignResponse_Text(t *testing.T) {
 				t.Errorf("%d bytes: %v", n, err)
 			}
 		})
+	}
+}
+
+func TestForeignResponse_OfSTS(t *testing.T) {
+	isolate(t)
+	server := start(t, fakekinesis.Options{Role: func(int, fakekinesis.RoleRequest) fakekinesis.RoleResponse {
+		return fakekinesis.RoleResponse{Fault: page(403, "text/html", "<h1>Blocked</h1>")}
+	}})
+	s := settings(server)
+	s.RoleARN = "arn:aws:iam::123456789012:role/writer"
+	if _, err := putFails(t, open(t, s)); !strings.Contains(err.Error(), `the response is not one of AWS: "Blocked"`) {
+		t.Error(err)
 	}
 }
 
