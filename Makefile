@@ -67,7 +67,7 @@ npm = cd $(1) && { npm ci --ignore-scripts --no-audit --no-fund >"$(CURDIR)/buil
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check aws-check-test engine home check fuzz mutants soak docs proto docker interop deploy-check dist reproduce portable arm64 build/arm64/out_kinesis_agg.so release-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check aws-check-test engine home check fuzz mutants soak docs proto docker interop deploy-check dist reproduce portable arm64 build/arm64/out_kinesis_agg.so windows build/out_kinesis_agg.dll release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -241,6 +241,13 @@ build/arm64/out_kinesis_agg.so: need
 
 arm64: $(ARM64_SO) $(READERS) ## Run the tests of the library that need no Fluent Bit with its arm64 build under qemu (ARM64_SO, ARGS)
 	@test/portable/arm64.sh $(ARM64_SO) $(ARGS)
+
+build/out_kinesis_agg.dll: need
+	$(call long,$@,Building the plugin for Windows. The first build compiles all dependencies: 2 to 5 minutes.)
+	@GOOS=windows GOARCH=amd64 CC=x86_64-w64-mingw32-gcc $(GO_BUILD) -buildmode=c-shared -o $@ .
+
+windows: build/out_kinesis_agg.dll $(READERS) ## Build the library for Windows and run tests of it that need no Fluent Bit under Wine 10 (ARGS)
+	@test/portable/windows.sh $< build/trixie $(ARGS)
 
 home: need ## Write the names of packaging/home.env into the module path, Helm values and manifests
 	@packaging/home.sh

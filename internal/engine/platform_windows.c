@@ -6,6 +6,16 @@
 #include "platform.h"
 #include "signals.h"
 
+/* The engine frees the library when it stops, but a Go runtime cannot be unloaded: its
+ * threads go on. On Linux, the Go linker sees to this. */
+__attribute__((constructor)) static void stay_loaded(void)
+{
+    HMODULE self;
+
+    GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                       (const char *) stay_loaded, &self);
+}
+
 /* The engine is a program, or a library that a program uses. */
 void *kinesis_agg_symbol(const char *name)
 {

@@ -1314,7 +1314,6 @@ static struct {
     pthread_t sender;
 } aside;
 
-#ifndef _WIN32
 static void spare_time(long microseconds)
 {
     struct timespec t = { 0, microseconds * 1000 };
@@ -1322,6 +1321,7 @@ static void spare_time(long microseconds)
     nanosleep(&t, NULL);
 }
 
+#ifndef _WIN32
 /* fork and exec, as an input does that starts a program itself. */
 static void *fork_children(void *unused)
 {
