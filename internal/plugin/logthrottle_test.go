@@ -40,7 +40,7 @@ func TestLogThrottle_StartMinuteEnd(t *testing.T) {
 		}
 		tt.want(tt.failed("timeout", "too slow"), "too slow")
 		time.Sleep(time.Second)
-		tt.want(tt.failed("throttled", "too fast"), "too fast", "60 more times in the last 1m0s")
+		tt.want(tt.failed("throttled", "too fast"), "too fast", "(60 more times in the last 1m0s)")
 		time.Sleep(time.Second)
 		tt.want(tt.failed("throttled", "too fast"))
 
