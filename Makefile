@@ -67,7 +67,7 @@ npm = cd $(1) && { npm ci --ignore-scripts --no-audit --no-fund >"$(CURDIR)/buil
 comma := ,
 long = @test -e $(1) || echo "$(2)"
 
-.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check aws-check-test engine home check fuzz mutants soak docs proto docker interop deploy-check dist reproduce portable arm64 build/arm64/out_kinesis_agg.so windows build/out_kinesis_agg.dll release-check clean need
+.PHONY: help build $(PLUGIN) $(KPLCAT) $(PLAN) test demo bench bench-engine aws-check aws-check-test engine home check fuzz mutants soak docs proto docker interop deploy-check dist reproduce portable packages arm64 build/arm64/out_kinesis_agg.so windows build/out_kinesis_agg.dll release-check clean need
 
 help: ## List the targets (default)
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -230,6 +230,9 @@ reproduce: $(ZIG) | need ## Build the release again as another user in another f
 
 portable: $(READERS) $(ZIG) | need ## Run the library and the package of build/dist in a Debian 11 root (needs root, debootstrap)
 	@test/portable/run.sh $(DIST) $(ZIG) build/bullseye
+
+packages: need ## Install and remove the packages of build/dist in Debian 11 to 13 and in an empty RPM root (needs root, debootstrap, rpm; ROOTS)
+	@test/portable/packages.sh $(DIST) $(or $(ROOTS),build/roots)
 
 # The arm64 library, with Debian's cross compiler. ARM64_SO names another, such as that
 # of a release.
