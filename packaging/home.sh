@@ -14,8 +14,8 @@ module=$(sed -n 's/^module //p' go.mod)
 if [ "$module" != "$name" ]; then
 	go mod edit -module "$name"
 	git grep -lz "\"$module/[a-z]" -- '*.go' '*.proto' | xargs -0r sed -i "s|\"$module/\([a-z]\)|\"$name/\1|"
-	# Modules of examples, which replace this one by its folder.
-	git ls-files '*/go.mod' | xargs -r sed -i "s#^\(\t\|replace \)$module #\1$name #"
+	# Modules in subfolders, which replace this one by its folder.
+	git ls-files '*/go.mod' | xargs -r sed -i "s#^\(\t\|replace \)$module #\1$name #; s#^module $module/#module $name/#"
 	# shellcheck disable=SC2046 # names of Go files have no spaces
 	gofmt -w $(git ls-files '*.go')
 	make proto
