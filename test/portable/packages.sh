@@ -68,7 +68,7 @@ for package in "$dist"/*.rpm; do
 	installed "$root"
 	rpm --root "$root" --erase fluent-bit-kinesis-agg
 	# The folders of the system, such as /usr/bin, are those of other packages.
-	(cd "$root" && find . -path ./var/lib/rpm -prune -o ! -type d -print -o -name "*fluent-bit*" -print -o -name "*kinesis*" -print) | grep . &&
+	(cd "$root" && find . \( -path ./var/lib/rpm -o -path ./root \) -prune -o ! -type d -print -o -name "*fluent-bit*" -print -o -name "*kinesis*" -print) | grep . &&
 		fail "$package leaves these files"
 	echo "packages: $(basename "$package") is installed and removed in an empty root"
 done
