@@ -135,6 +135,7 @@ func TestTransformOptions_Invalid(t *testing.T) {
 		{[]string{"replace_dots", "a.b"}, []string{`option replace_dots: "a.b"`, `without a dot`}},
 		{[]string{"compression", "lz4"}, []string{`option compression: "lz4"`, "none, gzip, zlib, zstd or snappy"}},
 		{[]string{"compression", "gzip", "compression_level", "fast"}, []string{`option compression_level: "fast"`, "whole number from 1 to 22"}},
+		{[]string{"compression", "zstd", "compression_level", "0"}, []string{`"0"`, "out of range"}},
 		{[]string{"compression", "zstd", "compression_level", "23"}, []string{`"23"`, "out of range"}},
 		{[]string{"compression", "zlib", "compression_level", "10"}, []string{`"10" is out of range for zlib`, "from 1 to 9"}},
 		{[]string{"compression", "snappy", "compression_level", "4"}, []string{`"4" is out of range for snappy`, "from 1 to 3"}},
