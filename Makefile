@@ -241,8 +241,10 @@ ARM64_SO ?= build/arm64/out_kinesis_agg.so
 build/arm64/out_kinesis_agg.so: need
 	@mkdir -p $(@D)
 	@GOOS=linux GOARCH=arm64 CC=aarch64-linux-gnu-gcc $(GO_BUILD) -buildmode=c-shared -o $@ .
+	@GOOS=linux GOARCH=arm64 CC=aarch64-linux-gnu-gcc $(GO_BUILD) -buildmode=pie -o $(@D)/kplcat ./cmd/kplcat
 
 arm64: $(ARM64_SO) $(READERS) ## Run the tests of the library that need no Fluent Bit with its arm64 build under qemu (ARM64_SO, ARGS)
+	@$(if $(ARGS),,$(GO_COMMANDS) ./test/cmd/demo)
 	@test/portable/arm64.sh $(ARM64_SO) $(ARGS)
 
 build/out_kinesis_agg.dll: need

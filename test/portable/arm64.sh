@@ -5,7 +5,8 @@
 #
 #	arm64.sh LIBRARY [ARGUMENT...]
 #
-# Arguments go to the test program, such as -test.run=TestFaults. Needs
+# Arguments go to the test program, such as -test.run=TestFaults. Without them it runs
+# the demo first, build/demo, with the library and the kplcat beside it. Needs
 # qemu-aarch64-static and a cross compiler with the C library for arm64 (Debian:
 # qemu-user-static, gcc-aarch64-linux-gnu, libc6-dev-arm64-cross).
 set -eu
@@ -34,6 +35,13 @@ printf '#!/bin/sh\nexec qemu-aarch64-static -L /usr/aarch64-linux-gnu "%s" "$@"\
 chmod +x "$out"
 CC
 chmod +x "$tmp/cc"
+# With a Fluent Bit on PATH the demo would load the library into it.
+if [ $# -eq 0 ] && ! command -v fluent-bit >/dev/null; then
+	CC="$tmp/cc" && "$CC" -std=c11 -O1 -rdynamic -pthread -o "$tmp/abihost" test/cmd/abihost/abihost.c -ldl
+	printf '#!/bin/sh\nexec qemu-aarch64-static -L /usr/aarch64-linux-gnu "%s" "$@"\n' "$(dirname "$library")/kplcat" >"$tmp/kplcat"
+	chmod +x "$tmp/kplcat"
+	env -u FLUENT_BIT build/demo -plugin "$library" -abihost "$tmp/abihost" -kplcat "$tmp/kplcat"
+fi
 go test -c -o "$tmp/e2e.test" ./test/e2e
 cd test/e2e
 # Left out: tests with the engine, with sanitizers and with other compilers, and those
