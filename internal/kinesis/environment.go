@@ -1,10 +1,12 @@
 package kinesis
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
 
 	"out_kinesis_agg/internal/baseurl"
 )
@@ -245,11 +248,33 @@ func checkProfileValues(profile config.SharedConfig, cfg aws.Config) error {
 	if err := checkRegion(cfg.Region); err != nil {
 		return fmt.Errorf("profile %s: region: %w", profile.Profile, err)
 	}
+	for p := &profile; p != nil; p = p.Source {
+		if err := checkSSOToken(*p); err != nil {
+			return fmt.Errorf("profile %s: SSO token: %w", p.Profile, err)
+		}
+	}
 	kinesis, _, _ := profile.GetServiceBaseEndpoint(context.Background(), "Kinesis")
 	for _, base := range []string{profile.BaseEndpoint, kinesis} {
 		if err := checkBase(base); err != nil {
 			return fmt.Errorf("profile %s: endpoint_url: %w", profile.Profile, err)
 		}
+	}
+	return nil
+}
+
+// checkSSOToken refuses a token of `aws sso login` that the SDK could block on when it
+// opens it. The login may come later.
+func checkSSOToken(profile config.SharedConfig) error {
+	key := cmp.Or(profile.SSOSessionName, profile.SSOStartURL)
+	if key == "" {
+		return nil
+	}
+	path, err := ssocreds.StandardCachedTokenFilepath(key)
+	if err != nil {
+		return nil // no home
+	}
+	if _, err := readFile(path); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		return err
 	}
 	return nil
 }

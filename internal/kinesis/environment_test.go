@@ -15,6 +15,8 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
+
 	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
@@ -313,5 +315,22 @@ func oneRequestPerValidity(t *testing.T, lifetime time.Duration) {
 				t.Errorf("%d requests for credentials", n)
 			}
 		})
+	}
+}
+
+func TestFiles_SSOTokenIsARegularFile(t *testing.T) {
+	isolate(t)
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	path, err := ssocreds.StandardCachedTokenFilepath("office")
+	must(t, err)
+	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	t.Setenv("AWS_CONFIG_FILE", write(t, "config", "[default]\nsso_session = office\nsso_account_id = 123456789012\nsso_role_name = writer\n"+
+		"[sso-session office]\nsso_region = us-east-1\nsso_start_url = https://example.com/start\n"))
+	s := fileSettings(start(t, fakekinesis.Options{}))
+	open(t, s) // the login may come later
+	must(t, syscall.Mkfifo(path, 0o600))
+	if _, err := Open(context.Background(), s); err == nil || !strings.Contains(err.Error(), path+" is not a regular file") {
+		t.Errorf("got %v", err)
 	}
 }
