@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -77,11 +79,13 @@ func TestSanitizers_InTheHost(t *testing.T) {
 		}
 		return fakekinesis.OK
 	}
+	twins := slices.Repeat([]string{"--twin", s.plugin}, 3)
 	for _, tt := range []struct {
 		name        string
 		args        []string
 		ok, skipped int
 	}{
+		{"four engines in one library", append(twins, "--rounds", "10", "--threads", "4", "--repeat", "10", "--retry", "100"), 400, 400},
 		{"rounds", []string{"--rounds", "5", "--threads", "4", "--repeat", "50", "--retry", "100"}, 250, 250},
 		{"engine's thread", []string{"--threads", "0", "--repeat", "10", "--retry", "100"}, 10, 10},
 		{"daemon", []string{"--daemon"}, 0, 2},
@@ -102,6 +106,31 @@ func TestSanitizers_InTheHost(t *testing.T) {
 				t.Errorf("%v", end.Fields)
 			}
 		})
+	}
+}
+
+// TestSanitizers_ExitDuringFlushes: the instances of four engines in one library exit
+// while the threads of all flush.
+func TestSanitizers_ExitDuringFlushes(t *testing.T) {
+	t.Parallel()
+	s := withSanitizers(t)
+	const threads, engines = 4, 4
+	stdin, end := io.Pipe()
+	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
+		if n == 10*threads*engines {
+			_ = end.Close()
+		}
+		return fakekinesis.OK
+	}})
+	defer server.Close()
+	run, err := harness.Host{Path: s.host, Stdin: stdin, Args: slices.Concat([]string{s.plugin, "--exit-early", "--threads", strconv.Itoa(threads), "--repeat", "100000"},
+		slices.Repeat([]string{"--twin", s.plugin}, engines-1), faultAt(server.URL()), faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))}.Run(t.Context())
+	wantNoReport(t, run.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, all := run.End().Int("ok"), server.Counts().Accepted; ok != all || len(run.All("exit")) != 2*engines {
+		t.Errorf("%d flushes returned OK, %d records accepted, exits: %v", ok, all, run.All("exit"))
 	}
 }
 

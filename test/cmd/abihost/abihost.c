@@ -152,6 +152,8 @@ struct pool {
     int stop[2];                                /* a pipe: closed to end the threads */
 };
 
+enum { MAX_TWINS = 8 };
+
 static struct {
     int threads;
     int repeat;
@@ -169,7 +171,8 @@ static struct {
     int crash;
     const char *stream;
     const char *plugin;
-    const char *twin;
+    const char *twins[MAX_TWINS];
+    int twin_count;
     struct instance *instances;
     int instance_count;
     struct chunk *chunks;
@@ -206,7 +209,9 @@ static const char usage_text[] =
     "  --exit-early                 exit the instances once stdin ends, whatever is\n"
     "                               under way, and begin no other flush\n"
     "  --twin OTHER.so              load a second plugin beside the first, for the same\n"
-    "                               instances and chunks, and run both at once\n"
+    "                               instances and chunks, and run both at once; up to 8\n"
+    "                               times. The same path is the same library, whose calls\n"
+    "                               then come from several threads at once\n"
     "  --daemon                     fork after the plugin has registered, as `daemon on`\n"
     "                               does: the child closes stderr and goes on, the parent\n"
     "                               exits with the child's exit code\n"
@@ -471,7 +476,10 @@ static void parse_options(int argc, char **argv)
                 options.log_level = parse_level(next);
             }
             else if (strcmp(word, "--twin") == 0) {
-                options.twin = next ? next : "";
+                if (options.twin_count == MAX_TWINS) {
+                    die(2, "--twin: at most %d", MAX_TWINS);
+                }
+                options.twins[options.twin_count++] = next ? next : "";
             }
             else if (strcmp(word, "--chunk") == 0) {
                 add_chunk(next);
@@ -495,7 +503,7 @@ static void parse_options(int argc, char **argv)
     if (options.instance_count == 0) {
         die(2, "no --instance given; see --help");
     }
-    if (options.twin != NULL && (options.stream != NULL || options.daemon || options.signals
+    if (options.twin_count > 0 && (options.stream != NULL || options.daemon || options.signals
                                  || options.children)) {
         die(2, "--twin goes with none of --stream, --daemon, --signals and --children");
     }
@@ -1688,27 +1696,24 @@ static void end(struct plugin *p)
 
 static void run_round(int round)
 {
-    struct plugin p = { .round = 0 };
-    struct plugin twin = { .round = 0 };
-    pthread_t engine;
-    pthread_t other;
+    struct plugin plugins[1 + MAX_TWINS] = { { .round = 0 } };
+    pthread_t engines[1 + MAX_TWINS];
+    const int count = 1 + options.twin_count;
 
-    begin(&p, round, options.plugin);
-    if (options.twin != NULL) {
-        begin(&twin, round, options.twin);
+    for (int i = 0; i < count; i++) {
+        begin(&plugins[i], round, i == 0 ? options.plugin : options.twins[i - 1]);
     }
     if (options.daemon) {
         become_daemon();
     }
-    start(&engine, pipeline, &p);
-    if (options.twin != NULL) {
-        start(&other, pipeline, &twin);
-        pthread_join(other, NULL);
+    for (int i = 0; i < count; i++) {
+        start(&engines[i], pipeline, &plugins[i]);
     }
-    pthread_join(engine, NULL);
-    end(&p);
-    if (options.twin != NULL) {
-        end(&twin);
+    for (int i = 0; i < count; i++) {
+        pthread_join(engines[i], NULL);
+    }
+    for (int i = 0; i < count; i++) {
+        end(&plugins[i]);
     }
     fprintf(report, "round n=%d rss_kib=%ld peak_kib=%ld threads=%ld fds=%d", round,
             status_number("VmRSS:"), status_number("VmHWM:"), status_number("Threads:"), open_fds());
