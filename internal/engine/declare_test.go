@@ -31,7 +31,7 @@ func TestDeclare_OnlyWhereThereIsRoom(t *testing.T) {
 			if !strings.Contains(test.flags, "STRIDE") {
 				flags = append(flags, "-DSTRIDE=104")
 			}
-			args := append([]string{"-Wall", "-Werror", "-rdynamic", "-o", program, "testdata/declare.c", "declare.c", "symbols.c", "-ldl"}, flags...)
+			args := append([]string{"-Wall", "-Werror", "-rdynamic", "-o", program, "testdata/declare.c", "declare.c", "symbols.c", "platform_linux.c", "-ldl"}, flags...)
 			if out, err := exec.CommandContext(t.Context(), cc, args...).CombinedOutput(); err != nil {
 				t.Fatalf("cc: %v\n%s", err, out)
 			}
