@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -83,8 +84,8 @@ type Server struct {
 	records   []Record
 	requests  []Request
 	roles     []RoleRequest
-	open      map[net.Conn]bool
-	allClosed sync.Cond // of mu, when open becomes empty
+	open      map[net.Conn]bool // whether a request is under way
+	connected sync.Cond         // of mu, when a connection is closed or idle
 }
 
 // Start runs a server.
@@ -94,7 +95,7 @@ func Start(o Options) *Server {
 	}
 	s := &Server{options: o, closing: make(chan struct{}), open: make(map[net.Conn]bool)}
 	s.buffers.New = func() any { return new([]byte) }
-	s.allClosed.L = &s.mu
+	s.connected.L = &s.mu
 	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	if o.Listener != nil {
 		_ = s.http.Listener.Close()
@@ -121,8 +122,16 @@ func (s *Server) Close() {
 	s.http.Close()
 }
 
-// Disconnect closes all connections, as a restart of a load balancer does.
-func (s *Server) Disconnect() { s.http.CloseClientConnections() }
+// Disconnect waits until no request is under way and closes all connections, as a
+// restart of a load balancer does.
+func (s *Server) Disconnect() {
+	s.mu.Lock()
+	for slices.Contains(slices.Collect(maps.Values(s.open)), true) {
+		s.connected.Wait()
+	}
+	s.mu.Unlock()
+	s.http.CloseClientConnections()
+}
 
 // URL returns the base URL, for both endpoint and sts_endpoint.
 func (s *Server) URL() string { return s.http.URL }
@@ -186,7 +195,7 @@ func (s *Server) AwaitDisconnect(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.allClosed.Broadcast()
+		s.connected.Broadcast()
 	})()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +203,7 @@ func (s *Server) AwaitDisconnect(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("fakekinesis: %d connections open: %w", len(s.open), err)
 		}
-		s.allClosed.Wait()
+		s.connected.Wait()
 	}
 	return nil
 }
@@ -206,12 +215,15 @@ func (s *Server) connState(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		s.counts.Connections++
+		s.open[c] = false
+	case http.StateActive:
 		s.open[c] = true
+	case http.StateIdle:
+		s.open[c] = false
+		s.connected.Broadcast()
 	case http.StateClosed, http.StateHijacked:
 		delete(s.open, c)
-		if len(s.open) == 0 {
-			s.allClosed.Broadcast()
-		}
+		s.connected.Broadcast()
 	}
 }
 
