@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -66,6 +67,16 @@ func (p *process) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, &processcreds.ProviderError{Err: err}
 	}
 	return found, nil
+}
+
+// readOutput reads what the process writes. If that is too much, it calls kill with the
+// reason.
+func readOutput(r io.Reader, kill context.CancelCauseFunc) []byte {
+	output, _ := io.ReadAll(io.LimitReader(r, maxProcessBytes+1))
+	if len(output) > maxProcessBytes {
+		kill(fmt.Errorf("its output is larger than %d bytes, and it was killed", maxProcessBytes))
+	}
+	return output
 }
 
 // ProviderSources implements aws.CredentialProviderSource.

@@ -3,8 +3,6 @@ package kinesis
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"syscall"
 	"time"
@@ -54,10 +52,7 @@ func (p *process) run(ctx context.Context) ([]byte, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		output, _ = io.ReadAll(io.LimitReader(r, maxProcessBytes+1))
-		if len(output) > maxProcessBytes {
-			cancel(fmt.Errorf("its output is larger than %d bytes, and it was killed", maxProcessBytes))
-		}
+		output = readOutput(r, cancel)
 	}()
 	// The group is killed before its leader is reaped, so that its ID cannot belong to
 	// another group yet.

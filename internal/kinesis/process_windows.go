@@ -2,8 +2,6 @@ package kinesis
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -60,10 +58,7 @@ func (p *process) run(ctx context.Context) ([]byte, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		output, _ = io.ReadAll(io.LimitReader(r, maxProcessBytes+1))
-		if len(output) > maxProcessBytes {
-			cancel(fmt.Errorf("its output is larger than %d bytes, and it was killed", maxProcessBytes))
-		}
+		output = readOutput(r, cancel)
 	}()
 	err = cmd.Wait()
 	stop()
