@@ -79,6 +79,20 @@ func fileSettings(server *fakekinesis.Server) Settings {
 	return s
 }
 
+// openOnFile opens a sender whose credentials file has oldKey, which the server accepts,
+// and sends a record. The clock of the chain is *now.
+func openOnFile(t *testing.T) (path string, valid *onlyKey, sender *Sender, now *atomic.Int64) {
+	t.Helper()
+	path = write(t, "credentials", keysFile(oldKey))
+	valid = accept(oldKey)
+	s := fileSettings(start(t, fakekinesis.Options{Fault: valid.put}))
+	s.CredentialsPath = path
+	sender = open(t, s)
+	now = frozen(sender)
+	put(t, sender)
+	return path, valid, sender, now
+}
+
 // fileSources are the ways to configure a credentials file, for readFrom.
 var fileSources = []string{"credentials_path", "profile", "environment"}
 
@@ -237,13 +251,7 @@ func TestReload_BadFileKeepsCredentials(t *testing.T) {
 // A file that has just changed may be written only in part, even if it is valid.
 func TestReload_WaitsForFileToSettle(t *testing.T) {
 	isolate(t)
-	path := write(t, "credentials", keysFile(oldKey))
-	valid := accept(oldKey)
-	s := fileSettings(start(t, fakekinesis.Options{Fault: valid.put}))
-	s.CredentialsPath = path
-	sender := open(t, s)
-	now := frozen(sender)
-	put(t, sender)
+	path, valid, sender, now := openOnFile(t)
 	overwrite(t, path, keysFile("AKIDNE")) // a truncated key
 	info, err := os.Stat(path)
 	must(t, err)

@@ -59,13 +59,7 @@ func TestRecovery_ProxyRefusesLogin(t *testing.T) {
 // files changed meanwhile is found later.
 func TestRecovery_DescriptorsReturn(t *testing.T) {
 	isolate(t)
-	path := write(t, "credentials", keysFile(oldKey))
-	valid := accept(oldKey)
-	s := fileSettings(start(t, fakekinesis.Options{Fault: valid.put}))
-	s.CredentialsPath = path
-	sender := open(t, s)
-	now := frozen(sender)
-	put(t, sender)
+	path, valid, sender, now := openOnFile(t)
 	sender.pool.CloseIdleConnections()
 	overwrite(t, path, keysFile(newKey))
 	valid.key.Store(newKey)
@@ -91,13 +85,7 @@ func TestRecovery_ClockJumps(t *testing.T) {
 	isolate(t)
 	for name, jump := range map[string]time.Duration{"back": -365 * 24 * time.Hour, "forward": 365 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
-			path := write(t, "credentials", keysFile(oldKey))
-			valid := accept(oldKey)
-			s := fileSettings(start(t, fakekinesis.Options{Fault: valid.put}))
-			s.CredentialsPath = path
-			sender := open(t, s)
-			now := frozen(sender)
-			put(t, sender)
+			path, valid, sender, now := openOnFile(t)
 			now.Add(int64(jump))
 			overwrite(t, path, keysFile(newKey))
 			valid.key.Store(newKey)
