@@ -54,62 +54,49 @@ func (f *flush) run() Outcome {
 	return outcome
 }
 
+// deliver sends the parts of the chunk that are left, one after another.
 func (f *flush) deliver() Outcome {
 	for f.at.offset < len(f.chunk) {
 		if f.timeRunsOut() {
-			f.logRetry(engine.Warn, kinesis.CauseTimeout.Name, fmt.Sprintf("request_timeout of %s is too short for all of it: %d bytes are delivered, the rest follows with the retry",
+			return f.retry(engine.Warn, kinesis.CauseTimeout.Name, fmt.Sprintf("request_timeout of %s is too short for all of it: %d bytes are delivered, the rest follows with the retry",
 				f.in.config.RequestTimeout, f.at.offset))
-			return Retry
 		}
-		onAuto := f.checkStrategy()
-		switch onAuto {
+		v := f.stream.check(f.ctx)
+		f.report(v)
+		switch v.treatment {
 		case option.Hold:
-			return Retry
+			f.in.metrics.heldFlushes.Add(1)
+			return f.retry(engine.Error, causeAuto, v.problem)
 		case option.Drop:
-			return f.giveUp("is held because of the strategy AUTO of the stream, but the file " + f.in.streams.holdFile + " says drop,")
+			return f.giveUp("is held because of the strategy AUTO of the stream, but the file " + f.stream.holdFile + " says drop,")
 		}
-		lines := onAuto == option.NDJSON
-		key, limit, repeated := f.identity(lines)
-		part := f.builder(lines).Build(aggregator.Chunk{Tag: f.tag, Data: f.chunk}, f.at.offset, key, limit)
-		if f.drops() && (part.Next < len(f.chunk) || part.Losses[aggregator.TooLarge].Count > 0) {
-			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", limit.RecordMax))
+		p := f.build(v.treatment == option.NDJSON)
+		if f.drops() && (p.Next < len(f.chunk) || p.Losses[aggregator.TooLarge].Count > 0) {
+			return f.giveUp(fmt.Sprintf("does not fit into one record of %d bytes", f.limit().RecordMax))
 		}
-		if part.Data != nil {
-			f.logSplit()
-			recordBytes := len(key) + len(part.Data)
-			done, err := f.send(key, part)
-			c := f.classify(err)
-			switch {
-			case err == nil:
-				f.accept(key, part, done)
-				if lines {
-					f.in.metrics.autoLines.Add(1)
-				}
-			case !needsSplit(c, recordBytes):
-				if !repeated && kinesis.NotStored(err) {
-					f.at.unsettled = attempt{}
-				}
-				if !kinesis.NotStored(err) {
-					f.shrink(c, part.LogRecords, recordBytes)
-				}
-				f.logFailure(c, err)
-				return Retry
-			case f.drops():
-				return f.giveUp(fmt.Sprintf("is refused by the stream (%v)", err))
-			case part.LogRecords > 1:
-				f.lowerLimit(c, recordBytes, err)
-				f.at.unsettled = attempt{}
-				continue
-			default:
-				if line := f.stream.failures.failed(c.Name, fmt.Sprintf("%s a log record is refused: %v", f.chunkText(), err)); line != "" {
-					f.in.log(engine.Error, line)
-				}
-				loseRecord(&part, f.at.offset)
-			}
+		if p.Data == nil {
+			f.advance(p)
+			continue
 		}
-		// Only now, because a retry reads the same losses again.
-		f.logLosses(part)
-		f.at.offset, f.at.unsettled = part.Next, attempt{}
+		f.logSplit()
+		r := f.send(p)
+		f.record(r)
+		switch {
+		case r.err == nil:
+			f.accept(p, r)
+			f.advance(p)
+		case !needsSplit(r.cause, p.recordBytes()):
+			f.prepareRetry(p, r)
+			return f.retry(levelOf(r.cause), r.cause.Name, r.err.Error())
+		case f.drops():
+			return f.giveUp(fmt.Sprintf("is refused by the stream (%v)", r.err))
+		case p.LogRecords > 1:
+			f.lowerLimit(p, r)
+		default:
+			f.logFailure(engine.Error, r.cause.Name, fmt.Sprintf("%s a log record is refused: %v", f.chunkText(), r.err))
+			p.loseRecord(f.at.offset)
+			f.advance(p)
+		}
 	}
 	if f.accepted > 1 || f.accepted == 1 && f.resumed {
 		f.in.metrics.splitChunks.Add(1)
@@ -120,8 +107,33 @@ func (f *flush) deliver() Outcome {
 	return Delivered
 }
 
+// part is the next record of a chunk.
+type part struct {
+	aggregator.Result
+	key      string // the partition key
+	lines    bool   // without the envelope, because of the strategy AUTO
+	repeated bool   // an earlier flush may have stored this record
+}
+
+// recordBytes is the size that Kinesis limits.
+func (p *part) recordBytes() int { return len(p.key) + len(p.Data) }
+
+// build builds the next part: lines, without the envelope, or a record of the
+// configured format.
+func (f *flush) build(lines bool) part {
+	agg := f.agg
+	if lines {
+		if f.liner == nil {
+			f.liner = f.in.liners.Get().(*aggregator.Aggregator)
+		}
+		agg = f.liner
+	}
+	key, limit, repeated := f.identity(lines)
+	return part{agg.Build(aggregator.Chunk{Tag: f.tag, Data: f.chunk}, f.at.offset, key, limit), key, lines, repeated}
+}
+
 // identity returns the partition key and the limit of the next part: the fixed key,
-// or a random one, so that a retry can leave a busy shard. If Kinesis may have stored
+// or a random one, which lets a retry leave a busy shard. If Kinesis may have stored
 // the part before, they are those of the earlier attempt, so that a consumer
 // recognizes the record.
 func (f *flush) identity(lines bool) (key string, limit aggregator.Limit, repeated bool) {
@@ -135,18 +147,6 @@ func (f *flush) identity(lines bool) (key string, limit aggregator.Limit, repeat
 	}
 	limit.RecordMax = int(f.at.unsettled.recordMax)
 	return f.at.unsettled.key.String(), limit, repeated
-}
-
-// builder returns what builds the next part: lines, without the envelope, or records of
-// the configured format.
-func (f *flush) builder(lines bool) *aggregator.Aggregator {
-	if !lines {
-		return f.agg
-	}
-	if f.liner == nil {
-		f.liner = f.in.liners.Get().(*aggregator.Aggregator)
-	}
-	return f.liner
 }
 
 // drops reports whether a chunk is one record or none.
@@ -171,69 +171,90 @@ func needsSplit(c *kinesis.Cause, recordBytes int) bool {
 
 // loseRecord counts the only log record of a part, which starts at the offset from,
 // as too large. The part may have other losses.
-func loseRecord(part *aggregator.Result, from int) {
-	bytes := part.Next - from
-	for _, l := range part.Losses {
+func (p *part) loseRecord(from int) {
+	bytes := p.Next - from
+	for _, l := range p.Losses {
 		bytes -= l.Bytes
 	}
-	l := &part.Losses[aggregator.TooLarge]
+	l := &p.Losses[aggregator.TooLarge]
 	l.Count++
 	l.Offset = from
 	l.Bytes += bytes
 }
 
-// response is that of a successful PutRecord.
+// response is that of a PutRecord.
 type response struct {
 	shardID string
+	err     error
+	cause   *kinesis.Cause // of err
 	ticket  autostream.Ticket
 	took    time.Duration
 }
 
 // send sends one part.
-func (f *flush) send(key string, part aggregator.Result) (response, error) {
+func (f *flush) send(p part) response {
 	began := time.Now()
 	r := response{ticket: f.stream.detector.Begin()}
-	var err error
-	r.shardID, err = f.in.sender.PutRecord(f.ctx, f.stream.name, key, part.Data)
+	r.shardID, r.err = f.in.sender.PutRecord(f.ctx, f.stream.name, p.key, p.Data)
 	r.took = time.Since(began)
-	f.in.metrics.seconds.Observe(r.took.Seconds())
-	return r, err
+	if r.err != nil {
+		r.cause = kinesis.Classify(r.err)
+	}
+	return r
 }
 
-// classify counts the error of a request and returns its cause, nil if there is none.
-func (f *flush) classify(err error) *kinesis.Cause {
-	if err == nil {
-		f.in.shutdown.observe(false)
-		return nil
+// record counts a response.
+func (f *flush) record(r response) {
+	f.in.metrics.seconds.Observe(r.took.Seconds())
+	f.in.shutdown.observe(r.cause == kinesis.CauseTimeout)
+	if r.err != nil {
+		f.in.metrics.failures.With(r.cause.Name).Add(1)
 	}
-	c := kinesis.Classify(err)
-	f.in.shutdown.observe(c == kinesis.CauseTimeout)
-	f.in.metrics.failures.With(c.Name).Add(1)
-	if c == kinesis.CauseStreamNotFound {
+	if r.cause == kinesis.CauseStreamNotFound {
 		f.stream.detector.Reset() // Another stream may get this name.
 	}
-	return c
 }
 
 // accept records that Kinesis accepted a part.
-func (f *flush) accept(key string, part aggregator.Result, r response) {
+func (f *flush) accept(p part, r response) {
 	// With the strategy AUTO, consumers lose aggregated records only.
 	if f.in.config.Format == aggregator.KPL {
-		if alarm := f.stream.accepted(r.ticket, key, r.shardID); alarm != "" {
+		if alarm := f.stream.accepted(r.ticket, p.key, r.shardID); alarm != "" {
 			f.in.metrics.autoStreams.Add(1)
 			f.in.log(engine.Error, alarm)
 		}
 	}
-	f.setPace(len(key)+len(part.Data), r.took)
+	f.setPace(p.recordBytes(), r.took)
 	f.accepted++
-	f.in.metrics.accepted(part, part.Next-f.at.offset)
+	f.in.metrics.accepted(p.Result, p.Next-f.at.offset)
+	if p.lines {
+		f.in.metrics.autoLines.Add(1)
+	}
 	f.in.firstDelivery.Do(func() {
 		f.in.endCheck()
 		f.in.log(engine.Info, fmt.Sprintf("first record accepted: stream %s, %s, log records: %d, user records: %d, bytes: %d, time: %d ms",
-			f.stream.name, r.shardID, part.LogRecords, part.UserRecords, len(part.Data), r.took.Milliseconds()))
+			f.stream.name, r.shardID, p.LogRecords, p.UserRecords, len(p.Data), r.took.Milliseconds()))
 	})
 	for _, line := range f.stream.failures.succeeded(f.stream.name) {
 		f.in.log(engine.Info, line)
+	}
+}
+
+// advance continues after a part. Its losses count only now, because a retry reads
+// the same ones again.
+func (f *flush) advance(p part) {
+	f.logLosses(p.Losses)
+	f.at.offset, f.at.unsettled = p.Next, attempt{}
+}
+
+// prepareRetry decides whether the retry repeats the same record: it does if Kinesis
+// may have stored it, now or earlier.
+func (f *flush) prepareRetry(p part, r response) {
+	switch {
+	case !kinesis.NotStored(r.err):
+		f.shrink(p, r)
+	case !p.repeated:
+		f.at.unsettled = attempt{}
 	}
 }
 
@@ -269,48 +290,28 @@ func (f *flush) timeRunsOut() bool {
 	return left <= 0 || float64(next) > f.bytesPerTime*float64(left)
 }
 
-// checkStrategy finds out whether the stream has the strategy AUTO, and logs it. It
-// returns what to do with the part then, a value of on_auto_stream or option.Drop, and
-// an empty string with user partition keys.
-func (f *flush) checkStrategy() (onAuto string) {
-	v := f.stream.check(f.ctx)
+// report logs and counts what a check of the stream's strategy found out.
+func (f *flush) report(v verdict) {
 	if v.news != "" {
 		f.in.log(engine.Info, v.news)
 	}
 	if v.alarm {
 		f.in.metrics.autoStreams.Add(1)
 	}
-	if v.problem == "" {
-		return ""
+	if v.problem != "" && v.treatment != option.Hold {
+		f.logFailure(engine.Error, causeAuto, v.problem)
 	}
-	onAuto = f.in.streams.onAuto
-	if onAuto == option.Hold {
-		word, err := readHoldFile(f.in.streams.holdFile)
-		if err != nil {
-			v.problem += ": the file that releases held chunks cannot be used: " + err.Error()
-		}
-		if onAuto = word; onAuto == option.Hold {
-			f.in.metrics.heldFlushes.Add(1)
-			f.logRetry(engine.Error, causeAuto, v.problem+"; to release held chunks, write warn, ndjson or drop to "+f.in.streams.holdFile)
-			return onAuto
-		}
-		v.problem += "; they are released, because " + f.in.streams.holdFile + " says " + word
-	}
-	if line := f.stream.failures.failed(causeAuto, v.problem); line != "" {
-		f.in.log(engine.Error, line)
-	}
-	return onAuto
 }
 
 // shrink makes the parts of the chunk smaller if this one exceeded the time limit
 // and had all of it. With oversize_chunk drop, a chunk is one record or none. Smaller
 // parts are other records than the one that may be stored, so they have new keys.
-func (f *flush) shrink(c *kinesis.Cause, records, recordBytes int) {
-	if c != kinesis.CauseTimeout || f.accepted > 0 || records == 1 || f.drops() {
+func (f *flush) shrink(p part, r response) {
+	if r.cause != kinesis.CauseTimeout || f.accepted > 0 || p.LogRecords == 1 || f.drops() {
 		return
 	}
-	f.at.maxPartBytes = max(recordBytes/2, minPartBytes)
-	if f.at.maxPartBytes < recordBytes {
+	f.at.maxPartBytes = max(p.recordBytes()/2, minPartBytes)
+	if f.at.maxPartBytes < p.recordBytes() {
 		f.at.unsettled = attempt{}
 	}
 }
@@ -318,15 +319,16 @@ func (f *flush) shrink(c *kinesis.Cause, records, recordBytes int) {
 // lowerLimit makes the records of the stream smaller, since one was refused for its
 // size. The limit is unknown: a stream accepts at least DefaultMaxRecordBytes, and that
 // of a proxy or gateway is found by halves.
-func (f *flush) lowerLimit(c *kinesis.Cause, recordBytes int, err error) {
+func (f *flush) lowerLimit(p part, r response) {
+	f.at.unsettled = attempt{}
 	limit := int64(kpl.DefaultMaxRecordBytes)
-	if c == kinesis.CauseRequestTooLarge {
-		limit = max(int64(recordBytes/2), minPartBytes)
+	if r.cause == kinesis.CauseRequestTooLarge {
+		limit = max(int64(p.recordBytes()/2), minPartBytes)
 	}
 	for old := f.stream.recordMax.Load(); limit < old; old = f.stream.recordMax.Load() {
 		if f.stream.recordMax.CompareAndSwap(old, limit) {
 			f.in.log(engine.Error, fmt.Sprintf("records of stream %s have at most %d bytes until restart, because a larger one is refused: %v",
-				f.stream.name, limit, err))
+				f.stream.name, limit, r.err))
 			return
 		}
 	}
@@ -337,9 +339,31 @@ func (f *flush) chunkText() string {
 	return fmt.Sprintf("chunk of tag %s, %d bytes,", escape.Tag(f.tag), len(f.chunk))
 }
 
+// giveUp logs why the chunk cannot be delivered.
 func (f *flush) giveUp(why string) Outcome {
 	f.in.log(engine.Error, fmt.Sprintf("%s %s and is not sent", f.chunkText(), why))
 	return Undeliverable
+}
+
+// retry logs why the chunk has to be retried.
+func (f *flush) retry(level engine.Level, cause, why string) Outcome {
+	f.logFailure(level, cause, fmt.Sprintf("%s will be retried: %s", f.chunkText(), why))
+	return Retry
+}
+
+// logFailure logs a failure of the stream, unless the log has it already.
+func (f *flush) logFailure(level engine.Level, cause, text string) {
+	if line := f.stream.failures.failed(cause, text); line != "" {
+		f.in.log(level, line)
+	}
+}
+
+// levelOf returns the level of a failure in the log.
+func levelOf(c *kinesis.Cause) engine.Level {
+	if c.Operator {
+		return engine.Error
+	}
+	return engine.Warn
 }
 
 // logSplit logs, once for an instance, that a chunk needs more than one record:
@@ -354,24 +378,9 @@ func (f *flush) logSplit() {
 	})
 }
 
-// logFailure logs why the chunk has to be retried, unless the log has it already.
-func (f *flush) logFailure(c *kinesis.Cause, err error) {
-	level := engine.Warn
-	if c.Operator {
-		level = engine.Error
-	}
-	f.logRetry(level, c.Name, err.Error())
-}
-
-func (f *flush) logRetry(level engine.Level, cause, text string) {
-	if line := f.stream.failures.failed(cause, text); line != "" {
-		f.in.log(level, fmt.Sprintf("%s will be retried: %s", f.chunkText(), line))
-	}
-}
-
 // logLosses logs what of the chunk is not sent, by kind, at most once a minute.
-func (f *flush) logLosses(p aggregator.Result) {
-	for reason, l := range p.Losses {
+func (f *flush) logLosses(losses aggregator.Losses) {
+	for reason, l := range losses {
 		if l.Count == 0 {
 			continue
 		}

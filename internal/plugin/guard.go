@@ -57,6 +57,7 @@ type guard struct {
 	client   streamClient
 	interval time.Duration
 	onAuto   string // on_auto_stream
+	holdFile string // its path
 	detector autostream.Detector
 
 	checking sync.Mutex // held by the flush that checks the stream
@@ -115,14 +116,39 @@ func (g *guard) text() string {
 
 // verdict is the result of a check.
 type verdict struct {
-	problem string // why aggregated records must not be sent, or empty
-	news    string // for the log
-	alarm   bool   // AUTO was not known before
+	problem   string // why aggregated records must not be sent, or empty
+	treatment string // of chunks if there is a problem: on_auto_stream, or option.Drop
+	news      string // for the log
+	alarm     bool   // AUTO was not known before
 }
 
-// check returns whether aggregated records may be sent to the stream. If a check of
-// the stream is due, the calling flush makes it, within ctx.
+// check returns whether aggregated records may be sent to the stream, and what
+// happens to chunks if not.
 func (g *guard) check(ctx context.Context) verdict {
+	v := g.recheck(ctx)
+	if v.problem == "" {
+		return v
+	}
+	v.treatment = g.onAuto
+	if g.onAuto != option.Hold {
+		return v
+	}
+	word, err := readHoldFile(g.holdFile)
+	if err != nil {
+		v.problem += ": the file that releases held chunks cannot be used: " + err.Error()
+	}
+	if word == option.Hold {
+		v.problem += "; to release held chunks, write warn, ndjson or drop to " + g.holdFile
+	} else {
+		v.problem += "; they are released, because " + g.holdFile + " says " + word
+	}
+	v.treatment = word
+	return v
+}
+
+// recheck returns what is known of the stream. If a check is due, the calling flush
+// makes it, within ctx.
+func (g *guard) recheck(ctx context.Context) verdict {
 	if !g.detector.Detected() {
 		return verdict{}
 	}

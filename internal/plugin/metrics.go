@@ -59,11 +59,6 @@ func (m *metrics) accepted(part aggregator.Result, chunkBytes int) {
 	m.recordBytes.Add(len(part.Data))
 }
 
-// String is the value of the label outcome.
-func (o Outcome) String() string {
-	return [...]string{"delivered", "retry", "error"}[o]
-}
-
 // lossKinds has the words for each aggregator.LossReason.
 var lossKinds = [aggregator.LossReasons]struct {
 	label      string // the value of the label reason

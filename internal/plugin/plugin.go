@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -15,9 +14,7 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/engine"
-	"out_kinesis_agg/internal/kinesis"
 	"out_kinesis_agg/internal/option"
-	"out_kinesis_agg/internal/version"
 )
 
 // Outcome is the result of a flush.
@@ -31,6 +28,11 @@ const (
 	// Undeliverable: no retry can succeed.
 	Undeliverable
 )
+
+// String is the value of the label outcome of a metric.
+func (o Outcome) String() string {
+	return [...]string{"delivered", "retry", "error"}[o]
+}
 
 // Log writes a line to the instance's log. It is called from any goroutine.
 type Log func(level engine.Level, line string)
@@ -73,96 +75,14 @@ type Instance struct {
 	endCheck context.CancelFunc
 }
 
-// Start parses the options and prepares an instance; nothing is sent yet. The error
-// joins one for each invalid option. Stop the instance.
-// stopping is called until Stop, and reports how long the engine waits for flushes if
-// it is stopping.
-func Start(options option.Source, log Log, meter engine.Meter, stopping func() (grace time.Duration, ok bool)) (*Instance, error) {
-	c, warnings, err := option.Parse(options)
-	if err != nil {
-		return nil, err
-	}
-	k, err := open(c, log)
-	if err != nil {
-		return nil, err
-	}
-	auto, checked, err := checkAtStart(c, k)
-	if err != nil {
-		k.Close()
-		return nil, err
-	}
-	for _, warning := range append(warnings, checked...) {
-		log(engine.Warn, warning)
-	}
-	c.Region, c.Endpoint = k.Region(), k.Endpoint()
-	log(engine.Info, fmt.Sprintf("version %s: %s", version.String(), c.Summary()))
-	in, err := newInstance(c, k, log, meter)
-	if err != nil {
-		k.Close()
-		return nil, err
-	}
-	if auto {
-		in.streams.find(c.Stream.String()).reported()
-		in.metrics.autoStreams.Add(1)
-	}
-	in.watchEngine(stopping)
-	if !c.CheckStream && !c.Stream.UsesTag() {
-		in.checkInBackground(c.Stream.String(), rand.N(in.streams.interval), k.DryRun)
-	}
-	return in, nil
-}
-
-// open creates the sender. It sends nothing.
-func open(c option.Config, log Log) (*kinesis.Sender, error) {
-	s := settings(c)
-	if c.Debug {
-		s.Debug = func(format string, args ...any) { log(engine.Info, fmt.Sprintf(format, args...)) }
-	}
-	s.CBORRefused = func(err error) {
-		log(engine.Warn, fmt.Sprintf("wire_format auto: a host refuses CBOR, so requests are in JSON until restart: %v", err))
-	}
-	k, err := kinesis.Open(context.Background(), s)
-	if err != nil {
-		return nil, optionError(err)
-	}
-	return k, nil
-}
-
-// checkAtStart finds reasons not to start, and what an operator should know.
-func checkAtStart(c option.Config, k *kinesis.Sender) (auto bool, warnings []string, err error) {
-	for _, base := range k.PlaintextRemote() {
-		warnings = append(warnings, fmt.Sprintf("records and credentials are sent to %s without encryption: use https:// unless you trust the network", base))
-	}
-	if !c.CheckStream {
-		return false, warnings, nil
-	}
-	auto, warning, err := checkStream(context.Background(), c, k.Describe)
-	if err != nil {
-		return false, nil, err
-	}
-	return auto, appendNonEmpty(warnings, warning, checkAccess(context.Background(), c.Stream.String(), k.DryRun)), nil
-}
-
-func appendNonEmpty(lines []string, more ...string) []string {
-	for _, line := range more {
-		if line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines
-}
-
 func newInstance(c option.Config, s sender, log Log, meter engine.Meter) (*Instance, error) {
-	shape := c.Transform
-	newAggregator, err := aggregator.Factory(shape)
-	if err != nil {
-		// Package option checks the same rules.
-		return nil, fmt.Errorf("options that change records: %w", err)
-	}
+	lines := c.Transform
 	// One record is one batch, so batch_size would need more records.
-	shape.Format, shape.BatchBytes = aggregator.NDJSON, 0
-	newLines, err := aggregator.Factory(shape)
-	if err != nil {
+	lines.Format, lines.BatchBytes = aggregator.NDJSON, 0
+	newAggregator, err := aggregator.Factory(c.Transform)
+	newLiner, errLines := aggregator.Factory(lines)
+	if err := errors.Join(err, errLines); err != nil {
+		// Package option checks the same rules.
 		return nil, fmt.Errorf("options that change records: %w", err)
 	}
 	return &Instance{
@@ -179,7 +99,7 @@ func newInstance(c option.Config, s sender, log Log, meter engine.Meter) (*Insta
 		meter:       meter,
 		metrics:     newMetrics(meter),
 		aggregators: sync.Pool{New: func() any { return newAggregator() }},
-		liners:      sync.Pool{New: func() any { return newLines() }},
+		liners:      sync.Pool{New: func() any { return newLiner() }},
 		endCheck:    func() {},
 		shutdown:    newShutdown(),
 		ctx:         context.Background(),

@@ -44,7 +44,7 @@ func (s *streams) find(name string) *stream {
 		return e.Value.(*stream)
 	}
 	found := &stream{
-		guard:    guard{name: name, client: s.client, onAuto: s.onAuto, interval: s.interval},
+		guard:    guard{name: name, client: s.client, onAuto: s.onAuto, holdFile: s.holdFile, interval: s.interval},
 		failures: new(logThrottle),
 	}
 	found.recordMax.Store(int64(s.recordMax))
