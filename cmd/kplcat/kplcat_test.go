@@ -210,21 +210,23 @@ func TestCat_EndsOnBrokenPipe(t *testing.T) {
 }
 
 func TestStats_Fits80Columns(t *testing.T) {
-	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	for _, n := range []int{0, 999_999, 1_000_000, 123_456_789, 999_960_000, 1 << 50} {
-		for _, age := range []time.Duration{0, 59960 * time.Millisecond, time.Hour - 1, 24*time.Hour - 1, 99*24*time.Hour + 23*time.Hour, 365 * 24 * time.Hour} {
-			var out bytes.Buffer
-			c := shardCount{aggregated: n, plain: n, damaged: n, users: n, logs: n, bytes: n, logBytes: n, joined: n, joinedLogs: 7 * n, joinedBytes: min(n, 1<<30) * 10 << 20, oldest: now.Add(-age), newest: now.Add(-age)}
-			s := statistics{w: bufio.NewWriter(&out), warn: func(string, ...any) {}, now: func() time.Time { return now },
-				shards: map[string]*shardCount{"shardId-000000012345": &c, "shardId-000000000002": &c}}
-			_ = s.end()
-			for line := range strings.Lines(out.String()) {
-				if len(line) != 81 {
-					t.Errorf("%d columns: %s", len(line)-1, line)
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		for _, n := range []int{0, 999_999, 1_000_000, 123_456_789, 999_960_000, 1 << 50} {
+			for _, age := range []time.Duration{0, 59960 * time.Millisecond, time.Hour - 1, 24*time.Hour - 1, 99*24*time.Hour + 23*time.Hour, 365 * 24 * time.Hour} {
+				var out bytes.Buffer
+				c := shardCount{aggregated: n, plain: n, damaged: n, users: n, logs: n, bytes: n, logBytes: n, joined: n, joinedLogs: 7 * n, joinedBytes: min(n, 1<<30) * 10 << 20, oldest: now.Add(-age), newest: now.Add(-age)}
+				s := statistics{w: bufio.NewWriter(&out), warn: func(string, ...any) {},
+					shards: map[string]*shardCount{"shardId-000000012345": &c, "shardId-000000000002": &c}}
+				_ = s.end()
+				for line := range strings.Lines(out.String()) {
+					if len(line) != 81 {
+						t.Errorf("%d columns: %s", len(line)-1, line)
+					}
 				}
 			}
 		}
-	}
+	})
 }
 
 func TestCat_Limit(t *testing.T) {

@@ -80,7 +80,7 @@ func cat(ctx context.Context, o options, client consumer.API, stdout, stderr io.
 	unpack := unpacker{format: o.decompress, noSplit: o.noSplit, warn: p.Warn}
 	var out output = &printer{w: w, options: o, escape: isTerminal(stdout) && !o.raw, warn: p.Warn, unpack: unpack}
 	if o.stats {
-		out = &statistics{w: w, warn: p.Warn, now: time.Now, unpack: unpack}
+		out = &statistics{w: w, warn: p.Warn, unpack: unpack}
 	}
 	r := &consumer.Reader{
 		API: client, Stream: o.stream, From: o.from, To: o.to, Shards: o.shards, Follow: o.follow,

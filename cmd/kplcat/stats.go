@@ -18,7 +18,6 @@ import (
 type statistics struct {
 	w      *bufio.Writer
 	warn   func(format string, args ...any)
-	now    func() time.Time
 	unpack unpacker
 
 	shards map[string]*shardCount
@@ -157,10 +156,9 @@ func (t *statistics) row(name string, c *shardCount) {
 			fill = fmt.Sprintf("%.0f%%", percent)
 		}
 	}
-	now := t.now()
 	fmt.Fprintf(t.w, rowFormat, name, abbreviate(c.aggregated, 6), abbreviate(c.plain, 6), abbreviate(c.damaged, 6),
 		abbreviate(c.users, 6), abbreviate(c.logs, 6), abbreviate(c.bytes, 6), abbreviate(c.logBytes, 6), per, fill,
-		age(now, c.oldest), age(now, c.newest))
+		age(c.oldest), age(c.newest))
 }
 
 // shardNumber shortens a shard ID to the number that --shard accepts.
@@ -192,11 +190,11 @@ func abbreviate(n, width int) string {
 }
 
 // age formats the time since then in at most 6 characters.
-func age(now, then time.Time) string {
+func age(then time.Time) string {
 	if then.IsZero() {
 		return "-"
 	}
-	switch d := max(now.Sub(then), 0); {
+	switch d := max(time.Since(then), 0); {
 	case d < 59950*time.Millisecond:
 		return d.Round(100 * time.Millisecond).String()
 	case d < time.Hour-time.Second/2:

@@ -46,7 +46,9 @@ const (
 type chain struct {
 	load  func(context.Context) (aws.Config, error)
 	files []string
-	now   func() time.Time
+	// now is time.Now, except in tests. They use connections and the modification times
+	// of files, for which testing/synctest has no clock.
+	now func() time.Time
 
 	current atomic.Pointer[aws.CredentialsCache]
 	// generation counts loads and renewals. A request reads it before it is
