@@ -111,24 +111,6 @@ func TestDockerfile_CopiesPackages(t *testing.T) {
 	}
 }
 
-// TestConfigurations_KeepRecords: no configuration loses records or blocks inputs.
-func TestConfigurations_KeepRecords(t *testing.T) {
-	for _, files := range [][]string{
-		{"deploy/kubernetes/values.yaml"}, {"deploy/kubernetes/manifests.yaml"},
-		{"deploy/compose/fluent-bit.conf"}, {"deploy/ecs/template.yaml", "deploy/ecs/kinesis-agg.conf"},
-	} {
-		var text strings.Builder
-		for _, file := range files {
-			text.WriteString(read(t, file))
-		}
-		for _, setting := range []string{`retry_limit:? +no_limits`, `scheduler\.cap +60`, `workers:? +"?[1-9]"?`, `grace +35`} {
-			if !regexp.MustCompile(`(?m)^ +` + setting + `$`).MatchString(text.String()) {
-				t.Errorf("%s: no line matches %s", files, setting)
-			}
-		}
-	}
-}
-
 // TestStopTimeouts_AboveGrace: nothing kills the engine while it waits for its
 // flushes.
 func TestStopTimeouts_AboveGrace(t *testing.T) {

@@ -245,32 +245,44 @@ func TestReading_WorkedRecord(t *testing.T) {
 	}
 }
 
-// TestConfigurations_KeepRecords: every configuration of the plugin has the
-// settings without which records are lost or inputs are blocked.
+// TestConfigurations_KeepRecords: every configuration of the plugin, in documents and
+// in files to copy, has the settings without which records are lost or inputs are
+// blocked.
 func TestConfigurations_KeepRecords(t *testing.T) {
-	output := regexp.MustCompile(`(?mi)^[ -]*name:? +kinesis_agg$`)
-	settings := []*regexp.Regexp{
-		regexp.MustCompile(`(?mi)^ +retry_limit:? +no_limits$`),
-		regexp.MustCompile(`(?mi)^ +scheduler\.cap:? +60$`),
-		regexp.MustCompile(`(?mi)^ +workers:? +[1-9]`),
-	}
-	checked := 0
+	configurations := map[string]string{}
 	for name, text := range documents(t) {
 		_, blocks := split(text)
 		for _, b := range blocks {
-			if !output.MatchString(b.text) {
-				continue
-			}
-			checked++
-			for _, setting := range settings {
-				if !setting.MatchString(b.text) {
-					t.Errorf("%s:%d: the configuration has no line that matches %s", name, b.line, setting)
-				}
+			if regexp.MustCompile(`(?mi)^[ -]*name:? +kinesis_agg$`).MatchString(b.text) {
+				configurations[fmt.Sprintf("%s:%d", name, b.line)] = b.text
 			}
 		}
 	}
-	if checked == 0 {
+	if len(configurations) == 0 {
 		t.Error("no document has a configuration of the plugin")
+	}
+	for _, files := range []string{
+		"conf/fluent-bit.conf", "conf/fluent-bit.yaml", "deploy/compose/fluent-bit.conf",
+		"deploy/kubernetes/values.yaml", "deploy/kubernetes/manifests.yaml", "deploy/ecs/template.yaml deploy/ecs/kinesis-agg.conf",
+	} {
+		for file := range strings.FieldsSeq(files) {
+			text, err := fs.ReadFile(root, file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			configurations[files] += string(text)
+		}
+	}
+	for name, text := range configurations {
+		settings := []string{`retry_limit:? +no_limits`, `scheduler\.cap:? +60`, `workers:? +"?[1-9]"?`}
+		if !strings.Contains(name, ".md") {
+			settings = append(settings, `grace:? +35`)
+		}
+		for _, setting := range settings {
+			if !regexp.MustCompile(`(?mi)^ +` + setting + `$`).MatchString(text) {
+				t.Errorf("%s: no line matches %s", name, setting)
+			}
+		}
 	}
 }
 

@@ -252,19 +252,3 @@ func TestFluentBit_Drain(t *testing.T) {
 		t.Logf("simulated, scheduler.cap %d, the last of the chunks: %s", other.cap, summary(all))
 	}
 }
-
-// TestConfigurations_BoundRetries checks that the configurations of conf/ keep a
-// chunk until it is delivered, and never wait half an hour.
-func TestConfigurations_BoundRetries(t *testing.T) {
-	t.Parallel()
-	for _, s := range samples(t) {
-		if !strings.HasPrefix(s.name, "conf/") {
-			continue
-		}
-		for _, setting := range []string{"scheduler.cap:? +60", "retry_limit:? +no_limits"} {
-			if !regexp.MustCompile(`(?m)^ +` + setting + `$`).MatchString(s.text) {
-				t.Errorf("%s does not set %s", s.name, setting)
-			}
-		}
-	}
-}
