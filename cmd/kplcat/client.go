@@ -22,11 +22,13 @@ const (
 // limits of the plugin.
 func connect(ctx context.Context, o options) (consumer.API, error) {
 	s, err := kinesis.Open(ctx, kinesis.Settings{
-		Region:           o.region,
-		Profile:          o.profile,
-		RoleARN:          o.roleARN,
-		Endpoint:         o.endpoint,
-		RequestTimeout:   requestTimeout,
+		Connection: kinesis.Connection{
+			Region:         o.region,
+			Profile:        o.profile,
+			RoleARN:        o.roleARN,
+			Endpoint:       o.endpoint,
+			RequestTimeout: requestTimeout,
+		},
 		MaxResponseBytes: maxResponseBytes,
 		Version:          version.String(),
 	})

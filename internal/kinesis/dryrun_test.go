@@ -26,7 +26,7 @@ func openAWS(t *testing.T, o fakekinesis.Options, change ...func(*Settings)) (*S
 		t.Fatal(err)
 	}
 	t.Setenv("AWS_CA_BUNDLE", ca)
-	settings := Settings{Region: "us-east-1", KeyID: "AKID", SecretKey: "secret", HTTPProxy: "http://" + proxy.Addr()}
+	settings := Settings{Connection: Connection{Region: "us-east-1", KeyID: "AKID", SecretKey: "secret", HTTPProxy: "http://" + proxy.Addr()}}
 	for _, f := range change {
 		f(&settings)
 	}

@@ -90,7 +90,7 @@ func TestEnvironment_AcceptedValues(t *testing.T) {
 	}{
 		"settings have priority": {map[string]string{
 			"AWS_REGION": "a b", "AWS_ENDPOINT_URL": "x", "HTTPS_PROXY": "%", "AWS_ENDPOINT_URL_STS": "x", "AWS_ACCESS_KEY_ID": "\n",
-		}, Settings{KeyID: "A", SecretKey: "B", Endpoint: "http://localhost", STSEndpoint: "http://localhost", HTTPProxy: "http://proxy.test"}},
+		}, Settings{Connection: Connection{KeyID: "A", SecretKey: "B", Endpoint: "http://localhost", STSEndpoint: "http://localhost", HTTPProxy: "http://proxy.test"}}},
 		"ignored endpoint": {map[string]string{"AWS_ENDPOINT_URL": "x", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, Settings{}},
 		"proxies": {map[string]string{"HTTPS_PROXY": "proxy.test:3128", "http_proxy": "socks5://user:p%40ss@proxy.test/",
 			"NO_PROXY": "169.254.169.254, .internal,10.0.0.0/8,*"}, Settings{}},
@@ -113,14 +113,14 @@ func TestEnvironment_EndpointIsReported(t *testing.T) {
 	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KINESIS"} {
 		isolate(t)
 		t.Setenv(name, "http://user:word@127.0.0.1:4567")
-		if got := open(t, Settings{Region: "eu-west-1"}).Endpoint(); got != "http://user:word@127.0.0.1:4567" {
+		if got := open(t, Settings{Connection: Connection{Region: "eu-west-1"}}).Endpoint(); got != "http://user:word@127.0.0.1:4567" {
 			t.Errorf("%s: got %q", name, got)
 		}
 	}
 	isolate(t)
 	t.Setenv("AWS_ENDPOINT_URL", "")
 	t.Setenv("AWS_ENDPOINT_URL_KINESIS", "")
-	if got := open(t, Settings{Region: "eu-west-1"}).Endpoint(); got != "" {
+	if got := open(t, Settings{Connection: Connection{Region: "eu-west-1"}}).Endpoint(); got != "" {
 		t.Errorf("AWS: got %q", got)
 	}
 }

@@ -68,8 +68,8 @@ func TestProxyRefusal_Named(t *testing.T) {
 	for _, status := range []string{"403 Forbidden", "407 Proxy Authentication Required", "503 Service Unavailable"} {
 		sender, _, proxy := throughProxy(t, patience, first(fakekinesis.Tunnel{Refuse: status}))
 		sender.Close()
-		s := Settings{Region: "eu-central-1", KeyID: "AKID", SecretKey: "secret-key", Endpoint: "https://example.com",
-			HTTPProxy: "http://agent:pass-of-proxy@" + proxy.Addr()}
+		s := Settings{Connection: Connection{Region: "eu-central-1", KeyID: "AKID", SecretKey: "secret-key", Endpoint: "https://example.com",
+			HTTPProxy: "http://agent:pass-of-proxy@" + proxy.Addr()}}
 		c, err := putFails(t, open(t, s))
 		if text := err.Error(); c != CauseProxy || !strings.Contains(text, proxy.Addr()) || !strings.Contains(text, status) ||
 			strings.Contains(text, "pass-of-proxy") {
@@ -107,7 +107,7 @@ func TestCredentials_AdviceOfTheSource(t *testing.T) {
 				}
 				t.Setenv(key, value)
 			}
-			sender := open(t, Settings{Region: "eu-central-1", Endpoint: server.URL()})
+			sender := open(t, Settings{Connection: Connection{Region: "eu-central-1", Endpoint: server.URL()}})
 			c, err := putFails(t, sender)
 			if c != test.cause || !strings.HasSuffix(err.Error(), test.cause.Advice) || !NotStored(err) {
 				t.Errorf("%v: got %v", err, c)

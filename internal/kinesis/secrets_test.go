@@ -210,10 +210,10 @@ func TestSecrets_ProxyPassword(t *testing.T) {
 		proxy := fakekinesis.StartProxy("", func(int) fakekinesis.Tunnel { return fakekinesis.Tunnel{Refuse: "407 no login " + echo} })
 		t.Cleanup(proxy.Close)
 		var log lines
-		s := Settings{
+		s := Settings{Debug: log.add, Connection: Connection{
 			Region: "eu-central-1", KeyID: "AKIDSTATIC", SecretKey: secretKey, RequestTimeout: patience,
-			HTTPProxy: "http://user:" + url.PathEscape(password) + "@" + proxy.Addr(), Debug: log.add,
-		}
+			HTTPProxy: "http://user:" + url.PathEscape(password) + "@" + proxy.Addr(),
+		}}
 		_, err := putFails(t, open(t, s))
 		checkHidden(t, err.Error(), password, url.PathEscape(password), login)
 		checkHidden(t, log.text(), password, url.PathEscape(password), login)
@@ -253,7 +253,7 @@ func TestSecrets_OtherErrorsAreShown(t *testing.T) {
 }
 
 func TestSecrets_LatestAreKept(t *testing.T) {
-	k := newSecrets(Settings{SecretKey: "base-secret-key"})
+	k := newSecrets(Settings{Connection: Connection{SecretKey: "base-secret-key"}})
 	for n := range 10 * keptSecrets {
 		k.note(fmt.Sprintf("renewed-%04d", n))
 		k.note("base-secret-key")

@@ -47,10 +47,10 @@ func start(t testing.TB, o fakekinesis.Options) *fakekinesis.Server {
 
 // settings returns the settings for a sender to server.
 func settings(server *fakekinesis.Server) Settings {
-	return Settings{
+	return Settings{Version: "1.2.3", Connection: Connection{
 		Region: "eu-central-1", KeyID: "AKIDSTATIC", SecretKey: secretKey,
-		Endpoint: server.URL(), STSEndpoint: server.URL(), Version: "1.2.3", RequestTimeout: patience,
-	}
+		Endpoint: server.URL(), STSEndpoint: server.URL(), RequestTimeout: patience,
+	}}
 }
 
 func open(t testing.TB, s Settings) *Sender {
@@ -495,10 +495,10 @@ region = ap-south-1
 		key, region string
 	}{
 		{Settings{}, "AKIDENV", "us-east-1"},
-		{Settings{Profile: "other"}, "AKIDOTHER", "us-east-1"},
-		{Settings{CredentialsPath: file}, "AKIDDEFAULT", "us-east-1"},
-		{Settings{CredentialsPath: file, Profile: "other"}, "AKIDOTHER", "us-east-1"},
-		{Settings{KeyID: "AKIDSTATIC", SecretKey: "s", Profile: "other"}, "AKIDSTATIC", "us-east-1"},
+		{Settings{Connection: Connection{Profile: "other"}}, "AKIDOTHER", "us-east-1"},
+		{Settings{Connection: Connection{CredentialsPath: file}}, "AKIDDEFAULT", "us-east-1"},
+		{Settings{Connection: Connection{CredentialsPath: file, Profile: "other"}}, "AKIDOTHER", "us-east-1"},
+		{Settings{Connection: Connection{KeyID: "AKIDSTATIC", SecretKey: "s", Profile: "other"}}, "AKIDSTATIC", "us-east-1"},
 	} {
 		t.Setenv("AWS_REGION", "us-east-1")
 		test.settings.Endpoint = server.URL()
@@ -527,7 +527,7 @@ func TestOpen_NoMetadataRequest(t *testing.T) {
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
 	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL())
 	t.Setenv("AWS_DEFAULTS_MODE", "auto")
-	sender := open(t, Settings{Region: "eu-central-1", Endpoint: server.URL()})
+	sender := open(t, Settings{Connection: Connection{Region: "eu-central-1", Endpoint: server.URL()}})
 	if n := server.Counts().Connections; n != 0 {
 		t.Errorf("Open made %d connections", n)
 	}
@@ -546,7 +546,7 @@ func TestOpen_Region(t *testing.T) {
 		settings  Settings
 		env, want string
 	}{
-		"option":      {settings: Settings{Region: "eu-west-1"}, env: "us-east-1", want: "eu-west-1"},
+		"option":      {settings: Settings{Connection: Connection{Region: "eu-west-1"}}, env: "us-east-1", want: "eu-west-1"},
 		"environment": {env: "us-east-1", want: "us-east-1"},
 		"profile":     {want: "ap-south-1"},
 	} {
@@ -572,8 +572,8 @@ func TestOpen_NamesTheSetting(t *testing.T) {
 		field, want string
 	}{
 		"no region":    {Settings{}, "Region", "not set"},
-		"no profile":   {Settings{Region: "r", Profile: "missing"}, "Profile", `"missing" is not in the files`},
-		"no such file": {Settings{Region: "r", CredentialsPath: "/nowhere/credentials"}, "CredentialsPath", "stat /nowhere/credentials"},
+		"no profile":   {Settings{Connection: Connection{Region: "r", Profile: "missing"}}, "Profile", `"missing" is not in the files`},
+		"no such file": {Settings{Connection: Connection{Region: "r", CredentialsPath: "/nowhere/credentials"}}, "CredentialsPath", "stat /nowhere/credentials"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(context.Background(), test.settings)

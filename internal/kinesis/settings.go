@@ -6,39 +6,19 @@ import (
 	"time"
 
 	"out_kinesis_agg/internal/arn"
+	"out_kinesis_agg/internal/connection"
 )
 
-// Settings are the settings of a Sender. Zero values mean "not set". The caller has
-// checked that each value is valid on its own, and that either both or none of KeyID
-// and SecretKey are set.
+// Connection is what a user sets.
+type Connection = connection.Settings
+
+// Settings are the settings of a Sender.
 type Settings struct {
-	// Region is the region of the streams. If it is empty, AWS_REGION or the profile
-	// provides it.
-	Region string
+	Connection
 
-	RoleARN, ExternalID, RoleSessionName string
-	KeyID, SecretKey, SessionToken       string
-	Profile, CredentialsPath             string
-
-	// Endpoint and STSEndpoint are base URLs with the scheme http or https. If empty,
-	// the endpoints of AWS are used.
-	Endpoint, STSEndpoint string
-	// HTTPProxy is the URL of a proxy for calls to AWS. If it is empty, HTTPS_PROXY
-	// and NO_PROXY in the environment apply. Requests to metadata services and to
-	// this host do not use HTTPProxy.
-	HTTPProxy string
-
-	// RequestTimeout limits one PutRecord, including fetching credentials and the
-	// repetition by AutoRetry. 0 means DefaultRequestTimeout.
-	RequestTimeout time.Duration
-	// ConnectTimeout limits a TCP connect, and separately a TLS handshake. 0 means
-	// DefaultConnectTimeout.
-	ConnectTimeout time.Duration
 	// MaxResponseBytes limits the body of a response. 0 means 1 MiB, which is above
 	// every response to the requests of a Sender.
 	MaxResponseBytes int
-	// AutoRetry repeats a request once and without delay if its connection fails.
-	AutoRetry bool
 
 	// WireFormat is the encoding of requests. Empty means JSON.
 	WireFormat WireFormat
@@ -58,7 +38,7 @@ type Settings struct {
 	Debug func(format string, args ...any)
 }
 
-// The defaults of Settings.
+// The defaults of Connection.
 const (
 	DefaultRequestTimeout = 30 * time.Second
 	DefaultConnectTimeout = 5 * time.Second
@@ -72,7 +52,7 @@ func streamID(stream string) (name, streamARN *string) {
 	return &stream, nil
 }
 
-// SettingError is an error in one field of Settings.
+// SettingError is an error in one field of Connection.
 type SettingError struct {
 	Field string // name of the field
 	Err   error

@@ -86,7 +86,7 @@ func cborServer(t *testing.T, status int, header http.Header, response cbor.Valu
 func cborSender(t *testing.T, url string) *Sender {
 	t.Helper()
 	isolate(t)
-	return open(t, Settings{Region: "eu-west-1", KeyID: "A", SecretKey: "B", Endpoint: url, WireFormat: CBOR, Version: "1"})
+	return open(t, Settings{Connection: Connection{Region: "eu-west-1", KeyID: "A", SecretKey: "B", Endpoint: url}, WireFormat: CBOR, Version: "1"})
 }
 
 func TestCBOR_RequestAndResponse(t *testing.T) {

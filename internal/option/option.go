@@ -12,29 +12,18 @@ import (
 	"time"
 
 	"out_kinesis_agg/aggregator"
+	"out_kinesis_agg/internal/connection"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/kpl/compression"
 )
+
+// Connection is what the options say about connections to AWS.
+type Connection = connection.Settings
 
 // Config is the values of one [OUTPUT] section, checked. An empty string means
 // that the option is not set.
 type Config struct {
 	Stream            Stream
-	Region            string // the ARN's, if the option is not set
-	RoleARN           string
-	ExternalID        string
-	RoleSessionName   string
-	KeyID             string
-	SecretKey         string
-	SessionToken      string
-	Profile           string
-	CredentialsPath   string
-	Endpoint          string
-	STSEndpoint       string
-	HTTPProxy         string
-	RequestTimeout    time.Duration
-	ConnectTimeout    time.Duration
-	AutoRetryRequests bool
 	FixedPartitionKey PartitionKey
 	IncludeTimeKey    bool
 	IncludeTagKey     bool
@@ -45,6 +34,9 @@ type Config struct {
 	CheckStream       bool
 	Debug             bool
 
+	// Connection has the options that say how AWS is reached. Region is the ARN's if the
+	// option is not set.
+	Connection
 	// Transform has the options that say what a record contains.
 	aggregator.Transform
 }
@@ -120,7 +112,7 @@ func (c *Config) options() []Option {
 		{Name: "connect_timeout", Default: "5s",
 			value: durationValue{&c.ConnectTimeout, time.Second, 10 * time.Minute},
 			Help:  "Time limit of a new connection, TLS included."},
-		{Name: "auto_retry_requests", Default: "true", value: boolValue{&c.AutoRetryRequests},
+		{Name: "auto_retry_requests", Default: "true", value: boolValue{&c.AutoRetry},
 			Help: "Repeat a request once, immediately, if its connection fails before a response."},
 		{Name: "fixed_partition_key", value: partitionKeyValue{&c.FixedPartitionKey},
 			Help: "Partition key of every record; `$TAG` is the tag and `$TAG[n]` its n-th part. Default: a random UUID for each PutRecord."},

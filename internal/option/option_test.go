@@ -38,15 +38,17 @@ func TestParse_Defaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		Stream:            Stream{literal("logs")},
-		RoleSessionName:   "fluent-bit",
-		RequestTimeout:    30 * time.Second,
-		ConnectTimeout:    5 * time.Second,
-		AutoRetryRequests: true,
-		MaxRecordBytes:    kpl.DefaultMaxRecordBytes,
-		OversizeChunk:     Split,
-		WireFormat:        "auto",
-		OnAutoStream:      Hold,
+		Stream: Stream{literal("logs")},
+		Connection: Connection{
+			RoleSessionName: "fluent-bit",
+			RequestTimeout:  30 * time.Second,
+			ConnectTimeout:  5 * time.Second,
+			AutoRetry:       true,
+		},
+		MaxRecordBytes: kpl.DefaultMaxRecordBytes,
+		OversizeChunk:  Split,
+		WireFormat:     "auto",
+		OnAutoStream:   Hold,
 		Transform: aggregator.Transform{
 			TimeFormat:  "%Y-%m-%dT%H:%M:%S.%LZ",
 			Format:      aggregator.KPL,
@@ -84,7 +86,7 @@ func TestParse_Values(t *testing.T) {
 		{"oversize_chunk", "Drop", func(c Config) any { return c.OversizeChunk }, Drop},
 		{"wire_format", "cbor", func(c Config) any { return c.WireFormat }, "cbor"},
 		{"debug", "On", func(c Config) any { return c.Debug }, true},
-		{"auto_retry_requests", "no", func(c Config) any { return c.AutoRetryRequests }, false},
+		{"auto_retry_requests", "no", func(c Config) any { return c.AutoRetry }, false},
 		{"endpoint", "http://127.0.0.1:4568", func(c Config) any { return c.Endpoint }, "http://127.0.0.1:4568"},
 		{"region", "us-gov-west-1", func(c Config) any { return c.Region }, "us-gov-west-1"},
 		{"role_arn", "arn:aws-us-gov:iam::123456789012:role/a/path/log-writer", func(c Config) any { return c.RoleARN }, "arn:aws-us-gov:iam::123456789012:role/a/path/log-writer"},

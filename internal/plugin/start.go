@@ -56,24 +56,10 @@ func Start(options option.Source, log Log, meter engine.Meter, stopping func() (
 // open creates the sender. It sends nothing.
 func open(c option.Config, log Log) (*kinesis.Sender, error) {
 	s := kinesis.Settings{
-		Region:          c.Region,
-		RoleARN:         c.RoleARN,
-		ExternalID:      c.ExternalID,
-		RoleSessionName: c.RoleSessionName,
-		KeyID:           c.KeyID,
-		SecretKey:       c.SecretKey,
-		SessionToken:    c.SessionToken,
-		Profile:         c.Profile,
-		CredentialsPath: c.CredentialsPath,
-		Endpoint:        c.Endpoint,
-		STSEndpoint:     c.STSEndpoint,
-		HTTPProxy:       c.HTTPProxy,
-		RequestTimeout:  c.RequestTimeout,
-		ConnectTimeout:  c.ConnectTimeout,
-		AutoRetry:       c.AutoRetryRequests,
-		WireFormat:      kinesis.WireFormat(c.WireFormat),
-		Shell:           engine.Spawn,
-		Version:         version.String(),
+		Connection: c.Connection,
+		WireFormat: kinesis.WireFormat(c.WireFormat),
+		Shell:      engine.Spawn,
+		Version:    version.String(),
 		CBORRefused: func(err error) {
 			log(engine.Warn, fmt.Sprintf("wire_format auto: a host refuses CBOR, so requests are in JSON until restart: %v", err))
 		},
@@ -89,7 +75,7 @@ func open(c option.Config, log Log) (*kinesis.Sender, error) {
 	return k, err
 }
 
-// settingOptions has the options of the fields of kinesis.Settings that Open can refuse.
+// settingOptions has the options of the fields of kinesis.Connection that Open can refuse.
 var settingOptions = map[string]string{
 	"Region":          "region",
 	"Profile":         "profile",

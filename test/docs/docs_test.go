@@ -286,6 +286,44 @@ func TestConfigurations_KeepRecords(t *testing.T) {
 	}
 }
 
+// TestImports_PointDown: the table in design.md has every package of the library, and
+// each imports only packages of the rows below its own.
+func TestImports_PointDown(t *testing.T) {
+	row := map[string]int{}
+	for i, line := range strings.Split(documents(t)["docs/design.md"], "\n") {
+		cell, _, _ := strings.Cut(strings.TrimPrefix(line, "| `"), " | ")
+		for name := range strings.SplitSeq(strings.Trim(cell, "`"), "`, `") {
+			if row[name] == 0 {
+				row[name] = i
+			}
+		}
+	}
+	list := exec.Command("go", "list", "-deps", "-f", "{{if and (not .Standard) .Module.Main}}{{.ImportPath}} {{join .Imports \" \"}}{{end}}", ".")
+	list.Dir = "../.."
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The last package is that of the root, whose path all others begin with.
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	module, _, _ := strings.Cut(lines[len(lines)-1], " ")
+	for _, line := range lines {
+		paths := strings.Fields(line)
+		name := strings.TrimPrefix(paths[0], module+"/")
+		if name == module {
+			name = "out_kinesis_agg.go"
+		}
+		if row[name] == 0 {
+			t.Errorf("the table of packages in design.md has no %s", name)
+		}
+		for _, path := range paths[1:] {
+			if imported, own := strings.CutPrefix(path, module+"/"); own && row[imported] <= row[name] {
+				t.Errorf("%s imports %s, which is not below it in the table of packages in design.md", name, imported)
+			}
+		}
+	}
+}
+
 // TestNamedTests_Exist: the tests that documents name can be run.
 func TestNamedTests_Exist(t *testing.T) {
 	var sources strings.Builder
