@@ -12,6 +12,9 @@ type Record struct {
 	Stream, StreamARN, PartitionKey string
 	// ExplicitHashKey is empty if the request has none.
 	ExplicitHashKey string
+	// Misplaced: the strategy is AUTO, and the shard that stores the record does not
+	// have the hash key of PartitionKey.
+	Misplaced bool
 	// Request is the n of the request that contained it.
 	Request int
 	// Data belongs to the caller of Records. In OnRecord it is valid only during

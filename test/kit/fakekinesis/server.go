@@ -313,16 +313,17 @@ func putResponse(many bool, results []putResult) map[string]any {
 	return map[string]any{"FailedRecordCount": 0, "Records": results, "EncryptionType": "NONE"}
 }
 
-// shardOf returns the id of the shard that stores a record.
-func (s *Server) shardOf(partitionKey string) string {
-	if s.options.Shards < 2 {
-		return shardID
-	}
-	if s.auto() {
-		return fmt.Sprintf("shardId-%012d", rand.IntN(s.options.Shards))
-	}
+// shardOf returns the id of the shard that stores a record, and whether it is another
+// than the one that has the record's hash key.
+func (s *Server) shardOf(partitionKey string) (id string, misplaced bool) {
+	shards := uint64(max(s.options.Shards, 1))
 	hash := md5.Sum([]byte(partitionKey))
-	return fmt.Sprintf("shardId-%012d", uint64(binary.BigEndian.Uint32(hash[:]))*uint64(s.options.Shards)>>32)
+	owner := uint64(binary.BigEndian.Uint32(hash[:])) * shards >> 32
+	shard := owner
+	if s.auto() {
+		shard = rand.Uint64N(shards)
+	}
+	return fmt.Sprintf("shardId-%012d", shard), shard != owner
 }
 
 func (s *Server) auto() bool { return s.options.Auto != nil && s.options.Auto() }
@@ -395,11 +396,13 @@ func (s *Server) accept(n int, request *Request, many bool, body []byte) (result
 			Stream: streamName(p.StreamName, p.StreamARN), StreamARN: p.StreamARN, PartitionKey: e.PartitionKey,
 			ExplicitHashKey: e.ExplicitHashKey, Request: n, Data: e.Data, Received: now,
 		}
+		shard, misplaced := s.shardOf(e.PartitionKey)
+		record.Misplaced = misplaced
 		s.store(&record)
 		if s.options.OnRecord != nil {
 			s.options.OnRecord(record)
 		}
-		results = append(results, putResult{record.SequenceNumber, s.shardOf(e.PartitionKey)})
+		results = append(results, putResult{record.SequenceNumber, shard})
 	}
 	return results, nil
 }
