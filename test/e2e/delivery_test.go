@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/test/kit/fakekinesis"
 	"out_kinesis_agg/test/kit/harness"
 )
@@ -161,6 +162,49 @@ func (s *ids) wantAll(t *testing.T, maxRepeated int) {
 	}
 }
 
+// idsByFormat counts the lines that arrive from outputsTo, in the stream of each format.
+type idsByFormat map[string]*ids
+
+func newIDsByFormat(n int) idsByFormat {
+	all := idsByFormat{}
+	for _, format := range aggregator.Formats() {
+		all[string(format)] = newIDs(n)
+	}
+	return all
+}
+
+func (all idsByFormat) add(r fakekinesis.Record) {
+	s := all[r.Stream]
+	if err := wantFormat(r, r.Stream); err != nil {
+		s.mu.Lock()
+		s.wrong = err
+		s.mu.Unlock()
+	}
+	s.add(r)
+}
+
+// wantFormat checks whether a record has the envelope.
+func wantFormat(r fakekinesis.Record, format string) error {
+	if aggregated := bytes.HasPrefix(r.Data, []byte(magic)); aggregated != (format == string(aggregator.KPL)) {
+		return fmt.Errorf("a record in the stream %s begins with % x", format, r.Data[:min(len(r.Data), 4)])
+	}
+	return nil
+}
+
+func (all idsByFormat) await(t *testing.T, engine *harness.FluentBit, n int) {
+	t.Helper()
+	for _, s := range all {
+		s.await(t, engine, n)
+	}
+}
+
+func (all idsByFormat) wantAll(t *testing.T, maxRepeated int) {
+	t.Helper()
+	for _, s := range all {
+		s.wantAll(t, maxRepeated)
+	}
+}
+
 // failing makes three in ten requests fail, in ways in which Kinesis does not
 // accept the record.
 func failing() func(int, *fakekinesis.Request) fakekinesis.Fault {
@@ -192,9 +236,25 @@ func tail(dir, path string, more ...string) string {
 
 // outputTo is an [OUTPUT] section that writes to an endpoint.
 func outputTo(server *fakekinesis.Server, more ...string) string {
+	return outputAt(server.URL(), "*", "delivery", more...)
+}
+
+// outputsTo is an [OUTPUT] section for each format of Kinesis records. Each writes to
+// a stream with the format's name, which replaces FORMAT in match.
+func outputsTo(url, match string, more ...string) string {
+	var sections strings.Builder
+	for _, f := range aggregator.Formats() {
+		format := string(f)
+		options := append([]string{"record_format " + format}, more...)
+		sections.WriteString(outputAt(url, strings.ReplaceAll(match, "FORMAT", format), format, options...) + "\n")
+	}
+	return sections.String()
+}
+
+func outputAt(url, match, stream string, more ...string) string {
 	return strings.Join(append([]string{
-		"[OUTPUT]", "Name kinesis_agg", "Match *", "Retry_Limit no_limits", "stream delivery",
-		"region " + harness.Region, "endpoint " + server.URL(),
+		"[OUTPUT]", "Name kinesis_agg", "Match " + match, "Retry_Limit no_limits", "stream " + stream,
+		"region " + harness.Region, "endpoint " + url,
 		"aws_key_id " + harness.AccessKeyID, "aws_sec_key " + harness.SecretAccessKey,
 	}, more...), "\n    ") + "\n"
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,13 +12,13 @@ import (
 
 	"out_kinesis_agg/test/kit/chunktest"
 	"out_kinesis_agg/test/kit/fakekinesis"
-	"out_kinesis_agg/test/kit/harness"
 )
 
 // TestFluentBit_AutoStream switches a stream to the strategy AUTO while the engine
 // delivers: within 100 PutRecords the plugin notices it from the responses and holds
 // the chunks. It continues by itself when the strategy is switched back, and nothing
-// is lost or repeated. With and without the permission to describe the stream.
+// is lost or repeated. With and without the permission to describe the stream. An
+// output with record_format ndjson delivers to that stream all the time.
 func TestFluentBit_AutoStream(t *testing.T) {
 	denied := fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:DescribeStreamSummary")
 	for name, fault := range map[string]*fakekinesis.Fault{"permitted": nil, "not permitted": &denied} {
@@ -27,16 +28,23 @@ func TestFluentBit_AutoStream(t *testing.T) {
 			var auto atomic.Bool
 			var mu sync.Mutex
 			arrived := map[string]int{}
-			sinceSwitch := 0 // records with user records
+			plain := map[string]int{} // log records that arrived without the envelope
+			sinceSwitch := 0          // records with user records
 			server := fakekinesis.Start(fakekinesis.Options{
 				Shards: 8, Auto: auto.Load, DescribeFault: fault,
 				OnRecord: func(r fakekinesis.Record) {
-					texts, err := open(harness.Record{PartitionKey: r.PartitionKey, Data: r.Data})
-					if err != nil {
+					texts, err := logRecords(r)
+					if err := errors.Join(err, wantFormat(r, r.Stream)); err != nil {
 						t.Error(err)
 					}
 					mu.Lock()
 					defer mu.Unlock()
+					if r.Stream == "ndjson" {
+						for _, text := range texts {
+							plain[text]++
+						}
+						return
+					}
 					for _, text := range texts {
 						arrived[text]++
 					}
@@ -66,7 +74,7 @@ func TestFluentBit_AutoStream(t *testing.T) {
 			}
 			write()
 			engine := startEngine(t, "[INPUT]\n    Name tail\n    Tag app\n    Path "+log+"\n    Read_from_Head true\n    Refresh_Interval 1\n    Parser json\n\n"+
-				outputTo(server, "Workers 2", "max_record_size 1K"))
+				outputsTo(server.URL(), "*", "Workers 2", "max_record_size 1K"))
 			await(t, engine, "first lines", engineDeadline, func() bool { return count() == written })
 			auto.Store(true)
 			write()
@@ -83,6 +91,11 @@ func TestFluentBit_AutoStream(t *testing.T) {
 			if count() == written {
 				t.Fatal("all lines arrived before the detection: nothing was held")
 			}
+			await(t, engine, "all lines without the envelope", engineDeadline, func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(plain) == written
+			})
 			auto.Store(false)
 			await(t, engine, "rest of the lines", engineDeadline, func() bool { return count() == written })
 			if !strings.Contains(engine.Log(), "has user partition keys, delivery continues") {
@@ -92,8 +105,8 @@ func TestFluentBit_AutoStream(t *testing.T) {
 				t.Error(err)
 			}
 			for text, n := range arrived {
-				if n != 1 {
-					t.Fatalf("%d copies of %s", n, text)
+				if n != 1 || plain[text] != 1 {
+					t.Fatalf("%d copies of %s, and %d without the envelope", n, text, plain[text])
 				}
 			}
 		})

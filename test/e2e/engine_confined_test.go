@@ -60,7 +60,8 @@ func startIn(t *testing.T, dir, plugin, prepare, pipeline string, service ...str
 
 // TestFluentBit_ReadOnlyRoot runs the engine as a user without rights, without
 // capabilities and without a home, on a root file system that is read-only. Only
-// the folder of storage.path can be written. A chunk outlives a restart there.
+// the folder of storage.path can be written. A chunk outlives a restart there. Each
+// line arrives once in both formats.
 func TestFluentBit_ReadOnlyRoot(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 5, 0, "tail of earlier engines continues in the middle of a line after a restart")
@@ -111,7 +112,7 @@ if touch 'DIR/probe' 2>/dev/null; then echo 'the folder of the test can be writt
 unset HOME
 exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all "$@"`)
 
-	s := newIDs(n)
+	s := newIDsByFormat(n)
 	var healthy atomic.Bool
 	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add, Fault: func(int, *fakekinesis.Request) fakekinesis.Fault {
 		if healthy.Load() {
@@ -120,7 +121,7 @@ exec setpriv --reuid USER --regid USER --clear-groups --no-new-privs --bounding-
 		return fakekinesis.Status(503)
 	}})
 	defer server.Close()
-	pipeline := tail(storage, path, "storage.type filesystem") + outputTo(server, "Workers 2", "max_record_size 256K")
+	pipeline := tail(storage, path, "storage.type filesystem") + outputsTo(server.URL(), "*", "Workers 2", "max_record_size 256K")
 	service := []string{"storage.path " + filepath.Join(storage, "chunks"), "Grace 1"}
 	engine := startIn(t, dir, plugin, prepare, pipeline, service...)
 	awaitLog(t, engine, "failed to flush chunk", engineDeadline)
@@ -161,11 +162,12 @@ func TestFluentBit_FullDisk(t *testing.T) {
 		name    string
 		input   []string
 		service []string
+		format  string
 		full    bool
 	}{
-		{"full", nil, nil, true},
+		{"full", nil, nil, "ndjson", true},
 		// Three chunks of 2 MB fit on the disk.
-		{"paused before", []string{"storage.pause_on_chunks_overlimit on"}, []string{"storage.max_chunks_up 2"}, false},
+		{"paused before", []string{"storage.pause_on_chunks_overlimit on"}, []string{"storage.max_chunks_up 2"}, "kpl", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -191,7 +193,7 @@ func TestFluentBit_FullDisk(t *testing.T) {
 				"Grace 3")
 			// tail notes how far it read on another disk.
 			engine := startIn(t, dir, fixture.plugin, prepare, tail(dir, path, append(tt.input, "storage.type filesystem")...)+
-				outputTo(server, "Workers 2", "max_record_size 256K"), service...)
+				outputTo(server, "Workers 2", "record_format "+tt.format, "max_record_size 256K"), service...)
 			const (
 				noSpace = "No space left on device"
 				lost    = "error writing data from tail"

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/test/kit/chunktest"
 	"out_kinesis_agg/test/kit/fakekinesis"
 	"out_kinesis_agg/test/kit/harness"
@@ -98,7 +99,10 @@ func newArrivals() *arrivals {
 }
 
 func (a *arrivals) add(r fakekinesis.Record) {
-	texts, _ := logRecords(r)
+	texts, err := logRecords(r)
+	if err != nil || wantFormat(r, r.Stream) != nil {
+		return // The records are missing then.
+	}
 	a.mu.Lock()
 	a.records[r.PartitionKey] += len(texts)
 	a.last[r.PartitionKey] = r.Received
@@ -134,7 +138,8 @@ func (a *arrivals) await(t *testing.T, engine *harness.FluentBit, tags, records 
 	}
 }
 
-// startForward starts an engine whose input is the forward protocol at a port.
+// startForward starts an engine whose input is the forward protocol at a port. A tag
+// that forwardTag returns selects the format of the records.
 func startForward(t *testing.T, server *fakekinesis.Server, b backoff, more ...string) (*harness.FluentBit, int) {
 	t.Helper()
 	port, err := harness.FreePort()
@@ -142,9 +147,15 @@ func startForward(t *testing.T, server *fakekinesis.Server, b backoff, more ...s
 		t.Fatal(err)
 	}
 	engine := startEngineIn(t, t.TempDir(), fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port)+
-		outputTo(server, append([]string{"Workers 4", "fixed_partition_key $TAG"}, more...)...),
+		outputsTo(server.URL(), "FORMAT.*", append([]string{"Workers 4", "fixed_partition_key $TAG"}, more...)...),
 		fmt.Sprint("Scheduler.Base ", b.base), fmt.Sprint("Scheduler.Cap ", b.cap))
 	return engine, port
+}
+
+// forwardTag is the tag of the i-th chunk. The formats take turns.
+func forwardTag(i int) string {
+	formats := aggregator.Formats()
+	return fmt.Sprintf("%s.%d", formats[i%len(formats)], i)
 }
 
 // TestFluentBit_RetryWaits sends chunks of several parts while every second
@@ -166,7 +177,7 @@ func TestFluentBit_RetryWaits(t *testing.T) {
 	corpus := numbered(parts, strings.Repeat("x", 1000))
 	sent := map[string]time.Time{}
 	for i := range chunks {
-		tag := fmt.Sprint("tag", i)
+		tag := forwardTag(i)
 		forward(t, engine, port, tag, corpus.Bytes)
 		sent[tag] = time.Now()
 	}
@@ -221,7 +232,7 @@ func TestFluentBit_Drain(t *testing.T) {
 	every := time.NewTicker(outage / time.Duration(chunks+1))
 	defer every.Stop()
 	for i := range chunks {
-		forward(t, engine, port, fmt.Sprint("tag", i), chunktest.AccessLog(uint64(i), 10).Bytes)
+		forward(t, engine, port, forwardTag(i), chunktest.AccessLog(uint64(i), 10).Bytes)
 		<-every.C
 	}
 	arrived.await(t, engine, chunks, 10, outage+time.Duration(b.cap+30)*time.Second)

@@ -3,20 +3,22 @@ package e2e
 import (
 	"fmt"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
+	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/test/kit/chunktest"
 	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
 // TestFluentBit_RequestTooLarge checks that all log records arrive through a gateway
-// that refuses requests of 700 KiB with HTTP 413, each of them once.
+// that refuses requests of 700 KiB with HTTP 413, each of them once, in both formats.
 func TestFluentBit_RequestTooLarge(t *testing.T) {
 	t.Parallel()
 	const samples, copies = 4, 500 // chunks of 1.5 MB
-	var total atomic.Int64
+	var mu sync.Mutex
+	total := map[string]int{}
 	server := fakekinesis.Start(fakekinesis.Options{
 		Fault: func(_ int, r *fakekinesis.Request) fakekinesis.Fault {
 			if r.ContentLength > 700<<10 {
@@ -24,7 +26,14 @@ func TestFluentBit_RequestTooLarge(t *testing.T) {
 			}
 			return fakekinesis.OK
 		},
-		OnRecord: func(r fakekinesis.Record) { total.Add(int64(len(texts(t, []fakekinesis.Record{r})))) },
+		OnRecord: func(r fakekinesis.Record) {
+			if err := wantFormat(r, r.Stream); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			total[r.Stream] += len(texts(t, []fakekinesis.Record{r}))
+		},
 	})
 	defer server.Close()
 	port, service := httpServer(t)
@@ -32,15 +41,20 @@ func TestFluentBit_RequestTooLarge(t *testing.T) {
 		"[INPUT]", "Name dummy", "Tag app", "Dummy " + chunktest.JSON(chunktest.M("message", strings.Repeat("x", 3000))),
 		fmt.Sprint("copies ", copies), fmt.Sprint("samples ", samples), "rate 10",
 	}
-	engine := startEngineIn(t, t.TempDir(), strings.Join(input, "\n    ")+"\n\n"+outputTo(server), service...)
-	awaitMetric(t, engine, port, `fluentbit_output_proc_records_total{name="kinesis_agg.0"}`, samples*copies, time.Minute)
+	engine := startEngineIn(t, t.TempDir(), strings.Join(input, "\n    ")+"\n\n"+outputsTo(server.URL(), "*"), service...)
+	for output := range aggregator.Formats() {
+		awaitMetric(t, engine, port, fmt.Sprintf(`fluentbit_output_proc_records_total{name="kinesis_agg.%d"}`, output), samples*copies, time.Minute)
+	}
 	if err := engine.Stop(); err != nil {
 		t.Error(err)
 	}
-	if n := total.Load(); n != samples*copies {
-		t.Errorf("%d log records arrived, want %d", n, samples*copies)
+	for _, format := range aggregator.Formats() {
+		if n := total[string(format)]; n != samples*copies {
+			t.Errorf("%s: %d log records arrived, want %d", format, n, samples*copies)
+		}
 	}
-	if log := engine.Log(); !strings.Contains(log, "set max_record_size below three quarters of it") || strings.Contains(log, "failed to flush chunk") {
+	const advice = "set max_record_size below three quarters of it"
+	if log := engine.Log(); strings.Count(log, advice) != len(aggregator.Formats()) || strings.Contains(log, "failed to flush chunk") {
 		t.Errorf("log: %.5000s", log)
 	}
 }

@@ -26,24 +26,30 @@ type heldTest struct {
 	server            *fakekinesis.Server
 	engine            *harness.FluentBit
 	written           int
+	wholeBefore       int // whole when the strategy changed
 
 	mu      sync.Mutex
-	arrived map[string]int // copies of lines
-	plain   int            // records without the envelope
+	arrived map[string]int  // copies of lines
+	dropped map[string]bool // lines that KCL drops: of aggregated records in another shard
+	plain   int             // records without the envelope
+	whole   int             // aggregated records with lines
 }
 
 // heldGrace bounds the stop of the engine.
 const heldGrace = 5 * time.Second
 
-func startHeld(t *testing.T, options ...string) *heldTest {
-	h := &heldTest{T: t, dir: t.TempDir(), arrived: map[string]int{}}
+// startHeld starts the engine and switches the stream to AUTO. describe is the fault of
+// DescribeStreamSummary.
+func startHeld(t *testing.T, describe *fakekinesis.Fault, options ...string) *heldTest {
+	h := &heldTest{T: t, dir: t.TempDir(), arrived: map[string]int{}, dropped: map[string]bool{}}
 	h.log, h.release = filepath.Join(h.dir, "app.log"), filepath.Join(h.dir, "on_auto_stream")
 	t.Setenv("KINESIS_AGG_AUTO_STREAM_FILE", h.release)
-	h.server = fakekinesis.Start(fakekinesis.Options{Shards: 8, Auto: h.auto.Load, OnRecord: h.add})
+	h.server = fakekinesis.Start(fakekinesis.Options{Shards: 8, Auto: h.auto.Load, DescribeFault: describe, OnRecord: h.add})
 	t.Cleanup(h.server.Close)
 	h.write()
 	h.engine = startEngineIn(t, h.dir, h.pipeline(options...), h.service())
 	await(t, h.engine, "first lines", engineDeadline, func() bool { return h.count() == h.written })
+	_, h.wholeBefore, _ = h.counts()
 	h.auto.Store(true)
 	h.write()
 	awaitLog(t, h.engine, "has the record distribution strategy AUTO", engineDeadline)
@@ -76,12 +82,27 @@ func (h *heldTest) add(r fakekinesis.Record) {
 	if err != nil {
 		h.Error(err)
 	}
-	if r.Data[0] == '{' { // without the envelope
+	aggregated := wantFormat(r, "kpl") == nil
+	switch {
+	case !aggregated:
 		h.plain++
+	case len(lines) > 0:
+		h.whole++
 	}
 	for _, line := range lines {
 		h.arrived[line]++
+		if aggregated && r.Misplaced {
+			h.dropped[line] = true
+		}
 	}
+}
+
+// counts returns the number of records without and with the envelope, and of lines that
+// KCL drops.
+func (h *heldTest) counts() (plain, whole, dropped int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.plain, h.whole, len(h.dropped)
 }
 
 func (h *heldTest) count() int {
@@ -140,7 +161,7 @@ func (h *heldTest) wantEachOnce() {
 // releases them.
 func TestFluentBit_HeldReload(t *testing.T) {
 	needVersion(t, 3, 2, reloadWaits)
-	h := startHeld(t)
+	h := startHeld(t, nil)
 	h.awaitHeld()
 	if err := harness.ConfigureFluentBit(h.dir, fixture.plugin, h.pipeline("on_auto_stream warn"), h.service()); err != nil {
 		t.Fatal(err)
@@ -163,7 +184,7 @@ func TestFluentBit_HeldReload(t *testing.T) {
 
 // TestFluentBit_HeldStop: held chunks do not delay a stop.
 func TestFluentBit_HeldStop(t *testing.T) {
-	h := startHeld(t)
+	h := startHeld(t, nil)
 	h.awaitHeld()
 	h.terminate()
 	h.wantStop()
@@ -175,7 +196,7 @@ func TestFluentBit_HeldStopDuringReload(t *testing.T) {
 	needVersion(t, 3, 2, reloadWaits)
 	for _, word := range []string{"ndjson", "drop"} {
 		t.Run(word, func(t *testing.T) {
-			h := startHeld(t)
+			h := startHeld(t, nil)
 			h.awaitHeld()
 			if err := h.engine.Signal(syscall.SIGHUP); err != nil {
 				t.Fatal(err)
@@ -189,31 +210,55 @@ func TestFluentBit_HeldStopDuringReload(t *testing.T) {
 }
 
 // TestFluentBit_AutoStreamNDJSON: nothing is held, lost or repeated while the stream
-// has the strategy AUTO.
+// has the strategy AUTO, and KCL, which drops aggregated records in the wrong shard,
+// reads each line that is sent after the detection. When the strategy changes back, so
+// does the format. With and without the permission to describe the stream.
 func TestFluentBit_AutoStreamNDJSON(t *testing.T) {
-	t.Setenv("KINESIS_AGG_CHECK_INTERVAL", "1s")
-	h := startHeld(t, "on_auto_stream ndjson")
-	h.wantEachOnce()
-	h.write()
-	h.wantEachOnce()
-	h.mu.Lock()
-	plain := h.plain
-	h.mu.Unlock()
-	if plain == 0 {
-		t.Error("no record without the envelope arrived")
+	denied := fakekinesis.Error(400, "AccessDeniedException", "not authorized to perform: kinesis:DescribeStreamSummary")
+	for name, describe := range map[string]*fakekinesis.Fault{"permitted": nil, "not permitted": &denied} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("KINESIS_AGG_CHECK_INTERVAL", "1s")
+			const mostRecords = 100
+			h := startHeld(t, describe, "on_auto_stream ndjson")
+			_, whole, _ := h.counts()
+			h.wantEachOnce()
+			plain, _, dropped := h.counts()
+			if plain == 0 {
+				t.Error("no record without the envelope arrived")
+			}
+			if after := whole - h.wholeBefore; after > mostRecords {
+				t.Errorf("%d records with the envelope until the detection, want at most %d", after, mostRecords)
+			}
+			t.Logf("%d lines were in aggregated records in the wrong shard at the detection", dropped)
+			wantRead := func() {
+				t.Helper()
+				h.write()
+				h.wantEachOnce()
+				if _, _, now := h.counts(); now != dropped {
+					t.Fatalf("KCL drops %d lines that were written after the detection", now-dropped)
+				}
+			}
+			wantRead()
+			h.auto.Store(false)
+			// The check runs with a flush after its interval.
+			for end := time.Now().Add(engineDeadline); !strings.Contains(h.engine.Log(), "stream delivery has user partition keys"); {
+				if time.Now().After(end) {
+					t.Fatalf("the end of AUTO is not noticed\n%.20000s", h.engine.Log())
+				}
+				wantRead()
+			}
+			plain, whole, _ = h.counts()
+			wantRead()
+			if p, w, _ := h.counts(); p != plain || w == whole {
+				t.Errorf("after AUTO: %d records without the envelope, %d with it", p-plain, w-whole)
+			}
+			for _, words := range []string{"will be retried", "failed to flush chunk"} {
+				if strings.Contains(h.engine.Log(), words) {
+					t.Errorf("a chunk was held:\n%.20000s", h.engine.Log())
+				}
+			}
+			h.terminate()
+			h.wantStop()
+		})
 	}
-	h.auto.Store(false)
-	// The check runs with a flush after its interval.
-	for end := time.Now().Add(engineDeadline); !strings.Contains(h.engine.Log(), "stream delivery has user partition keys"); {
-		if time.Now().After(end) {
-			t.Fatalf("the end of AUTO is not noticed\n%.20000s", h.engine.Log())
-		}
-		h.write()
-		h.wantEachOnce()
-	}
-	if strings.Contains(h.engine.Log(), "will be retried") {
-		t.Errorf("a chunk was held:\n%.20000s", h.engine.Log())
-	}
-	h.terminate()
-	h.wantStop()
 }

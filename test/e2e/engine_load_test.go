@@ -78,7 +78,7 @@ func freeAddress(t *testing.T) string {
 // TestFluentBit_MemoryDuringOutage lets a file grow by 4,000 lines a second while
 // nothing listens at the endpoint. The memory of the engine with the plugin
 // stays within the limit that the input sets, and all lines arrive once after
-// the outage. OUT_KINESIS_AGG_OUTAGE is the length of the outage in seconds.
+// the outage, in both formats. OUT_KINESIS_AGG_OUTAGE is the length of the outage in seconds.
 func TestFluentBit_MemoryDuringOutage(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 4, 0, "3.2.10 flushes a chunk of a memory input twice now and then")
@@ -104,11 +104,7 @@ func TestFluentBit_MemoryDuringOutage(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			file := grow(ctx, t, n, perSecond)
-			pipeline := tail(dir, file.path, tt.input...) + strings.Join([]string{
-				"[OUTPUT]", "Name kinesis_agg", "Match *", "Retry_Limit no_limits", "Workers 2", "stream delivery",
-				"region " + harness.Region, "endpoint http://" + address,
-				"aws_key_id " + harness.AccessKeyID, "aws_sec_key " + harness.SecretAccessKey,
-			}, "\n    ") + "\n"
+			pipeline := tail(dir, file.path, tt.input...) + outputsTo("http://"+address, "*", "Workers 2")
 			engine := startEngineIn(t, dir, pipeline, tt.service(dir)...)
 			file.wait(t)
 			during, err := engine.PeakMemory()
@@ -119,7 +115,7 @@ func TestFluentBit_MemoryDuringOutage(t *testing.T) {
 				t.Errorf("the log does not contain that the connection is refused:\n%.5000s", engine.Log())
 			}
 
-			s := newIDs(n)
+			s := newIDsByFormat(n)
 			listener, err := net.Listen("tcp", address)
 			if err != nil {
 				t.Fatal(err)
@@ -147,8 +143,8 @@ func TestFluentBit_MemoryDuringOutage(t *testing.T) {
 }
 
 // TestFluentBit_ReloadUnderLoad reloads an engine while a file grows by 4,000
-// lines a second: each line arrives once. It has the worker that the plugin
-// creates by default. OUT_KINESIS_AGG_RELOADS is the number of reloads.
+// lines a second: each line arrives once, in both formats. Each output has the worker
+// that the plugin creates by default. OUT_KINESIS_AGG_RELOADS is the number of reloads.
 func TestFluentBit_ReloadUnderLoad(t *testing.T) {
 	t.Parallel()
 	needVersion(t, 5, 0, "tail of earlier engines continues in the middle of a line after a reload")
@@ -159,11 +155,11 @@ func TestFluentBit_ReloadUnderLoad(t *testing.T) {
 	defer cancel()
 	// As many lines as are written in the time of the slowest reload seen.
 	n := perSecond * reloads * 2
-	s := newIDs(n)
+	s := newIDsByFormat(n)
 	server := fakekinesis.Start(fakekinesis.Options{OnRecord: s.add})
 	defer server.Close()
 	file := grow(ctx, t, n, perSecond)
-	engine := startEngineIn(t, dir, tail(dir, file.path)+outputTo(server))
+	engine := startEngineIn(t, dir, tail(dir, file.path)+outputsTo(server.URL(), "*"))
 	slowest := time.Duration(0)
 	for reload := range reloads {
 		// Lines arrive before a reload, and more are on their way.
@@ -177,15 +173,13 @@ func TestFluentBit_ReloadUnderLoad(t *testing.T) {
 		}
 		slowest = max(slowest, time.Since(begin))
 	}
-	arrived, _, _ := s.state()
 	s.await(t, engine, n)
 	file.wait(t)
 	if err := engine.Stop(); err != nil {
 		t.Error(err)
 	}
 	s.wantAll(t, 0)
-	t.Logf("%d lines, %d reloads, the slowest in %s, the last one when %d lines had arrived; %d ids repeated",
-		n, reloads, slowest.Round(time.Millisecond), arrived, len(s.repeated()))
+	t.Logf("%d lines, %d reloads, the slowest in %s", n, reloads, slowest.Round(time.Millisecond))
 }
 
 // TestFluentBit_Stopped stops the process with SIGSTOP for longer than
@@ -198,7 +192,11 @@ func TestFluentBit_Stopped(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		accepted bool // of the requests that are under way at the stop
-	}{{"accepted during the stop", true}, {"no response", false}} {
+		format   string
+	}{
+		{"accepted during the stop", true, "kpl"}, {"accepted during the stop and ndjson", true, "ndjson"},
+		{"no response", false, "kpl"}, {"no response and ndjson", false, "ndjson"},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			dir, path := t.TempDir(), logFile(t, n)
@@ -242,7 +240,7 @@ func TestFluentBit_Stopped(t *testing.T) {
 			defer server.Close()
 			engine := startEngineIn(t, dir, tail(dir, path, "Buffer_Max_Size 64K")+
 				// One worker, so that no other request is under way.
-				outputTo(server, "Workers 1", "max_record_size 256K", "request_timeout "+timeout.String()))
+				outputTo(server, "Workers 1", "record_format "+tt.format, "max_record_size 256K", "request_timeout "+timeout.String()))
 			for range rounds {
 				release := make(chan struct{})
 				if tt.accepted {

@@ -150,20 +150,23 @@ func TestFluentBit_Forward(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newer, older := newStream(t, 1), newStream(t, 1)
+	newer, plain, older := newStream(t, 1), newStream(t, 1), newStream(t, 1)
 	engine := startEngine(t, fmt.Sprintf("[INPUT]\n    Name forward\n    Listen 127.0.0.1\n    Port %d\n\n", port)+
-		output("new", newer)+"\n"+output("old", older))
+		output("new", newer)+"\n"+output("new", plain, "record_format ndjson")+"\n"+output("old", older))
 	newEvents, oldEvents := chunktest.Kubernetes(21, 300), chunktest.Numbers(21, 300)
 	forward(t, engine, port, "new", newEvents.Bytes)
 	forward(t, engine, port, "old", oldEvents.LegacyBytes())
 
 	ctx, cancel := context.WithTimeout(t.Context(), engineDeadline)
 	defer cancel()
-	if _, err := fixture.kinesis.ReadUntil(ctx, newer, func(all []harness.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
-		t.Fatalf("no record arrived: %v\n%s", err, engine.Log())
+	for _, stream := range []string{newer, plain} {
+		if _, err := fixture.kinesis.ReadUntil(ctx, stream, func(all []harness.Record) (bool, error) { return len(all) > 0, nil }); err != nil {
+			t.Fatalf("no record arrived: %v\n%s", err, engine.Log())
+		}
 	}
 	wantSame(t, "legacy events", shipped(t, engine, older, len(oldEvents.JSON)), oldEvents.JSON)
 	wantSame(t, "events", slices.Concat(read(t, readAll(t, newer))...), newEvents.JSON)
+	wantLines(t, plain, newEvents.JSON)
 }
 
 // forward sends a chunk in the PackedForward mode of the forward protocol,

@@ -33,11 +33,12 @@ func TestChunk_OneRecord(t *testing.T) {
 func TestChunks_ThreadsAndInstances(t *testing.T) {
 	t.Parallel()
 	const threads, repeat, chunks = 4, 3, 8
-	first, second := newStream(t, 1), newStream(t, 3)
+	first, second, plain := newStream(t, 1), newStream(t, 3), newStream(t, 1)
 	args := [][]string{
 		{"--threads", strconv.Itoa(threads), "--repeat", strconv.Itoa(repeat)},
 		instance(first),
 		instance(second, "fixed_partition_key=$TAG"),
+		instance(plain, "record_format=ndjson"),
 	}
 	var want [][]string
 	for i := range chunks {
@@ -48,9 +49,10 @@ func TestChunks_ThreadsAndInstances(t *testing.T) {
 		}
 	}
 	run := runHost(t, fixture.host, args...)
-	wantOutcomes(t, run, 2*repeat*chunks, 0, 0)
+	wantOutcomes(t, run, 3*repeat*chunks, 0, 0)
 	wantAggregates(t, first, want...)
 	wantAggregates(t, second, want...)
+	wantLines(t, plain, want...)
 }
 
 func TestEventFormats(t *testing.T) {
@@ -81,18 +83,13 @@ func TestEventFormats(t *testing.T) {
 		want = append(want, chunktest.JSON(body))
 	}
 
-	stream := newStream(t, 1)
-	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "app.log", c.Bytes()))
-	wantOutcomes(t, run, 1, 0, 0)
-	wantAggregates(t, stream, want)
+	send(t, fixture.host, nil, chunktest.Corpus{Bytes: c.Bytes(), JSON: want})
 }
 
 func TestEventFormats_Legacy(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunktest.AccessLog(3, 100)
-	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "app.log", c.LegacyBytes()))
-	wantOutcomes(t, run, 1, 0, 0)
-	wantAggregates(t, stream, c.JSON)
+	c := chunktest.AccessLog(3, 100)
+	send(t, fixture.host, nil, chunktest.Corpus{Bytes: c.LegacyBytes(), JSON: c.JSON})
 }
 
 func TestGroupMarkers_NotSent(t *testing.T) {
@@ -105,10 +102,7 @@ func TestGroupMarkers_NotSent(t *testing.T) {
 			Event(uint32(1), body).Event(uint32(2), body).GroupClose()
 		want = append(want, chunktest.JSON(body), chunktest.JSON(body))
 	}
-	stream := newStream(t, 1)
-	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "app.log", c.Bytes()))
-	wantOutcomes(t, run, 1, 0, 0)
-	wantAggregates(t, stream, want)
+	send(t, fixture.host, nil, chunktest.Corpus{Bytes: c.Bytes(), JSON: want})
 }
 
 func TestRandomKey_NewUUIDEachTime(t *testing.T) {
@@ -161,23 +155,28 @@ func TestFixedPartitionKey(t *testing.T) {
 
 func TestChunk_WithoutRecords(t *testing.T) {
 	t.Parallel()
-	stream := newStream(t, 1)
+	stream, plain := newStream(t, 1), newStream(t, 1)
 	markers := chunktest.New().GroupOpen(chunktest.Map{}, chunktest.Map{}).GroupClose()
-	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "empty", nil), chunkFile(t, "markers", markers.Bytes()))
-	wantOutcomes(t, run, 2, 0, 0)
+	run := runHost(t, fixture.host, instance(stream), instance(plain, "record_format=ndjson"), chunkFile(t, "empty", nil), chunkFile(t, "markers", markers.Bytes()))
+	wantOutcomes(t, run, 4, 0, 0)
 	wantAggregates(t, stream)
+	wantLines(t, plain)
 }
 
 func TestOversizeChunk_DropIsError(t *testing.T) {
 	t.Parallel()
-	stream, small, large := newStream(t, 1), chunktest.AccessLog(6, 1), chunktest.AccessLog(6, 20)
-	run := runHost(t, fixture.host, instance(stream, "max_record_size=1000", "oversize_chunk=drop"),
+	stream, plain, small, large := newStream(t, 1), newStream(t, 1), chunktest.AccessLog(6, 1), chunktest.AccessLog(6, 20)
+	options := []string{"max_record_size=1000", "oversize_chunk=drop"}
+	run := runHost(t, fixture.host, instance(stream, options...), instance(plain, append(options, "record_format=ndjson")...),
 		chunkFile(t, "small.log", small.Bytes), chunkFile(t, "large.log", large.Bytes))
-	wantOutcomes(t, run, 1, 1, 0)
+	wantOutcomes(t, run, 2, 2, 0)
 	wantAggregates(t, stream, small.JSON)
-	line := logLine(t, run, "large.log")
-	if !strings.Contains(line, "[error]") || !regexp.MustCompile(`\b\d{4,}\b`).MatchString(line) {
-		t.Errorf("no error with a size: %s", line)
+	wantLines(t, plain, small.JSON)
+	for _, instance := range []string{"kinesis_agg.0", "kinesis_agg.1"} {
+		line := logLine(t, run, instance, "large.log")
+		if !strings.Contains(line, "[error]") || !regexp.MustCompile(`\b\d{4,}\b`).MatchString(line) {
+			t.Errorf("no error with a size: %s", line)
+		}
 	}
 	if strings.Contains(run.Stderr, "remote_addr") {
 		t.Errorf("the log shows what is in the records:\n%s", run.Stderr)
@@ -249,11 +248,12 @@ func TestCorruptChunk_Tail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stream := newStream(t, 1)
+			stream, plain := newStream(t, 1), newStream(t, 1)
 			bytes := append(slices.Clone(whole.Bytes[:cut]), tail...)
-			run := runHost(t, fixture.host, instance(stream), chunkFile(t, "corrupt.log", bytes))
-			wantOutcomes(t, run, 1, 0, 0)
+			run := runHost(t, fixture.host, instance(stream), instance(plain, "record_format=ndjson"), chunkFile(t, "corrupt.log", bytes))
+			wantOutcomes(t, run, 2, 0, 0)
 			wantAggregates(t, stream, whole.JSON[:good])
+			wantLines(t, plain, whole.JSON[:good])
 			line := logLine(t, run, "corrupt.log", strconv.Itoa(cut))
 			if !strings.Contains(line, strconv.Itoa(len(bytes))) && !strings.Contains(line, strconv.Itoa(len(tail))) {
 				t.Errorf("neither the chunk's length nor that of what is lost is in: %s", line)
@@ -264,10 +264,11 @@ func TestCorruptChunk_Tail(t *testing.T) {
 
 func TestCorruptChunk_NothingReadable(t *testing.T) {
 	t.Parallel()
-	stream := newStream(t, 1)
-	run := runHost(t, fixture.host, instance(stream), chunkFile(t, "garbage.log", []byte{0xc1, 0xc1, 0xc1}))
-	wantOutcomes(t, run, 0, 1, 0)
+	stream, plain := newStream(t, 1), newStream(t, 1)
+	run := runHost(t, fixture.host, instance(stream), instance(plain, "record_format=ndjson"), chunkFile(t, "garbage.log", []byte{0xc1, 0xc1, 0xc1}))
+	wantOutcomes(t, run, 0, 2, 0)
 	wantAggregates(t, stream)
+	wantLines(t, plain)
 	logLine(t, run, "[error]", "garbage.log")
 }
 
@@ -472,10 +473,7 @@ func TestCoroutineStack(t *testing.T) {
 // TestEngineThread: without workers the engine flushes on its own thread.
 func TestEngineThread(t *testing.T) {
 	t.Parallel()
-	stream, c := newStream(t, 1), chunktest.AccessLog(16, 10)
-	run := runHost(t, fixture.host, []string{"--threads", "0", "--repeat", "3"}, instance(stream), chunkFile(t, "app.log", c.Bytes))
-	wantOutcomes(t, run, 3, 0, 0)
-	wantAggregates(t, stream, c.JSON, c.JSON, c.JSON)
+	send(t, fixture.host, []string{"--threads", "0"}, chunktest.AccessLog(16, 10), chunktest.AccessLog(17, 10), chunktest.AccessLog(18, 10))
 }
 
 func TestWithoutWorkers_LoggedOnce(t *testing.T) {
@@ -507,11 +505,13 @@ func TestWireFormats(t *testing.T) {
 	for _, format := range []string{"json", "cbor"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
-			stream, c := newStream(t, 1), chunktest.LongText(20, 50)
-			run := runHost(t, fixture.host, instance(stream, "wire_format="+format, "fixed_partition_key=Zürich-東京-🚲"),
+			stream, plain, c := newStream(t, 1), newStream(t, 1), chunktest.LongText(20, 50)
+			options := []string{"wire_format=" + format, "fixed_partition_key=Zürich-東京-🚲"}
+			run := runHost(t, fixture.host, instance(stream, options...), instance(plain, append(options, "record_format=ndjson")...),
 				chunkFile(t, "app.log", c.Bytes), chunkFile(t, "empty.log", chunktest.NewCorpus(chunktest.M()).Bytes))
-			wantOutcomes(t, run, 2, 0, 0)
+			wantOutcomes(t, run, 4, 0, 0)
 			wantAggregates(t, stream, c.JSON, []string{"{}"})
+			wantLines(t, plain, c.JSON, []string{"{}"})
 
 			run = runHost(t, fixture.host, instance("no-such-stream", "wire_format="+format), chunkFile(t, "app.log", c.Bytes))
 			wantOutcomes(t, run, 0, 0, 1)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -183,12 +184,15 @@ func readAll(t *testing.T, stream string) []harness.Record {
 	return records
 }
 
+// magic is how an aggregated record begins.
+const magic = "\xf3\x89\x9a\xc2"
+
 // open parses a Kinesis record with the generated protobuf code, and checks all
 // that the format and KCL require.
 func open(record harness.Record) ([]string, error) {
-	magic, trailer := []byte{0xf3, 0x89, 0x9a, 0xc2}, md5.Size
+	const trailer = md5.Size
 	data := record.Data
-	if len(data) < len(magic)+trailer || !bytes.HasPrefix(data, magic) {
+	if len(data) < len(magic)+trailer || !bytes.HasPrefix(data, []byte(magic)) {
 		return nil, fmt.Errorf("not an aggregated record: %d bytes, begin % x", len(data), data[:min(len(data), 8)])
 	}
 	message, sum := data[len(magic):len(data)-trailer], data[len(data)-trailer:]
@@ -299,18 +303,35 @@ func wantAggregates(t *testing.T, stream string, want ...[]string) []harness.Rec
 	return records
 }
 
-// send flushes chunks under one tag each through one instance, which must
-// deliver all of them, and checks the stream.
+// wantLines reads a stream whose records have no envelope: one record for each list of
+// texts, in any order. Its data is the texts, each with a newline.
+func wantLines(t *testing.T, stream string, want ...[]string) {
+	t.Helper()
+	var got, wanted []string
+	for _, r := range readAll(t, stream) {
+		got = append(got, string(r.Data))
+	}
+	for _, texts := range want {
+		wanted = append(wanted, strings.Join(texts, "\n")+"\n")
+	}
+	slices.Sort(got)
+	slices.Sort(wanted)
+	wantSame(t, "records without the envelope, sorted", got, wanted)
+}
+
+// send flushes chunks under one tag each through an instance for each format of Kinesis
+// records, which must deliver all of them, and checks the streams.
 func send(t *testing.T, host string, flags []string, corpora ...chunktest.Corpus) {
 	t.Helper()
-	stream := newStream(t, 1)
-	args := [][]string{flags, instance(stream)}
+	stream, plain := newStream(t, 1), newStream(t, 1)
+	args := [][]string{flags, instance(stream), instance(plain, "record_format=ndjson")}
 	var want [][]string
 	for i, c := range corpora {
 		args = append(args, chunkFile(t, fmt.Sprintf("app.log%d", i), c.Bytes))
 		want = append(want, c.JSON)
 	}
 	run := runHost(t, host, args...)
-	wantOutcomes(t, run, len(corpora), 0, 0)
+	wantOutcomes(t, run, 2*len(corpora), 0, 0)
 	wantAggregates(t, stream, want...)
+	wantLines(t, plain, want...)
 }

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/test/kit/fakekinesis"
 	"out_kinesis_agg/test/kit/harness"
 )
@@ -224,7 +225,8 @@ func wantReported(t *testing.T, log, words string) {
 	}
 }
 
-// TestFluentBit_Outages is TestOutages in the engine, with the lines of a file that grows.
+// TestFluentBit_Outages is TestOutages in the engine, with the lines of a file that
+// grows, in both formats.
 func TestFluentBit_Outages(t *testing.T) {
 	t.Parallel()
 	const lines = 100 // of each phase
@@ -241,7 +243,7 @@ func TestFluentBit_Outages(t *testing.T) {
 		}
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			o, s, dir := &outage{T: t}, newIDs(3*lines), t.TempDir()
+			o, s, dir := &outage{T: t}, newIDsByFormat(3*lines), t.TempDir()
 			tt.set(o, s.add)
 			log, err := os.Create(filepath.Join(dir, "app.log"))
 			if err != nil {
@@ -258,12 +260,16 @@ func TestFluentBit_Outages(t *testing.T) {
 				}
 			}
 			write()
-			output := "[OUTPUT]\n    Name kinesis_agg\n    Match *\n    Retry_Limit no_limits\n    Workers 2\n"
-			for _, option := range (fault{options: o.options, without: notUsed}).instance("")[1:] {
-				output += "    " + strings.Replace(option, "=", " ", 1) + "\n"
+			var outputs strings.Builder
+			for _, format := range aggregator.Formats() {
+				outputs.WriteString("[OUTPUT]\n    Name kinesis_agg\n    Match *\n    Retry_Limit no_limits\n    Workers 2\n")
+				options := append(slices.Clone(o.options), "stream="+string(format), "record_format="+string(format))
+				for _, option := range (fault{options: options, without: notUsed}).instance("")[1:] {
+					outputs.WriteString("    " + strings.Replace(option, "=", " ", 1) + "\n")
+				}
 			}
 			engine, err := harness.StartFluentBit(wrapped(t, dir, path, o.prepare), dir, fixture.plugin,
-				"[INPUT]\n    Name tail\n    Tag app\n    Path "+log.Name()+"\n    Parser json\n    Read_from_Head true\n\n"+output)
+				"[INPUT]\n    Name tail\n    Tag app\n    Path "+log.Name()+"\n    Parser json\n    Read_from_Head true\n\n"+outputs.String())
 			if err != nil {
 				t.Fatal(err)
 			}

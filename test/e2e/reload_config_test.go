@@ -57,7 +57,7 @@ func (s *streams) await(t *testing.T, engine *harness.FluentBit, names ...string
 
 // outputNamed is an [OUTPUT] section that writes to a stream of an endpoint.
 func outputNamed(server *fakekinesis.Server, stream string, more ...string) string {
-	return strings.Replace(outputTo(server, more...), "stream delivery", "stream "+stream, 1) + "\n"
+	return outputAt(server.URL(), "*", stream, more...) + "\n"
 }
 
 // TestFluentBitReload_Changed reloads with another stream, another number of
