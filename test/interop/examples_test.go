@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -390,22 +391,21 @@ func TestExamples_ReportDamage(t *testing.T) {
 }
 
 // TestExamples_Duplicates: of responses that are lost on the way, the plugin sends the
-// same record again, and each example passes on each log record once.
+// same record again, and each example passes on each log record once, with and without
+// batches and the envelope.
 func TestExamples_Duplicates(t *testing.T) {
 	all := exampleConsumers(t)
-	for name, options := range map[string][]string{
-		"single": nil, "batches": {"batch_size=20K", "compression=zstd"},
-	} {
-		records, want := duplicates(t, options...)
-		for _, consumer := range all {
-			t.Run(name+" "+consumer.name, func(t *testing.T) {
-				out, err := consumer.run(t, records)
-				if err != nil {
-					t.Fatal(err)
-				}
-				wantText(t, string(out), want)
-			})
-		}
+	single, wantSingle := duplicates(t)
+	batches, wantBatches := duplicates(t, "batch_size=20K", "compression=zstd")
+	plain, wantPlain := duplicates(t, "record_format=ndjson", "compression=zstd")
+	for _, consumer := range all {
+		t.Run(consumer.name, func(t *testing.T) {
+			out, err := consumer.run(t, slices.Concat(single, batches, plain))
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantText(t, string(out), wantSingle+wantBatches+wantPlain)
+		})
 	}
 }
 
@@ -413,19 +413,7 @@ func TestExamples_Duplicates(t *testing.T) {
 // second PutRecord the response was lost.
 func duplicates(t *testing.T, options ...string) (records []received, want string) {
 	t.Helper()
-	root, err := harness.ModuleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	plugin, err := harness.BuildPlugin(t.Context(), root, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := harness.BuildHost(t.Context(), root, dir, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	plugin, host := pluginAndHost(t)
 	server := fakekinesis.Start(fakekinesis.Options{Fault: func(n int, _ *fakekinesis.Request) fakekinesis.Fault {
 		if n%2 == 1 {
 			return fakekinesis.ResponseLost
@@ -434,7 +422,7 @@ func duplicates(t *testing.T, options ...string) (records []received, want strin
 	}})
 	defer server.Close()
 	corpus := chunktest.AccessLog(seed, 2000)
-	chunk := filepath.Join(dir, "chunk")
+	chunk := filepath.Join(t.TempDir(), "chunk")
 	if err := os.WriteFile(chunk, corpus.Bytes, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -469,6 +457,8 @@ func TestExamples_FlinkJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	records, want := duplicates(t, "batch_size=20K", "compression=zstd")
+	plain, wantPlain := duplicates(t, "record_format=ndjson", "compression=zstd")
+	records, want = append(records, plain...), want+wantPlain
 	const last = "of another producer"
 	for _, r := range append(records, received{"key", []byte(last)}) {
 		if _, err := k.Client.PutRecord(ctx, &kinesis.PutRecordInput{StreamName: aws.String("logs"), PartitionKey: &r.key, Data: r.data}); err != nil {

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf16"
 
@@ -89,6 +91,29 @@ func tools(t *testing.T) []tool {
 		return exec.Command(filepath.Join(built, "venv", "bin", "python"), filepath.Join("python", "interop.py"), mode, from, to)
 	}
 	return []tool{kcl, node, python}
+}
+
+// buildPlugin builds the library and the ABI host once for all tests.
+var buildPlugin = sync.OnceValues(func() (built [2]string, err error) {
+	ctx, dir := context.Background(), os.Getenv(toolsVariable)
+	root, err := harness.ModuleRoot()
+	if err == nil {
+		built[0], err = harness.BuildPlugin(ctx, root, dir)
+	}
+	if err == nil {
+		built[1], err = harness.BuildHost(ctx, root, dir, false)
+	}
+	return built, err
+})
+
+// pluginAndHost returns the paths of the library and of the ABI host.
+func pluginAndHost(t *testing.T) (plugin, host string) {
+	t.Helper()
+	built, err := buildPlugin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return built[0], built[1]
 }
 
 // run makes a tool convert one file into another.

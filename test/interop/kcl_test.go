@@ -29,28 +29,21 @@ const (
 // TestKCL_ReadsPluginOutput: KCL's scheduler, with leases in a
 // local DynamoDB, delivers every line of a log once and in order, before
 // and after a shard is split.
-func TestKCL_ReadsPluginOutput(t *testing.T) { kclReads(t) }
+func TestKCL_ReadsPluginOutput(t *testing.T) { kclReads(t, nil) }
 
-// TestKCL_ReadsBatches is the same with batches, several in each aggregated record.
-func TestKCL_ReadsBatches(t *testing.T) { kclReads(t, "batch_size=20K", "compression=zstd") }
+// TestKCL_ReadsBatches is the same with batches: several in each aggregated record, and
+// between them records without the envelope.
+func TestKCL_ReadsBatches(t *testing.T) {
+	kclReads(t, []string{"batch_size=20K", "compression=zstd"}, []string{"record_format=ndjson", "compression=zstd"})
+}
 
-func kclReads(t *testing.T, options ...string) {
+// kclReads sends chunks with several lists of options, which take turns.
+func kclReads(t *testing.T, options ...[]string) {
 	tools(t)
 	ctx, cancel := context.WithTimeout(t.Context(), kclDeadline)
 	defer cancel()
-	root, err := harness.ModuleRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
+	plugin, host := pluginAndHost(t)
 	dir := t.TempDir()
-	plugin, err := harness.BuildPlugin(ctx, root, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := harness.BuildHost(ctx, root, dir, false)
-	if err != nil {
-		t.Fatal(err)
-	}
 	k, err := harness.StartKinesis(ctx, filepath.Join("..", "kit", "readers"))
 	if err != nil {
 		t.Fatal(err)
@@ -62,22 +55,24 @@ func kclReads(t *testing.T, options ...string) {
 	}
 	corpus := chunktest.AccessLog(seed, 2*chunksPerShip*linesPerChunk)
 	ship := func(first int) {
-		args := []string{"--expect-ok", plugin, "--instance", "stream=" + stream, "region=" + harness.Region, "endpoint=" + k.Endpoint,
-			"aws_key_id=" + harness.AccessKeyID, "aws_sec_key=" + harness.SecretAccessKey}
-		args = append(args, options...)
-		for n := first; n < first+chunksPerShip; n++ {
-			from := 0
-			if n > 0 {
-				from = corpus.Ends[n*linesPerChunk-1]
+		for turn := range options {
+			args := []string{"--expect-ok", plugin, "--instance", "stream=" + stream, "region=" + harness.Region, "endpoint=" + k.Endpoint,
+				"aws_key_id=" + harness.AccessKeyID, "aws_sec_key=" + harness.SecretAccessKey}
+			args = append(args, options[turn]...)
+			for n := first + turn; n < first+chunksPerShip; n += len(options) {
+				from := 0
+				if n > 0 {
+					from = corpus.Ends[n*linesPerChunk-1]
+				}
+				file := filepath.Join(dir, strconv.Itoa(n))
+				if err := os.WriteFile(file, corpus.Bytes[from:corpus.Ends[(n+1)*linesPerChunk-1]], 0o644); err != nil {
+					t.Fatal(err)
+				}
+				args = append(args, "--chunk", "app="+file)
 			}
-			file := filepath.Join(dir, strconv.Itoa(n))
-			if err := os.WriteFile(file, corpus.Bytes[from:corpus.Ends[(n+1)*linesPerChunk-1]], 0o644); err != nil {
-				t.Fatal(err)
+			if run, err := harness.RunHost(ctx, host, nil, args...); err != nil || run.ExitCode != 0 {
+				t.Fatalf("the plugin: %v\n%s", err, run.Stderr)
 			}
-			args = append(args, "--chunk", "app="+file)
-		}
-		if run, err := harness.RunHost(ctx, host, nil, args...); err != nil || run.ExitCode != 0 {
-			t.Fatalf("the plugin: %v\n%s", err, run.Stderr)
 		}
 	}
 	ship(0)
@@ -89,6 +84,7 @@ func kclReads(t *testing.T, options ...string) {
 	}
 	seen := map[int]bool{}
 	last := map[string]int{} // of a Kinesis record
+	plain := map[bool]bool{} // the kinds of records that arrived
 	var decoder decompress.Decoder
 	read := func(until int) {
 		for len(seen) < until {
@@ -106,9 +102,11 @@ func kclReads(t *testing.T, options ...string) {
 			if err == nil {
 				data, err = decoder.Append(nil, data, decompress.Detect(data))
 			}
-			if sub := strconv.Itoa(last[words[1]]); err != nil || words[2] != sub {
+			// Consume prints -1 for a record without the envelope.
+			if sub := strconv.Itoa(last[words[1]]); err != nil || words[2] != sub && words[2] != "-1" {
 				t.Fatalf("user record %s of its record, want %s: %v", words[2], sub, err)
 			}
+			plain[words[2] == "-1"] = true
 			for text := range decompress.Lines(data) {
 				n, known := number[string(text)]
 				switch {
@@ -130,6 +128,9 @@ func kclReads(t *testing.T, options ...string) {
 	}
 	ship(chunksPerShip)
 	read(len(corpus.JSON))
+	if len(plain) != len(options) {
+		t.Errorf("records without the envelope: %v, want %d kinds", plain, len(options))
+	}
 }
 
 // startDynamo starts dynalite and returns its URL.
