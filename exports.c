@@ -19,102 +19,84 @@
 #define EXPORT
 #endif
 
+/* Runs a statement that calls a Go function. */
+#define IN_GO(statement)                \
+    do {                                \
+        kinesis_agg_mask before;        \
+        kinesis_agg_enter_go(&before);  \
+        statement;                      \
+        kinesis_agg_leave_go(&before);  \
+    } while (0)
+
 EXPORT int FLBPluginRegister(void *def)
 {
-    kinesis_agg_mask before;
     int ret;
 
     if (kinesis_agg_forked()) {
         kinesis_agg_refuse(NULL);
         return KINESIS_AGG_ERROR;
     }
-    kinesis_agg_enter_go(&before);
-    ret = goPluginRegister(def);
-    kinesis_agg_leave_go(&before);
+    IN_GO(ret = goPluginRegister(def));
     kinesis_agg_note_signals();
     return ret;
 }
 
 EXPORT int FLBPluginInit(void *plugin)
 {
-    kinesis_agg_mask before;
     int ret;
 
     if (kinesis_agg_forked()) {
         kinesis_agg_refuse(plugin);
         return KINESIS_AGG_ERROR;
     }
-    kinesis_agg_enter_go(&before);
-    ret = goPluginInit(plugin);
-    kinesis_agg_leave_go(&before);
-    /* Not below goPluginInit: the workers inherit the signal mask of the thread. */
+    IN_GO(ret = goPluginInit(plugin));
+    /* Not in Go: the workers inherit the signal mask of the thread. */
     return ret == KINESIS_AGG_OK ? kinesis_agg_start_workers(plugin) : ret;
 }
 
 EXPORT int FLBPluginFlushCtx(uintptr_t handle, void *data, size_t length, char *tag)
 {
-    kinesis_agg_mask before;
-    int ret;
+    int ret = KINESIS_AGG_RETRY;
 
-    if (kinesis_agg_forked()) {
-        return KINESIS_AGG_RETRY;
+    if (!kinesis_agg_forked()) {
+        IN_GO(ret = goPluginFlushCtx(handle, data, length, tag));
     }
-    kinesis_agg_enter_go(&before);
-    ret = goPluginFlushCtx(handle, data, length, tag);
-    kinesis_agg_leave_go(&before);
     return ret;
 }
 
 EXPORT int FLBPluginFlush(void *data, size_t length, char *tag)
 {
-    kinesis_agg_mask before;
-    int ret;
+    int ret = KINESIS_AGG_RETRY;
 
-    if (kinesis_agg_forked()) {
-        return KINESIS_AGG_RETRY;
+    if (!kinesis_agg_forked()) {
+        IN_GO(ret = goPluginFlush(data, length, tag));
     }
-    kinesis_agg_enter_go(&before);
-    ret = goPluginFlush(data, length, tag);
-    kinesis_agg_leave_go(&before);
     return ret;
 }
 
 EXPORT int FLBPluginExitCtx(uintptr_t handle)
 {
-    kinesis_agg_mask before;
-    int ret;
+    int ret = KINESIS_AGG_OK;
 
-    if (kinesis_agg_forked()) {
-        return KINESIS_AGG_OK;
+    if (!kinesis_agg_forked()) {
+        IN_GO(ret = goPluginExitCtx(handle));
     }
-    kinesis_agg_enter_go(&before);
-    ret = goPluginExitCtx(handle);
-    kinesis_agg_leave_go(&before);
     return ret;
 }
 
 EXPORT int FLBPluginExit(void)
 {
-    kinesis_agg_mask before;
-    int ret;
+    int ret = KINESIS_AGG_OK;
 
-    if (kinesis_agg_forked()) {
-        return KINESIS_AGG_OK;
+    if (!kinesis_agg_forked()) {
+        IN_GO(ret = goPluginExit());
     }
-    kinesis_agg_enter_go(&before);
-    ret = goPluginExit();
-    kinesis_agg_leave_go(&before);
     return ret;
 }
 
 EXPORT void FLBPluginUnregister(void *def)
 {
-    kinesis_agg_mask before;
-
-    if (kinesis_agg_forked()) {
-        return;
+    if (!kinesis_agg_forked()) {
+        IN_GO(goPluginUnregister(def));
     }
-    kinesis_agg_enter_go(&before);
-    goPluginUnregister(def);
-    kinesis_agg_leave_go(&before);
 }

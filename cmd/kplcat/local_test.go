@@ -196,15 +196,7 @@ func TestLocal_EachRecordOnce(t *testing.T) {
 	}
 
 	follow := kplcat(ctx, stream, "--follow")
-	var stderr bytes.Buffer
-	follow.Stderr = &stderr
-	pipe, err := follow.StdoutPipe()
-	if err == nil {
-		err = follow.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	pipe, stderr := startPiped(t, follow)
 	sent := make(chan error, 1)
 	go func() {
 		err := func() error {
@@ -247,7 +239,7 @@ func TestLocal_EachRecordOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	more, _ := io.ReadAll(pipe)
-	err = follow.Wait()
+	err := follow.Wait()
 	if follow.ProcessState.ExitCode() != exitInterrupted || len(more) > 0 || stderr.Len() > 0 {
 		t.Errorf("interrupted: %v, printed %q %q", err, more, stderr.String())
 	}
@@ -282,15 +274,7 @@ func TestLocal_Head(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := kplcat(t.Context(), "head", "--follow")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	pipe, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	pipe, stderr := startPiped(t, cmd)
 	line, err := bufio.NewReaderSize(pipe, 16).ReadString('\n')
 	if err != nil || line != "key-0 0\n" {
 		t.Errorf("%q, %v", line, err)
@@ -309,4 +293,19 @@ func TestLocal_NoSuchStream(t *testing.T) {
 		!strings.HasPrefix(string(out), "kplcat: list the shards: ResourceNotFoundException: ") || !strings.Contains(string(out), "nowhere") {
 		t.Errorf("%v %s", err, out)
 	}
+}
+
+// startPiped starts a command. stderr can be read after its end.
+func startPiped(t *testing.T, cmd *exec.Cmd) (stdout io.ReadCloser, stderr *bytes.Buffer) {
+	t.Helper()
+	stderr = new(bytes.Buffer)
+	cmd.Stderr = stderr
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stdout, stderr
 }

@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"reflect"
 	"time"
 )
 
@@ -200,34 +201,16 @@ func eventTime(t time.Time) EventTime {
 	return EventTime{Sec: uint32(t.Unix()), Nsec: uint32(t.Nanosecond())}
 }
 
-func signed(v any) (int64, bool) {
-	switch v := v.(type) {
-	case int:
-		return int64(v), true
-	case int8:
-		return int64(v), true
-	case int16:
-		return int64(v), true
-	case int32:
-		return int64(v), true
-	case int64:
-		return v, true
+func signed(x any) (int64, bool) {
+	if v := reflect.ValueOf(x); v.CanInt() {
+		return v.Int(), true
 	}
 	return 0, false
 }
 
-func unsigned(v any) (uint64, bool) {
-	switch v := v.(type) {
-	case uint:
-		return uint64(v), true
-	case uint8:
-		return uint64(v), true
-	case uint16:
-		return uint64(v), true
-	case uint32:
-		return uint64(v), true
-	case uint64:
-		return v, true
+func unsigned(x any) (uint64, bool) {
+	if v := reflect.ValueOf(x); v.CanUint() {
+		return v.Uint(), true
 	}
 	return 0, false
 }
