@@ -50,8 +50,8 @@ What to print:
                      their bytes in the stream and decompressed (unpacked), and
                      the log records and the size of an aggregated record or of
                      a batch without the KPL's envelope
-  --decompress HOW   auto (default) detects gzip, zlib and zstd; none, gzip,
-                     zlib, zstd or snappy
+  --decompress HOW   auto (default) detects the format of each user record,
+                     except for snappy; or the value of the option compression
   --no-split         do not split batches: for streams with strings of the
                      option log_key, which may contain newlines
 

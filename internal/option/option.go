@@ -181,12 +181,12 @@ func highestCompressionLevel() (highest int) {
 }
 
 func compressionLevelHelp() string {
-	// zlib has the levels of gzip.
-	deflate, maxDeflate := compression.Gzip.Levels()
-	zstd, maxZstd := compression.Zstd.Levels()
-	snappy, maxSnappy := compression.Snappy.Levels()
-	return fmt.Sprintf("1 is the fastest; the highest is %d for `gzip` and `zlib`, %d for `zstd` and %d for `snappy`. Default: %d for `gzip` and `zlib`, %d for `zstd` and %d for `snappy`.",
-		maxDeflate, maxZstd, maxSnappy, deflate, zstd, snappy)
+	var levels []string
+	for _, f := range compression.Formats()[1:] {
+		normal, highest := f.Levels()
+		levels = append(levels, fmt.Sprintf("%d and %d for `%s`", highest, normal, f))
+	}
+	return "1 is the fastest. The highest level and the default are " + strings.Join(levels, ", ") + "."
 }
 
 // Parse parses a configuration. The error joins one for each invalid option; warnings
@@ -265,7 +265,7 @@ func (c *Config) conflicts() (warnings []string, errs []error) {
 	switch _, most := c.Compression.Levels(); {
 	case c.CompressionLevel == 0:
 	case most == 0:
-		conflict("compression_level requires compression: set compression to gzip, zlib, zstd or snappy, or remove compression_level")
+		conflict("compression_level requires compression: set compression to %s, or remove compression_level", or(words(compression.Formats()[1:])))
 	case c.CompressionLevel > most:
 		conflict("compression_level: \"%d\" is out of range for %s: set a whole number from 1 to %d", c.CompressionLevel, c.Compression, most)
 	}

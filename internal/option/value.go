@@ -165,9 +165,12 @@ func (v enumValue) Set(text string) error {
 	return nil
 }
 
-func (v enumValue) allowed() string {
-	last := len(v.words) - 1
-	return strings.Join(v.words[:last], ", ") + " or " + v.words[last]
+func (v enumValue) allowed() string { return or(v.words) }
+
+// or lists words, such as "a, b or c".
+func or(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 func (v enumValue) String() string { return *v.to }

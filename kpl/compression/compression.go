@@ -76,9 +76,9 @@ func (f Format) Levels() (normal, highest int) {
 	return 0, 0
 }
 
-// Detect returns the format that the first bytes of data indicate: Gzip, Zstd or
-// Zlib, otherwise None. It cannot detect Snappy blocks, which begin with their length:
-// the caller has to know that format. Text and JSON are None. Text that begins with
+// Detect returns the format whose header data begins with, otherwise None. It cannot
+// detect Snappy blocks, which begin with their length: the caller has to know that
+// format. Text and JSON are None. Text that begins with
 // "x^" is the exception: it may be detected as Zlib.
 func Detect(data []byte) Format {
 	for _, i := range table {

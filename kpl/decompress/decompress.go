@@ -43,9 +43,8 @@ const DefaultMaxBytes = 64 << 20
 // decompression.
 var ErrTooLarge = errors.New("the decompressed size is larger than the limit")
 
-// Detect is compression.Detect: it returns Gzip, Zstd or Zlib if the first bytes of
-// data indicate that, otherwise None. For text that begins with "x^" it may return
-// Zlib, for which Append then returns an error.
+// Detect is compression.Detect. For text that begins with "x^" it may return Zlib, for
+// which Append then returns an error.
 func Detect(data []byte) compression.Format { return compression.Detect(data) }
 
 // Decoder decompresses user records, one at a time. The zero value is ready to use.
