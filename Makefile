@@ -199,9 +199,10 @@ soak: build ## Flush chunks for minutes against an endpoint that fails at random
 	@$(GO_COMMANDS) ./test/cmd/soak
 	@exec build/soak $(ARGS)
 
-docs: need ## Rewrite what is generated in docs/: options, examples of the planner
+docs: need ## Rewrite what is generated: options and examples of the planner in docs/, causes in the alert
 	@go test -count=1 -run '^TestTable_MatchesDocs$$' ./internal/option -update
 	@go test -count=1 -run '^TestDocs_ExamplesAreCurrent$$' ./cmd/kinesis-agg-plan -update
+	@go test -count=1 -run '^TestRules_Misconfigured$$' ./test/deploy -update
 
 proto: need ## Regenerate proto/*.pb.go
 	cd proto && go run $(BUF) generate
