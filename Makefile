@@ -121,7 +121,6 @@ aws-check-test: $(PLUGIN) $(READERS) ## Run aws-check against kinesis-local and 
 interop: $(READERS) | need ## Compare with KCL, the KPL, and AWS's modules for Node.js and Python (needs a JDK 17, Maven, Python 3)
 	$(call long,$(INTEROP)/venv,Installing libraries with npm$(comma) pip and Maven. The first time: 2 to 5 minutes.)
 	@mkdir -p build
-	@$(call npm,test/interop/node)
 	@test -x $(INTEROP)/venv/bin/pip || python3 -m venv $(INTEROP)/venv
 	@$(INTEROP)/venv/bin/python -m pip install --quiet --disable-pip-version-check -r test/interop/python/requirements.txt \
 		-r examples/python/requirements.txt
@@ -263,7 +262,7 @@ release-check: need ## Check the workflows with actionlint
 	go run $(ACTIONLINT) .github/workflows/*.yml
 
 clean: ## Remove what the targets above made, but not the Go that ./run has installed
-	@rm -rf --one-file-system build test/kit/readers/node_modules test/interop/node/node_modules examples/node/node_modules examples/node/powertools.js
+	@rm -rf --one-file-system build test/kit/readers/node_modules examples/node/node_modules examples/node/powertools.js
 
 # Reports all missing tools of the targets in one message.
 need:

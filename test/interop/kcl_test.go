@@ -133,15 +133,22 @@ func kclReads(t *testing.T, options ...[]string) {
 	}
 }
 
-// startDynamo starts dynalite and returns its URL.
+// startDynamo starts moto's DynamoDB and returns its URL.
 func startDynamo(ctx context.Context, t *testing.T) string {
 	t.Helper()
-	lines := start(ctx, t, exec.Command("node", filepath.Join("node", "dynamo.js")))
+	lines := start(ctx, t, exec.Command(filepath.Join(os.Getenv(toolsVariable), "venv", "bin", "python"), "-c", `
+import os, sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+os._exit(0)`))
 	select {
 	case port := <-lines:
 		return "http://127.0.0.1:" + port
 	case <-ctx.Done():
-		t.Fatal("dynalite does not start")
+		t.Fatal("moto does not start")
 		return ""
 	}
 }

@@ -7,13 +7,6 @@ import java.util.Base64;
 import software.amazon.awssdk.http.nio.netty.NettyNioAsyncHttpClient;
 import software.amazon.awssdk.services.cloudwatch.CloudWatchAsyncClient;
 import software.amazon.awssdk.services.dynamodb.DynamoDbAsyncClient;
-import software.amazon.awssdk.services.dynamodb.model.AttributeDefinition;
-import software.amazon.awssdk.services.dynamodb.model.BillingMode;
-import software.amazon.awssdk.services.dynamodb.model.KeySchemaElement;
-import software.amazon.awssdk.services.dynamodb.model.KeyType;
-import software.amazon.awssdk.services.dynamodb.model.ProjectionType;
-import software.amazon.awssdk.services.dynamodb.model.ProvisionedThroughput;
-import software.amazon.awssdk.services.dynamodb.model.ScalarAttributeType;
 import software.amazon.awssdk.services.kinesis.KinesisAsyncClient;
 import software.amazon.kinesis.common.ConfigsBuilder;
 import software.amazon.kinesis.common.InitialPositionInStream;
@@ -60,7 +53,6 @@ public final class Consume {
         CloudWatchAsyncClient cloudWatch = CloudWatchAsyncClient.builder()
                 .endpointOverride(URI.create(args[1]))
                 .build();
-        createLeaseTable(dynamo);
         ConfigsBuilder configs = new ConfigsBuilder(
                 new SingleStreamTracker(
                         stream,
@@ -78,8 +70,7 @@ public final class Consume {
                                 .shardConsumerDispatchPollIntervalMillis(200),
                         configs.leaseManagementConfig()
                                 .shardSyncIntervalMillis(1000)
-                                .failoverTimeMillis(1000)
-                                .billingMode(BillingMode.PROVISIONED),
+                                .failoverTimeMillis(1000),
                         configs.lifecycleConfig(),
                         configs.metricsConfig().metricsFactory(new NullMetricsFactory()),
                         configs.processorConfig(),
@@ -87,30 +78,6 @@ public final class Consume {
                                 .retrievalSpecificConfig(
                                         new PollingConfig(stream, kinesis).idleTimeBetweenReadsInMillis(200)))
                 .run();
-    }
-
-    /** Makes the table that KCL would make, with the index that KCL would add to it later. */
-    private static void createLeaseTable(DynamoDbAsyncClient dynamo) {
-        ProvisionedThroughput throughput =
-                ProvisionedThroughput.builder().readCapacityUnits(10L).writeCapacityUnits(10L).build();
-        dynamo.createTable(table -> table.tableName(TABLE)
-                        .attributeDefinitions(text("leaseKey"), text("leaseOwner"))
-                        .keySchema(key("leaseKey", KeyType.HASH))
-                        .globalSecondaryIndexes(index -> index.indexName("LeaseOwnerToLeaseKeyIndex")
-                                .keySchema(key("leaseOwner", KeyType.HASH), key("leaseKey", KeyType.RANGE))
-                                .projection(p -> p.projectionType(ProjectionType.KEYS_ONLY))
-                                .provisionedThroughput(throughput))
-                        .provisionedThroughput(throughput))
-                .join();
-        dynamo.waiter().waitUntilTableExists(table -> table.tableName(TABLE)).join();
-    }
-
-    private static AttributeDefinition text(String name) {
-        return AttributeDefinition.builder().attributeName(name).attributeType(ScalarAttributeType.S).build();
-    }
-
-    private static KeySchemaElement key(String name, KeyType type) {
-        return KeySchemaElement.builder().attributeName(name).keyType(type).build();
     }
 
     private static final class Processor implements ShardRecordProcessor {
