@@ -20,6 +20,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -32,9 +33,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"text/tabwriter"
 	"time"
 
+	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/kit/chunktest"
 	"out_kinesis_agg/test/kit/fakekinesis"
 	"out_kinesis_agg/test/kit/harness"
@@ -104,6 +107,7 @@ type soak struct {
 	script *script
 
 	pid     int
+	plain   atomic.Int64   // records without the envelope
 	flushes map[string]int // by what they returned
 	memory  []int          // of the host, in KiB, each sampleEvery chunks that were delivered
 }
@@ -211,6 +215,9 @@ func (k *soak) generate(ctx context.Context, to io.Writer) error {
 // arrived is the server's OnRecord.
 func (k *soak) arrived(r fakekinesis.Record) {
 	var ids []int
+	if !bytes.HasPrefix(r.Data, []byte(kpl.Magic)) {
+		k.plain.Add(1)
+	}
 	users, err := userRecords(r.Data)
 	if err != nil {
 		log.Printf("soak: %v", err)
@@ -311,6 +318,7 @@ func (k *soak) report(out io.Writer, result harness.HostRun, counts fakekinesis.
 	line("  that returned ERROR", k.flushes["ERROR"])
 	line("PutRecords", counts.PutRecords)
 	line("  accepted", counts.Accepted)
+	line("  accepted without the envelope", k.plain.Load())
 	for i, f := range k.faults {
 		line("  "+f.Name, k.script.counts[i])
 	}
