@@ -57,6 +57,9 @@ func TestStream_For(t *testing.T) {
 		{"$TAG[7]", "app.web", "app.web"},
 		{"$TAG", "app/web:é 1_2-3", "app_web____1_2-3"},
 		{"$TAG", "", ""}, // The engine does not permit an empty tag.
+		// Each range of characters, and its neighbors.
+		{"$TAG", "azAZ09-.", "azAZ09-."},
+		{"$TAG", "`{@[/:", "______"},
 		{"a b-$TAG", "app", "a_b-app"},
 		{"x$TAG", strings.Repeat("t", 128), "x" + strings.Repeat("t", 127)},
 		{"x$TAG", strings.Repeat("é", 128), "x" + strings.Repeat("_", 127)},
