@@ -470,6 +470,34 @@ func TestNDJSON_FullChunkInOneRecord(t *testing.T) {
 	}
 }
 
+// Each format has every log record, and Kinesis records within the limit.
+func TestFormats_EveryLogRecord(t *testing.T) {
+	c := chunktest.Kubernetes(1, 300)
+	for _, format := range Formats() {
+		a := transformed(t, Transform{Format: format})
+		var got []string
+		for from := 0; from < len(c.Bytes); {
+			limit := Limit{RecordMax: 10_000, SingleRecordMax: 10_000}
+			r := a.Build(Chunk{testTag, c.Bytes}, from, testKey, limit)
+			if size := len(r.Data) + len(testKey); r.Next <= from || size > limit.RecordMax {
+				t.Fatalf("%s: %d bytes from %d to %d", format, size, from, r.Next)
+			}
+			from = r.Next
+			switch format {
+			case KPL:
+				got = append(got, open(t, r.Data, testKey)...)
+			case NDJSON:
+				for line := range strings.Lines(string(r.Data)) {
+					got = append(got, strings.TrimSuffix(line, "\n"))
+				}
+			default:
+				t.Fatalf("this test cannot read %s: add a case", format)
+			}
+		}
+		same(t, got, c.JSON)
+	}
+}
+
 // FuzzNDJSON compares the lines of any bytes with the records of a Build without
 // batches.
 func FuzzNDJSON(f *testing.F) {

@@ -30,11 +30,22 @@ const maxLinesBytes = 64 << 20 // decompress.DefaultMaxBytes
 type framing uint8
 
 const (
-	_ framing = iota // the KPL's
+	kplFraming framing = iota
 	// linesFraming writes nothing: the Kinesis record is the lines, or the only
 	// batch of them.
 	linesFraming
 )
+
+// framing returns the framing of a format, false if there is no such format.
+func (f Format) framing() (_ framing, ok bool) {
+	switch f {
+	case "", KPL:
+		return kplFraming, true
+	case NDJSON:
+		return linesFraming, true
+	}
+	return 0, false
+}
 
 // outside returns the part of a Kinesis record's size that a build does not
 // append before seal: the partition key of the request, and the digest.

@@ -67,7 +67,7 @@ func Factory(t Transform) (func() *Aggregator, error) {
 	if _, err := newCompressor(t.Compression, t.CompressionLevel); err != nil {
 		return nil, fmt.Errorf("aggregator: Compression: %w", err)
 	}
-	if t.Format != "" && !slices.Contains(Formats(), t.Format) {
+	if _, ok := t.Format.framing(); !ok {
 		return nil, fmt.Errorf("aggregator: Format: unknown format %q", t.Format)
 	}
 	if t.BatchBytes < 0 {
@@ -81,8 +81,8 @@ func Factory(t Transform) (func() *Aggregator, error) {
 func newAggregator(t Transform) *Aggregator {
 	a := New()
 	compressor, _ := newCompressor(t.Compression, t.CompressionLevel)
-	if t.Format == NDJSON {
-		a.framing = linesFraming
+	a.framing, _ = t.Format.framing()
+	if a.framing.holdsOneBatch() {
 		if t.BatchBytes == 0 {
 			t.BatchBytes = maxLinesBytes
 		}

@@ -249,12 +249,12 @@ func (c *Config) conflicts() (warnings []string, errs []error) {
 	if c.CheckStream && c.Stream.UsesTag() {
 		conflict("check_stream: the streams are not known at start, because stream contains $TAG: remove one of them")
 	}
+	if c.Format != aggregator.KPL && c.OnAutoStream != Hold {
+		warnings = append(warnings, fmt.Sprintf("option on_auto_stream has no effect: with record_format %s, consumers lose no record of a stream with the strategy AUTO", c.Format))
+	}
 	if c.Format == aggregator.NDJSON {
 		if c.BatchBytes > 0 && c.OversizeChunk == Drop {
 			conflict("batch_size: it bounds each record with record_format ndjson, and oversize_chunk drop drops every chunk that needs several: remove batch_size, or set oversize_chunk split")
-		}
-		if c.OnAutoStream != Hold {
-			warnings = append(warnings, "option on_auto_stream has no effect: with record_format ndjson, consumers lose no record of a stream with the strategy AUTO")
 		}
 		if c.LogKey != "" {
 			warnings = append(warnings, "option record_format: log_key sends strings as they are, and a newline in a string separates it as if it were two records")

@@ -154,7 +154,7 @@ func TestParse_InvalidValues(t *testing.T) {
 		{"max_record_size", "big", []string{"is not a size"}},
 		{"max_record_size", "NaN", []string{"option max_record_size"}},
 		{"oversize_chunk", "cut", []string{`option oversize_chunk: "cut"`, "split or drop"}},
-		{"record_format", "json", []string{`option record_format: "json"`, "kpl or ndjson"}},
+		{"record_format", "json", []string{`option record_format: "json"`, "set kpl"}},
 		{"wire_format", "xml", []string{`option wire_format: "xml"`, "auto, json or cbor"}},
 		{"debug", "1", []string{`option debug: "1"`, "true, on or yes"}},
 		{"endpoint", "localhost:4568", []string{"option endpoint", "does not begin with https:// or http://"}},

@@ -110,7 +110,7 @@ func check(c option.Config, k *kinesis.Sender) (auto bool, warnings []string, er
 // checkStream implements the option check_stream. The error says why the stream
 // cannot be used.
 func checkStream(c option.Config, stream kinesis.Stream) (auto bool, err error) {
-	auto = stream.DistributesRecords && c.Format != aggregator.NDJSON
+	auto = stream.DistributesRecords && c.Format == aggregator.KPL
 	if auto && c.OnAutoStream != option.NDJSON {
 		return false, fmt.Errorf("option check_stream: %s has the record distribution strategy AUTO, with which consumers lose aggregated records: change the stream to USER_PARTITION_KEY, or set record_format ndjson or on_auto_stream ndjson", c.Stream)
 	}
