@@ -445,7 +445,7 @@ func (s *syncSink) PutRecord(_ context.Context, _, _ string, data []byte) (strin
 	}
 	a, err := kpl.Open(data)
 	if err != nil {
-		return "", err
+		panic("syncSink cannot read the record: " + err.Error())
 	}
 	for _, r := range a.All() {
 		s.got[string(r.Data)]++
