@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -27,6 +28,7 @@ import (
 // account is the AWS account, or an emulator of it, and what this run created there.
 type account struct {
 	id, region, endpoint string
+	partition            string // aws, aws-cn or aws-us-gov
 	run, prefix          string // the run's ID, and how its names begin
 	plugin, host, dir    string
 	out                  io.Writer
@@ -79,12 +81,15 @@ func openAccount(ctx context.Context, f flags, run string, out io.Writer) (*acco
 	a := &account{
 		region: cfg.Region, endpoint: f.endpoint, run: run, prefix: prefix + run, out: out, config: cfg,
 		kinesis: kinesis.NewFromConfig(cfg), kms: kms.NewFromConfig(cfg), iam: iam.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg),
-		streams: map[string]string{}, id: "000000000000",
+		streams: map[string]string{}, id: "000000000000", partition: "aws",
 	}
 	identity, err := a.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 	switch {
 	case err == nil:
 		a.id = aws.ToString(identity.Account)
+		if own, err := arn.Parse(aws.ToString(identity.Arn)); err == nil {
+			a.partition = own.Partition
+		}
 	case !a.local():
 		return nil, fmt.Errorf("the credentials do not work: %w", err)
 	case !responded(err):
@@ -93,15 +98,29 @@ func openAccount(ctx context.Context, f flags, run string, out io.Writer) (*acco
 	return a, nil
 }
 
+// arn names a resource of the account. The scope is a service and a region.
+func (a *account) arn(scope, resource string) string {
+	return "arn:" + a.partition + ":" + scope + ":" + a.id + ":" + resource
+}
+
+// url is the address of Kinesis in the region, whose domain depends on the partition.
+func (a *account) url(ctx context.Context) (string, error) {
+	endpoint, err := kinesis.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, kinesis.EndpointParameters{Region: &a.region})
+	if err != nil {
+		return "", err
+	}
+	return endpoint.URI.String(), nil
+}
+
 // policy is what the credentials need, as an IAM policy.
 func policy(a *account) string {
 	text, _ := json.MarshalIndent(map[string]any{
 		"Version": "2012-10-17",
 		"Statement": []any{
-			map[string]any{"Effect": "Allow", "Action": "kinesis:*", "Resource": "arn:aws:kinesis:*:" + a.id + ":stream/" + prefix + "*"},
+			map[string]any{"Effect": "Allow", "Action": "kinesis:*", "Resource": a.arn("kinesis:*", "stream/"+prefix+"*")},
 			map[string]any{"Effect": "Allow", "Action": []string{
 				"iam:CreateRole", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:DeleteRole", "sts:AssumeRole"},
-				"Resource": "arn:aws:iam::" + a.id + ":role/" + prefix + "*"},
+				"Resource": a.arn("iam:", "role/"+prefix+"*")},
 			map[string]any{"Effect": "Allow", "Action": []string{
 				"kms:CreateKey", "kms:TagResource", "kms:ScheduleKeyDeletion", "kms:GenerateDataKey", "kms:Decrypt",
 				"kms:DescribeKey", "kms:ListKeys", "sts:GetCallerIdentity"}, "Resource": "*"},
@@ -379,7 +398,7 @@ func (a *account) role(ctx context.Context) (string, error) {
 
 func (a *account) createRole(ctx context.Context) error {
 	trust := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"%s"},"Action":"sts:AssumeRole","Condition":{"StringEquals":{"sts:ExternalId":"%s"}}}]}`, a.id, externalID)
-	permissions := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kinesis:*","Resource":"arn:aws:kinesis:*:%s:stream/%s*"},{"Effect":"Allow","Action":["kms:GenerateDataKey","kms:Decrypt"],"Resource":"*"}]}`, a.id, a.prefix)
+	permissions := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kinesis:*","Resource":"%s"},{"Effect":"Allow","Action":["kms:GenerateDataKey","kms:Decrypt"],"Resource":"*"}]}`, a.arn("kinesis:*", "stream/"+a.prefix+"*"))
 	name := a.prefix
 	a.ownsRole()
 	create, cancel := creating(ctx)

@@ -377,3 +377,34 @@ func TestRun_Declined(t *testing.T) {
 		t.Errorf("left: %q", names)
 	}
 }
+
+// China and GovCloud have other ARNs, and China another domain.
+func TestRun_Partitions(t *testing.T) {
+	e := moto(t)
+	for region, want := range map[string]struct{ partition, url string }{
+		"eu-central-1":  {"aws", "https://kinesis.eu-central-1.amazonaws.com"},
+		"cn-north-1":    {"aws-cn", "https://kinesis.cn-north-1.amazonaws.com.cn"},
+		"us-gov-west-1": {"aws-us-gov", "https://kinesis.us-gov-west-1.amazonaws.com"},
+	} {
+		t.Run(region, func(t *testing.T) {
+			f := e.command(t)
+			f.region, f.only = region, "^delivery: provisioned|^role_arn with external_id"
+			var out bytes.Buffer
+			failed, err := run(t.Context(), f, strings.NewReader(""), &out)
+			if err != nil || failed > 0 || !strings.Contains(out.String(), "2 passed, 0 failed") {
+				t.Errorf("%d checks failed: %v", failed, err)
+			}
+			for _, arn := range []string{`"arn:` + want.partition + `:kinesis:*:`, `"arn:` + want.partition + `:iam::`} {
+				if !strings.Contains(out.String(), arn) {
+					t.Errorf("the policy does not contain %s", arn)
+				}
+			}
+			if t.Failed() {
+				t.Log(out.String())
+			}
+			if url, err := (&account{region: region}).url(t.Context()); url != want.url || err != nil {
+				t.Errorf("url %s, %v", url, err)
+			}
+		})
+	}
+}

@@ -293,7 +293,11 @@ func endpoint(env string) func(context.Context, *account) (string, error) {
 		if a.local() {
 			return "", errUnavailable
 		}
-		return a.delivered(ctx, provisioned, shipment{env: []string{env}, retries: 5})
+		detail, err := a.delivered(ctx, provisioned, shipment{env: []string{env}, retries: 5})
+		if err != nil && strings.Contains(err.Error(), "no such host") {
+			err = fmt.Errorf("%w: the region has no such endpoint: %w", errUnavailable, err)
+		}
+		return detail, err
 	}
 }
 
@@ -301,7 +305,11 @@ func vpcEndpoint(ctx context.Context, a *account) (string, error) {
 	if a.local() {
 		return "", errUnavailable
 	}
-	return a.delivered(ctx, provisioned, shipment{options: []string{"endpoint=https://kinesis." + a.region + ".amazonaws.com"}, retries: 5})
+	url, err := a.url(ctx)
+	if err != nil {
+		return "", err
+	}
+	return a.delivered(ctx, provisioned, shipment{options: []string{"endpoint=" + url}, retries: 5})
 }
 
 // rawRequest is a PutRecord that the plugin does not send.
@@ -333,7 +341,11 @@ func (r rawRequest) send(ctx context.Context, a *account, stream string) (string
 	if r.gzip {
 		body = compressed(body)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://kinesis."+a.region+".amazonaws.com/", bytes.NewReader(body))
+	url, err := a.url(ctx)
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return "", err
 	}
