@@ -118,6 +118,7 @@ func must(t *testing.T, err error) {
 
 func TestReload_FileChanges(t *testing.T) {
 	isolate(t)
+	const linked = "directory replaced by a link"
 	for name, change := range map[string]func(t *testing.T, path string){
 		"written in place": func(t *testing.T, path string) { overwrite(t, path, keysFile(newKey)) },
 		"renamed over, same size and time": func(t *testing.T, path string) {
@@ -127,7 +128,7 @@ func TestReload_FileChanges(t *testing.T) {
 			must(t, os.Chtimes(path+".new", was.ModTime(), was.ModTime()))
 			must(t, os.Rename(path+".new", path))
 		},
-		"directory replaced by a link": func(t *testing.T, path string) {
+		linked: func(t *testing.T, path string) {
 			// As the kubelet does: credentials -> ..data/credentials, ..data -> a directory.
 			was, err := os.Stat(path)
 			must(t, err)
@@ -143,9 +144,13 @@ func TestReload_FileChanges(t *testing.T) {
 		for _, from := range fileSources {
 			t.Run(name+", "+from, func(t *testing.T) {
 				root := t.TempDir()
-				must(t, os.Mkdir(filepath.Join(root, "first"), 0o700))
-				must(t, os.WriteFile(filepath.Join(root, "first", "credentials"), []byte(keysFile(oldKey)), 0o600))
-				must(t, os.Symlink("first", filepath.Join(root, "data")))
+				folder := filepath.Join(root, "data")
+				if name == linked {
+					folder = filepath.Join(root, "first")
+					must(t, os.Symlink("first", filepath.Join(root, "data")))
+				}
+				must(t, os.Mkdir(folder, 0o700))
+				must(t, os.WriteFile(filepath.Join(folder, "credentials"), []byte(keysFile(oldKey)), 0o600))
 				path := filepath.Join(root, "data", "credentials")
 
 				valid := accept(oldKey)

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 	"unicode/utf16"
@@ -125,13 +124,6 @@ func TestEnvironment_EndpointIsReported(t *testing.T) {
 	}
 }
 
-// fifo returns the path of a FIFO, which blocks a reader until there is a writer.
-func fifo(t *testing.T) string {
-	path := filepath.Join(t.TempDir(), "fifo")
-	must(t, syscall.Mkfifo(path, 0o600))
-	return path
-}
-
 func huge(t *testing.T) string {
 	return write(t, "huge", strings.Repeat("#", maxFileBytes+1))
 }
@@ -160,20 +152,18 @@ var fileUses = map[string]func(t *testing.T, s *Settings, path string){
 
 func TestFiles_OnlySmallRegularFilesAreRead(t *testing.T) {
 	for use, name := range fileUses {
-		for kind, test := range map[string]struct {
+		type kind struct {
 			make func(t *testing.T) string
 			want string
-		}{
-			"FIFO": {fifo, "is not a regular file"},
-			"link to FIFO": {func(t *testing.T) string {
-				path := fifo(t)
-				must(t, os.Symlink(path, path+"-link"))
-				return path + "-link"
-			}, "is not a regular file"},
-			"device":      {func(*testing.T) string { return "/dev/zero" }, "is not a regular file"},
+		}
+		kinds := map[string]kind{
 			"directory":   {func(t *testing.T) string { return t.TempDir() }, "is not a regular file"},
 			"above a MiB": {huge, "is larger than 1048576 bytes"},
-		} {
+		}
+		for name, make := range specialFiles {
+			kinds[name] = kind{make, "is not a regular file"}
+		}
+		for kind, test := range kinds {
 			t.Run(use+", "+kind, func(t *testing.T) {
 				isolate(t)
 				s := fileSettings(start(t, fakekinesis.Options{}))
@@ -329,7 +319,7 @@ func TestFiles_SSOTokenIsARegularFile(t *testing.T) {
 		"[sso-session office]\nsso_region = us-east-1\nsso_start_url = https://example.com/start\n"))
 	s := fileSettings(start(t, fakekinesis.Options{}))
 	open(t, s) // the login may come later
-	must(t, syscall.Mkfifo(path, 0o600))
+	must(t, os.Mkdir(path, 0o700))
 	if _, err := Open(context.Background(), s); err == nil || !strings.Contains(err.Error(), path+" is not a regular file") {
 		t.Errorf("got %v", err)
 	}

@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +16,6 @@ import (
 	"github.com/aws/smithy-go"
 
 	"out_kinesis_agg/internal/kinesis"
-	"out_kinesis_agg/internal/option"
 	"out_kinesis_agg/kpl"
 	"out_kinesis_agg/test/kit/chunktest"
 )
@@ -410,17 +407,6 @@ func TestGuard_HoldFile(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// A FIFO in the place of the file does not block a flush.
-func TestReadHoldFile_NotAFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "fifo")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if word, err := readHoldFile(path); word != option.Hold || err == nil || !strings.Contains(err.Error(), "not a regular file") {
-		t.Errorf("%q, %v", word, err)
 	}
 }
 
