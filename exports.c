@@ -8,6 +8,7 @@
  *
  * While a Go function runs, the engine's signals are blocked on the thread. */
 
+#include "internal/engine/engine.h"
 #include "internal/engine/fork.h"
 #include "internal/engine/signals.h"
 #include "internal/engine/workers.h"
@@ -49,6 +50,7 @@ EXPORT int FLBPluginInit(void *plugin)
         kinesis_agg_refuse(plugin);
         return KINESIS_AGG_ERROR;
     }
+    kinesis_agg_note_own_thread();
     IN_GO(ret = goPluginInit(plugin));
     /* Not in Go: the workers inherit the signal mask of the thread. */
     return ret == KINESIS_AGG_OK ? kinesis_agg_start_workers(plugin) : ret;

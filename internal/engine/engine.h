@@ -44,7 +44,10 @@ const char *kinesis_agg_name(void *output);
 void kinesis_agg_enter(void);
 void kinesis_agg_leave(void);
 
-/* Whether the calling thread is the engine thread, by its name. */
+/* Call it in FLBPluginInit, which the engine calls on its own thread. */
+void kinesis_agg_note_own_thread(void);
+
+/* Whether the calling thread is the engine thread. */
 int kinesis_agg_on_own_thread(void);
 
 /* The instance's log level, or 3 (info) if the engine does not provide it. It does

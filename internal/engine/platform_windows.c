@@ -26,9 +26,16 @@ void *kinesis_agg_symbol(const char *name)
 }
 
 /* The engine does not name its threads on Windows. */
+static volatile LONG own_thread;
+
+void kinesis_agg_note_own_thread(void)
+{
+    own_thread = (LONG) GetCurrentThreadId();
+}
+
 int kinesis_agg_on_own_thread(void)
 {
-    return 0;
+    return own_thread == (LONG) GetCurrentThreadId();
 }
 
 /* The engine allocates the table with malloc, and malloc of every C library of
