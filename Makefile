@@ -222,7 +222,7 @@ docker: need ## Build an image with Fluent Bit and the plugin (FLUENT_BIT_IMAGE,
 
 # GOFLAGS of the user would change the bytes of this command only: it sets the
 # environment of the compilers itself.
-dist: $(ZIG) | need ## Build the files of a release into build/dist, for amd64 and arm64 (VERSION, MAINTAINER, HOMEPAGE)
+dist: $(ZIG) | need ## Build the files of a release into build/dist, for Linux on amd64 and arm64, and Windows (VERSION, MAINTAINER, HOMEPAGE)
 	@go run ./packaging/dist -out $(DIST) -zig $(ZIG) -nfpm 'go run $(NFPM)' -cyclonedx 'go run $(CYCLONEDX)' \
 		-maintainer '$(MAINTAINER)' -homepage '$(HOMEPAGE)'
 
@@ -252,8 +252,11 @@ build/out_kinesis_agg.dll: need
 	$(call long,$@,Building the plugin for Windows. The first build compiles all dependencies: 2 to 5 minutes.)
 	@GOOS=windows GOARCH=amd64 CC=x86_64-w64-mingw32-gcc $(GO_BUILD) -buildmode=c-shared -o $@ .
 
-windows: build/out_kinesis_agg.dll $(READERS) ## Build the library for Windows and run tests of it that need no Fluent Bit under Wine 10 (ARGS)
-	@test/portable/windows.sh $< build/trixie $(ARGS)
+# WINDOWS_DLL names another library, such as that of a release.
+WINDOWS_DLL ?= build/out_kinesis_agg.dll
+
+windows: $(WINDOWS_DLL) $(READERS) ## Build the library for Windows and run tests of it that need no Fluent Bit under Wine 10 (WINDOWS_DLL, ARGS)
+	@STATICCHECK=$(STATICCHECK) test/portable/windows.sh $< build/trixie $(ARGS)
 
 home: need ## Write the names of packaging/home.env into the module path, Helm values and manifests
 	@packaging/home.sh

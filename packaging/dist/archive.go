@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
@@ -133,6 +134,22 @@ func (t tree) writeTarGz(w io.Writer, top string, date time.Time) error {
 		return err
 	}
 	return zipped.Close()
+}
+
+// writeZip writes the tree as a zip file below a top folder. The bytes depend on
+// what those of writeTarGz do.
+func (t tree) writeZip(w io.Writer, top string, date time.Time) error {
+	archive := zip.NewWriter(w)
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		f, err := archive.CreateHeader(&zip.FileHeader{Name: path.Join(top, name), Method: zip.Deflate, Modified: date.UTC()})
+		if err != nil {
+			return err
+		}
+		if _, err := f.Write(t[name].data); err != nil {
+			return err
+		}
+	}
+	return archive.Close()
 }
 
 // gzipped compresses data without a name or a time in the header.

@@ -22,11 +22,14 @@ type module struct {
 // zstdModule contains the C source of libzstd.
 const zstdModule = "github.com/DataDog/zstd"
 
-// modules returns the modules of the packages that the plugin and kplcat are
+// modules returns the modules of the packages that the plugin and the commands are
 // built from, sorted by path, without this module.
-func (b *builder) modules(arch string) ([]module, error) {
-	cmd := exec.Command("go", "list", "-deps", "-json=Module", "-tags", "netgo,osusergo", ".", "./cmd/kplcat")
-	cmd.Env = b.env(arch)
+func (b *builder) modules(t target) ([]module, error) {
+	cmd := exec.Command("go", "list", "-deps", "-json=Module", "-tags", "netgo,osusergo", ".")
+	for _, command := range commands {
+		cmd.Args = append(cmd.Args, "./cmd/"+command)
+	}
+	cmd.Env = b.env(t)
 	out, err := output(cmd)
 	if err != nil {
 		return nil, err
@@ -56,13 +59,13 @@ var licenseFile = regexp.MustCompile(`(?i)^(.*[-_.])?(licen[cs]e|copying|notice|
 // licenses returns the licenses and notices of everything that a release
 // contains, which must be passed on with it. A module without a license is an
 // error.
-func (b *builder) licenses(arch string) ([]byte, error) {
-	modules, err := b.modules(arch)
+func (b *builder) licenses(t target) ([]byte, error) {
+	modules, err := b.modules(t)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command("go", "env", "GOROOT")
-	cmd.Env = b.env(arch)
+	cmd.Env = b.env(t)
 	goroot, err := output(cmd)
 	if err != nil {
 		return nil, err
@@ -100,7 +103,7 @@ var zstdVersion = regexp.MustCompile(`(?m)^#define ZSTD_VERSION_(?:MAJOR|MINOR|R
 // bom returns the software bill of materials of a library, in the format
 // CycloneDX: the modules in it, the Go standard library, and libzstd, which
 // cyclonedx-gomod does not know because it is C.
-func (b *builder) bom(arch, library string) ([]byte, error) {
+func (b *builder) bom(t target, library string) ([]byte, error) {
 	// cyclonedx-gomod reads executable files only.
 	if err := os.Chmod(library, 0o755); err != nil {
 		return nil, err
@@ -112,7 +115,7 @@ func (b *builder) bom(arch, library string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	modules, err := b.modules(arch)
+	modules, err := b.modules(t)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
@@ -163,6 +164,66 @@ func TestTarGz_SameBytesForEveryUser(t *testing.T) {
 	}
 }
 
+func TestZip_SameBytesForEveryUser(t *testing.T) {
+	date := time.Unix(1_700_000_001, 0)
+	var archives [2]bytes.Buffer
+	first, second := copies(t)
+	for i, folder := range []string{first, second} {
+		files := tree{"program.exe": {[]byte("x"), true}}
+		if err := files.readFolder("docs", folder); err != nil {
+			t.Fatal(err)
+		}
+		// Times of files in a zip can be those of a time zone.
+		if err := files.writeZip(&archives[i], "top", date.In(time.FixedZone("", i*3600))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(archives[0].Bytes(), archives[1].Bytes()) {
+		t.Error("the archives differ")
+	}
+	r, err := zip.NewReader(bytes.NewReader(archives[0].Bytes()), int64(archives[0].Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range r.File {
+		names = append(names, f.Name)
+		if !f.Modified.Equal(date) {
+			t.Errorf("%s: time %v", f.Name, f.Modified)
+		}
+	}
+	want := []string{"top/docs/a.md", "top/docs/sub-c.md", "top/docs/sub/b.md", "top/program.exe"}
+	if !slices.Equal(names, want) {
+		t.Errorf("entries %q, want %q", names, want)
+	}
+}
+
+func TestPE_UnexpectedLibraryIsFound(t *testing.T) {
+	cc, err := exec.LookPath("x86_64-w64-mingw32-gcc")
+	if err != nil {
+		t.Skip("x86_64-w64-mingw32-gcc is missing: install the package gcc-mingw-w64-x86-64")
+	}
+	dir := t.TempDir()
+	for flag, want := range map[string]string{"-lkernel32": "", "-lws2_32": "it needs the library ws2_32.dll"} {
+		c, out := filepath.Join(dir, "a.c"), filepath.Join(dir, "a.dll")
+		if err := os.WriteFile(c, []byte("int closesocket(int); void Sleep(unsigned); int f(void) { return CALL; }"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		call := map[string]string{"-lkernel32": "(Sleep(1), 0)", "-lws2_32": "closesocket(1)"}[flag]
+		if message, err := exec.Command(cc, "-s", "-shared", "-nostdlib", "-Wl,-e,0", "-DCALL="+call, "-o", out, c, flag).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, message)
+		}
+		f, err := os.Open(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := checkPE(f); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", flag, err, want)
+		}
+	}
+}
+
 func TestBOM_NamesLibzstd(t *testing.T) {
 	in := `{"metadata":{"tools":[{"name":"x","hashes":[{"alg":"MD5","content":"1"}]}]},"components":[{"name":"m"}],"version":1}`
 	out, err := completeBOM([]byte(in), "1.5.7")
@@ -188,9 +249,11 @@ func TestBOM_NamesLibzstd(t *testing.T) {
 	}
 }
 
-// The examples are for containers. In packages no path of a container is left.
+// The examples are for containers. In packages and in the archive for Windows no path
+// of a container is left.
 func TestPackages_PathsOfTheHost(t *testing.T) {
 	containerPath := regexp.MustCompile(`(^|[^\w])/fluent-bit/`)
+	linuxPath := regexp.MustCompile(`(^|\s)/[a-z]+/|\.so\b`)
 	for _, name := range []string{"fluent-bit.conf", "fluent-bit.yaml", "plugins.conf"} {
 		text, err := os.ReadFile(filepath.Join("../../conf", name))
 		if err != nil {
@@ -199,6 +262,11 @@ func TestPackages_PathsOfTheHost(t *testing.T) {
 		for line := range strings.Lines(hostPaths.Replace(string(text))) {
 			if containerPath.MatchString(line) {
 				t.Errorf("%s: %s", name, line)
+			}
+		}
+		for line := range strings.Lines(windowsPaths.Replace(string(text))) {
+			if linuxPath.MatchString(line) && !strings.Contains(line, "/api/v") {
+				t.Errorf("%s for Windows: %s", name, line)
 			}
 		}
 		if !containerPath.Match(text) {

@@ -1,11 +1,11 @@
 // Command dist makes the files of a release from the source in the current
 // folder. `make dist` runs it.
 //
-// For each architecture it builds the plugin and kplcat with zig against glibc
-// 2.17, checks what they need, and writes a tarball, packages for Debian and RPM
-// systems, and a list of the components (SBOM); at the end the checksums. The
-// files are the same, byte for byte, from every folder, user, umask and time
-// zone, from a checkout and from an archive of the same tag.
+// For each target it builds the plugin and the commands with zig, checks what they
+// need, and writes an archive and a list of the components (SBOM), and for Linux,
+// where it builds against glibc 2.17, packages for Debian and RPM systems; at the
+// end the checksums. The files are the same, byte for byte, from every folder,
+// user, umask and time zone, from a checkout and from an archive of the same tag.
 package main
 
 import (
@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,6 +33,32 @@ const (
 	// version is installed, because the bytes depend on the compiler.
 	goToolchain = "go1.26.8"
 )
+
+// target is a system that a release is for, with Go's names of it.
+type target struct{ os, arch string }
+
+var targets = []target{{"linux", "amd64"}, {"linux", "arm64"}, {"windows", "amd64"}}
+
+func (t target) String() string { return t.os + "-" + t.arch }
+
+// library is the name of the plugin's file.
+func (t target) library() string {
+	if t.os == "windows" {
+		return name + ".dll"
+	}
+	return name + ".so"
+}
+
+// command is the name of a command's file.
+func (t target) command(name string) string {
+	if t.os == "windows" {
+		return name + ".exe"
+	}
+	return name
+}
+
+// commands are those in the archives.
+var commands = []string{"kplcat", "kinesis-agg-plan"}
 
 // builder is what all steps know.
 type builder struct {
@@ -53,14 +80,22 @@ func main() {
 	flag.StringVar(&b.cyclonedx, "cyclonedx", "", "command that runs cyclonedx-gomod, as words")
 	flag.StringVar(&b.maintainer, "maintainer", "", "name <address> in the packages")
 	flag.StringVar(&b.homepage, "homepage", "", "address of the project in the packages")
-	architectures := flag.String("arch", "amd64 arm64", "architectures, as words")
+	only := flag.String("only", "", "the only target to build, such as windows-amd64")
 	flag.Parse()
-	if err := b.run(strings.Fields(*architectures)); err != nil {
+	if err := b.run(*only); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func (b *builder) run(architectures []string) error {
+func (b *builder) run(only string) error {
+	wanted := targets
+	if only != "" {
+		i := slices.IndexFunc(targets, func(t target) bool { return t.String() == only })
+		if i < 0 {
+			return fmt.Errorf("no target %q among %v", only, targets)
+		}
+		wanted = targets[i : i+1]
+	}
 	if err := b.checkZig(); err != nil {
 		return err
 	}
@@ -78,12 +113,9 @@ func (b *builder) run(architectures []string) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	for _, arch := range architectures {
-		if machines[arch] == 0 {
-			return fmt.Errorf("architecture %q: want amd64 or arm64", arch)
-		}
-		if err := b.release(arch, filepath.Join(work, arch)); err != nil {
-			return fmt.Errorf("%s: %w", arch, err)
+	for _, t := range wanted {
+		if err := b.release(t, filepath.Join(work, t.String())); err != nil {
+			return fmt.Errorf("%v: %w", t, err)
 		}
 	}
 	sums, err := checksums(b.out)
@@ -138,47 +170,53 @@ func (b *builder) findVersion() error {
 	return err
 }
 
-// release makes the files of one architecture.
-func (b *builder) release(arch, work string) error {
+// release makes the files of one target.
+func (b *builder) release(t target, work string) error {
 	bin := filepath.Join(work, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	library, kplcat := filepath.Join(bin, name+".so"), filepath.Join(bin, "kplcat")
-	if err := b.build(arch, library, kplcat); err != nil {
+	if err := b.build(t, bin); err != nil {
 		return err
 	}
-	for _, path := range []string{library, kplcat} {
-		if err := check(path, arch); err != nil {
-			return fmt.Errorf("%s: %w", filepath.Base(path), err)
+	library := filepath.Join(bin, t.library())
+	if err := check(library, t); err != nil {
+		return fmt.Errorf("%s: %w", t.library(), err)
+	}
+	for _, command := range commands {
+		if err := check(filepath.Join(bin, t.command(command)), t); err != nil {
+			return fmt.Errorf("%s: %w", command, err)
 		}
 	}
 
-	stem := fmt.Sprintf("%s-%s-linux-%s", name, b.version, arch)
-	bom, err := b.bom(arch, library)
+	stem := fmt.Sprintf("%s-%s-%v", name, b.version, t)
+	bom, err := b.bom(t, library)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(b.out, stem+".cdx.json"), bom, 0o644); err != nil {
 		return err
 	}
-	licenses, err := b.licenses(arch)
+	licenses, err := b.licenses(t)
 	if err != nil {
 		return err
 	}
-	if err := b.tarball(stem, library, kplcat, licenses); err != nil {
+	if err := b.archive(t, stem, bin, licenses); err != nil || t.os == "windows" {
 		return err
 	}
-	return b.packages(arch, filepath.Join(work, "package"), library, kplcat, licenses)
+	return b.packages(t, filepath.Join(work, "package"), bin, licenses)
 }
 
-// env is the environment of the go command for an architecture. Everything that
-// changes the bytes is set, whatever the user's environment and `go env -w` say.
-func (b *builder) env(arch string) []string {
-	target := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[arch] + "-linux-gnu." + maxGLIBC.String()
+// env is the environment of the go command for a target. Everything that changes
+// the bytes is set, whatever the user's environment and `go env -w` say.
+func (b *builder) env(t target) []string {
+	triple := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[t.arch] + "-" + t.os + "-gnu"
+	if t.os == "linux" {
+		triple += "." + maxGLIBC.String()
+	}
 	return append(os.Environ(),
-		"CGO_ENABLED=1", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0",
-		fmt.Sprintf("CC=%q cc -target %s", b.zig, target), fmt.Sprintf("CXX=%q c++ -target %s", b.zig, target),
+		"CGO_ENABLED=1", "GOOS="+t.os, "GOARCH="+t.arch, "GOAMD64=v1", "GOARM64=v8.0",
+		fmt.Sprintf("CC=%q cc -target %s", b.zig, triple), fmt.Sprintf("CXX=%q c++ -target %s", b.zig, triple),
 		"CGO_CFLAGS=-O2 -g", "CGO_CPPFLAGS=", "CGO_CXXFLAGS=-O2 -g",
 		// Without -g, which Go has by default: after Go's -s it makes zig keep all
 		// symbols and debug information.
@@ -197,17 +235,18 @@ func goEnv(key string) string {
 	return strings.TrimSpace(out)
 }
 
-// build compiles the plugin and kplcat. The empty build ID keeps the name and the
-// folder of the compiler out of the files.
-func (b *builder) build(arch, library, kplcat string) error {
-	log.Printf("building version %s for %s; without a cache this takes 2 to 5 minutes", b.version, arch)
+// build compiles the plugin and the commands into a folder. The empty build ID keeps
+// the name and the folder of the compiler out of the files.
+func (b *builder) build(t target, folder string) error {
+	log.Printf("building version %s for %v; without a cache this takes 2 to 5 minutes", b.version, t)
 	ldflags := "-s -w -buildid= -X " + b.module + "/internal/version.stamped=" + b.version
-	for _, args := range [][]string{
-		{"-buildmode=c-shared", "-o", library, "."},
-		{"-buildmode=pie", "-o", kplcat, "./cmd/kplcat"},
-	} {
+	steps := [][]string{{"-buildmode=c-shared", "-o", filepath.Join(folder, t.library()), "."}}
+	for _, command := range commands {
+		steps = append(steps, []string{"-buildmode=pie", "-o", filepath.Join(folder, t.command(command)), "./cmd/" + command})
+	}
+	for _, args := range steps {
 		cmd := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-tags", "netgo,osusergo", "-ldflags", ldflags}, args...)...)
-		cmd.Env = b.env(arch)
+		cmd.Env = b.env(t)
 		if _, err := output(cmd); err != nil {
 			return err
 		}
@@ -216,13 +255,16 @@ func (b *builder) build(arch, library, kplcat string) error {
 }
 
 // check makes sure that a file loads on every system that releases are for.
-func check(path, arch string) error {
+func check(path string, t target) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	newest, err := checkELF(f, arch)
+	if t.os == "windows" {
+		return checkPE(f)
+	}
+	newest, err := checkELF(f, t.arch)
 	if err != nil {
 		return err
 	}
@@ -230,34 +272,46 @@ func check(path, arch string) error {
 	if newest != (glibc{}) {
 		needs = "glibc " + newest.String()
 	}
-	log.Printf("%s for %s needs %s", filepath.Base(path), arch, needs)
+	log.Printf("%s for %v needs %s", filepath.Base(path), t, needs)
 	if strings.HasSuffix(path, ".so") {
 		return checkExports(f)
 	}
 	return nil
 }
 
-func (b *builder) tarball(stem, library, kplcat string, licenses []byte) (err error) {
-	t := tree{"THIRD_PARTY_LICENSES.txt": {data: licenses}}
+// archive writes the tarball of a target, or the zip file for Windows.
+func (b *builder) archive(t target, stem, bin string, licenses []byte) (err error) {
+	files := tree{"THIRD_PARTY_LICENSES.txt": {data: licenses}}
 	err = errors.Join(
-		t.read(name+".so", library, false),
-		t.read("kplcat", kplcat, true),
-		t.readFolder("conf", "conf"),
-		t.readFolder("docs", "docs"),
-		t.readFolder("deploy", "deploy"),
+		files.read(t.library(), filepath.Join(bin, t.library()), false),
+		files.readFolder("conf", "conf"),
+		files.readFolder("docs", "docs"),
+		files.readFolder("deploy", "deploy"),
 	)
+	for _, command := range commands {
+		err = errors.Join(err, files.read(t.command(command), filepath.Join(bin, t.command(command)), true))
+	}
 	for _, document := range []string{"README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"} {
-		err = errors.Join(err, t.read(document, document, false))
+		err = errors.Join(err, files.read(document, document, false))
 	}
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(filepath.Join(b.out, stem+".tar.gz"))
+	suffix, write := ".tar.gz", files.writeTarGz
+	if t.os == "windows" {
+		suffix, write = ".zip", files.writeZip
+		for name, f := range files {
+			if strings.HasPrefix(name, "conf/") {
+				files[name] = file{data: []byte(windowsPaths.Replace(string(f.data)))}
+			}
+		}
+	}
+	f, err := os.Create(filepath.Join(b.out, stem+suffix))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return t.writeTarGz(f, stem, b.date)
+	return write(f, stem, b.date)
 }
 
 // hostPaths are the paths of the examples in conf/, which are for containers, and
@@ -267,31 +321,39 @@ var hostPaths = strings.NewReplacer(
 	"/fluent-bit/lib/", "/usr/lib/fluent-bit/",
 )
 
+// windowsPaths are the same for the archive for Windows.
+var windowsPaths = strings.NewReplacer(
+	"/fluent-bit/storage/tail.db", `C:\ProgramData\fluent-bit\storage\tail.db`,
+	"/fluent-bit/storage", `C:\ProgramData\fluent-bit\storage`,
+	"/fluent-bit/lib/"+name+".so", `C:\Program Files\fluent-bit\bin\`+name+".dll",
+	"/var/log/app/", `C:\logs\app\`,
+)
+
 // packages runs nfpm for .deb and .rpm in a folder with the packages' contents.
-func (b *builder) packages(arch, folder, library, kplcat string, licenses []byte) error {
-	t := tree{
+func (b *builder) packages(t target, folder, bin string, licenses []byte) error {
+	files := tree{
 		"doc/THIRD_PARTY_LICENSES.txt": {data: licenses},
 		"changelog.Debian.gz": {data: gzipped(fmt.Sprintf("%s (%s-1) stable; urgency=medium\n\n  * CHANGELOG.md in this folder lists the changes.\n\n -- %s  %s\n",
 			packageName, strings.Replace(b.version, "-", "~", 1), b.maintainer, b.date.Format("Mon, 02 Jan 2006 15:04:05 -0700")))},
 	}
 	err := errors.Join(
-		t.read(name+".so", library, false),
-		t.read("kplcat", kplcat, true),
-		t.readFolder("doc/docs", "docs"),
-		t.readFolder("doc/deploy", "deploy"),
-		t.read("doc/README.md", "README.md", false),
-		t.read("doc/CHANGELOG.md", "CHANGELOG.md", false),
-		t.read("doc/copyright", "packaging/copyright", false),
+		files.read(name+".so", filepath.Join(bin, t.library()), false),
+		files.read("kplcat", filepath.Join(bin, "kplcat"), true),
+		files.readFolder("doc/docs", "docs"),
+		files.readFolder("doc/deploy", "deploy"),
+		files.read("doc/README.md", "README.md", false),
+		files.read("doc/CHANGELOG.md", "CHANGELOG.md", false),
+		files.read("doc/copyright", "packaging/copyright", false),
 	)
 	for _, conf := range []string{"fluent-bit.conf", "fluent-bit.yaml", "plugins.conf"} {
 		text, readErr := os.ReadFile(filepath.Join("conf", conf))
 		err = errors.Join(err, readErr)
-		t[conf] = file{data: []byte(hostPaths.Replace(string(text)))}
+		files[conf] = file{data: []byte(hostPaths.Replace(string(text)))}
 	}
 	if err != nil {
 		return err
 	}
-	if err := t.write(folder, b.date); err != nil {
+	if err := files.write(folder, b.date); err != nil {
 		return err
 	}
 	config, err := filepath.Abs("packaging/nfpm.yaml")
@@ -307,7 +369,7 @@ func (b *builder) packages(arch, folder, library, kplcat string, licenses []byte
 		cmd := exec.Command(words[0], words[1:]...)
 		cmd.Dir = folder
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", fmt.Sprintf("SOURCE_DATE_EPOCH=%d", b.date.Unix()), "TZ=UTC",
-			"PACKAGE_ARCH="+arch, "PACKAGE_VERSION="+b.version, "PACKAGE_MAINTAINER="+b.maintainer, "PACKAGE_HOMEPAGE="+b.homepage)
+			"PACKAGE_ARCH="+t.arch, "PACKAGE_VERSION="+b.version, "PACKAGE_MAINTAINER="+b.maintainer, "PACKAGE_HOMEPAGE="+b.homepage)
 		if _, err := output(cmd); err != nil {
 			return err
 		}
