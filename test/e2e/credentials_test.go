@@ -23,6 +23,15 @@ func TestCredentialsAndProxy(t *testing.T) {
 	if err := os.WriteFile(shared, []byte(files), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	config, printed := filepath.Join(t.TempDir(), "config"), filepath.Join(t.TempDir(), "process.json")
+	for path, content := range map[string]string{
+		config:  "[default]\ncredential_process = " + printFile(printed) + "\n",
+		printed: `{"Version":1,"AccessKeyId":"AKID-process","SecretAccessKey":"secret"}`,
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	const role = "arn:aws:iam::123456789012:role/logs"
 	static := []string{"aws_key_id=AKID-option", "aws_sec_key=secret"}
 
@@ -38,6 +47,7 @@ func TestCredentialsAndProxy(t *testing.T) {
 		{"credentials_path", []string{"credentials_path=" + shared}, nil, "AKID-default", fakekinesis.RoleRequest{}},
 		{"credentials_path and profile", []string{"credentials_path=" + shared, "profile=logs"}, nil, "AKID-logs", fakekinesis.RoleRequest{}},
 		{"profile", []string{"profile=logs"}, []string{"AWS_SHARED_CREDENTIALS_FILE=" + shared}, "AKID-logs", fakekinesis.RoleRequest{}},
+		{"credential_process", nil, []string{"AWS_CONFIG_FILE=" + config}, "AKID-process", fakekinesis.RoleRequest{}},
 		{"role_arn", append(slices.Clone(static), "role_arn="+role), nil, fakekinesis.RoleKeyID(1),
 			fakekinesis.RoleRequest{RoleARN: role, SessionName: "fluent-bit"}},
 		{"external_id and role_session_name", append(slices.Clone(static), "role_arn="+role, "external_id=e-42", "role_session_name=web"), nil,
@@ -78,6 +88,15 @@ func TestCredentialsAndProxy(t *testing.T) {
 			t.Errorf("the proxy got %v", requests)
 		}
 	})
+}
+
+// printFile is a command of the plugin's system that prints a file. Under Wine, drive
+// Z: is the root of the file system.
+func printFile(path string) string {
+	if filepath.Ext(fixture.plugin) == ".dll" {
+		return "type Z:" + strings.ReplaceAll(path, "/", `\`)
+	}
+	return "cat " + path
 }
 
 // A credential_process can end its children with SIGTERM, which is blocked on the
@@ -143,6 +162,18 @@ func TestEnvironment(t *testing.T) {
 	wantOutcomes(t, run, 1, 0, 0)
 	if !strings.Contains(run.Stderr, ", endpoint "+server.URL()) || server.Counts().Accepted != 1 {
 		t.Errorf("%d records accepted, log:\n%s", server.Counts().Accepted, run.Stderr)
+	}
+}
+
+// TestTLS delivers over TLS, to an endpoint whose authority AWS_CA_BUNDLE names.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	server := fakekinesis.Start(fakekinesis.Options{TLS: true})
+	defer server.Close()
+	sendOne(t, []string{"AWS_CA_BUNDLE=" + caBundle(t)}, []string{"--instance", "stream=logs", "region=" + harness.Region,
+		"endpoint=" + server.URL(), "aws_key_id=A", "aws_sec_key=secret"})
+	if n := server.Counts().Accepted; n != 1 || !strings.HasPrefix(server.URL(), "https:") {
+		t.Errorf("%d records accepted by %s", n, server.URL())
 	}
 }
 
