@@ -60,7 +60,7 @@ func goPluginInit(p unsafe.Pointer) (ret C.int) {
 	defer recovered(&log, &ret, output.FLB_ERROR)
 	defer engine.Enter()()
 
-	// In case that Init fails: the engine calls ExitCtx all the same.
+	// The engine calls ExitCtx with this handle if Init fails.
 	engine.SetHandle(p, 0)
 	section := engine.Attach(p, fmt.Sprintf("kinesis_agg.%d", ordinal.Add(1)-1))
 	log = section.Log

@@ -9,9 +9,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// usualRecord reads the record at b[at] if it has the form that the plugin writes: a partition key
-// index below 128, no explicit hash key, no tags, and less than 16 KiB of data.
-// The data is b[start:end], and end is the offset of the next field. If there is
+// usualRecord reads the record at b[at] if it has the form that the plugin writes: a
+// partition key index below 128, no explicit hash key, no tags, and less than 16 KiB of
+// data. The data is b[start:end], and end is the offset of the next field. If there is
 // no record of this form at b[at], end is 0.
 //
 // It compares all prefixes as one 8-byte word, which is several times faster than

@@ -47,16 +47,15 @@
 // everything, and from then on takes as evidence only requests that began later.
 // (The request that completed the contradiction is kept too if it began after all
 // other responses, because then the new stream stored it.) A contradiction needs
-// a request that the old stream stored and one that the new stream stored, so
-// that each contradiction needs a creation of its own, however many workers
-// there are.
+// a request that the old stream stored and one that the new stream stored, so a
+// creation of the stream causes at most one, however many workers there are.
 //
 // A stream with AUTO produces many contradictions. The detector reports AUTO after
 // three in succession, each within 256 responses of the previous one or of the start.
 // For a false alarm, a stream would have to be deleted and created again three times
 // within 768 responses, with different ranges each time and without a request while it
-// does not exist: the caller calls Reset when
-// Kinesis says that the stream does not exist.
+// does not exist: the caller calls Reset when Kinesis says that the stream does not
+// exist.
 //
 // # The order of shard ids
 //

@@ -16,14 +16,13 @@ static int switched_off(void)
     return value != NULL && *value != '\0' && strcmp(value, "0") != 0;
 }
 
-/* Whether the output has a pool. Neither `workers` nor the pool can be read in a
- * way that is the same in all releases, but flb_output_flush_id_get depends on
- * it: it counts up a number in the output or, if the output has a pool, in the
- * worker that calls it. For the call, the engine's thread sets a
- * worker structure of zeros as its own, and checks afterwards whether it is still
- * zero. The
- * function is the same in all releases from 2.1 to 5.1, and uses nothing else of
- * the worker. The number only tells flushes apart. */
+/* Reports whether the output has a pool. Neither `workers` nor the pool can be read
+ * in a way that is the same in all releases, but flb_output_flush_id_get depends on
+ * the pool: it counts up a number in the output or, if the output has a pool, in the
+ * worker that calls it. For the call, the engine's thread sets a worker structure of
+ * zeros as its own, and checks afterwards whether it is still zero. The function is
+ * the same in all releases from 2.1 to 5.1, and uses nothing else of the worker. The
+ * number only tells flushes apart. */
 static int has_pool(const struct kinesis_agg_symbols *engine, void *output)
 {
     static const unsigned char zero[4096]; /* struct flb_out_thread_instance has some 400 bytes */

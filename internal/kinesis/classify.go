@@ -73,9 +73,9 @@ func classifyHTTP(err error) *Cause {
 }
 
 // classifyCode returns the cause of an error code of Kinesis or STS, nil if it is
-// unknown. Sources: the errors of
-// PutRecord and the common errors in the API references. Codes are listed with and
-// without the suffix "Exception", which JSON services have and query services do not.
+// unknown. Sources: the errors of PutRecord and the common errors in the API references.
+// Codes are listed with and without the suffix "Exception", which JSON services have and
+// query services do not.
 func classifyCode(code, message string) *Cause {
 	switch code {
 	// A limit of a shard, the account or KMS is exceeded.

@@ -14,9 +14,9 @@ var ErrNoDryRun = errors.New("kinesis: only AWS's own endpoints are known to sup
 
 // DryRun checks, within RequestTimeout, the endpoint, the credentials, the stream and the
 // permission to write to it, but not the stream's KMS key. Nothing is stored. Kinesis
-// permits one call a second and stream, and bills it. Source: "Dry run validation" of the
-// developer guide. It needs the permission of PutRecord. It
-// returns nil, ErrNoDryRun, or an *Error.
+// permits one call a second and stream, and bills it. It needs the permission of
+// PutRecord. Source: "Dry run validation" of the developer guide. DryRun returns nil,
+// ErrNoDryRun, or an *Error.
 //
 // An endpoint that does not know DryRun would store the record, so it is only
 // sent to AWS's own endpoints; data should not contain user records in any case.

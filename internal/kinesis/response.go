@@ -36,8 +36,8 @@ const (
 var errResponseTooLarge = errors.New("the response is too large: check that endpoint, sts_endpoint and http_proxy lead to AWS")
 
 // checkResponses limits the body of each response to an API call to most bytes, and
-// finds responses that are not AWS's. Set in aws.Config.APIOptions, it also applies to the SDK's
-// credential sources, which have their own HTTP clients.
+// finds responses that are not AWS's. It is set in aws.Config.APIOptions, and therefore
+// also applies to the SDK's credential sources, which have their own HTTP clients.
 func checkResponses(most int) func(*middleware.Stack) error {
 	check := middleware.DeserializeMiddlewareFunc("CheckResponse",
 		func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {

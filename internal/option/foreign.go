@@ -20,7 +20,7 @@ type foreignOption struct {
 type response struct {
 	text     string
 	refuses  bool
-	accepted string // values that ask for what happens in any case, separated by spaces
+	accepted string // values that ask for what the plugin does, separated by spaces
 	boolean  bool   // accepted is true or false
 }
 

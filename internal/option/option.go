@@ -221,8 +221,8 @@ func Parse(from Source) (c Config, warnings []string, err error) {
 	}
 	conflictWarnings, conflicts := c.conflicts()
 	if c.Region == "" {
-		// AWS sets AWS_REGION where it runs the process; in another region than its
-		// own, an ARN is useless.
+		// It takes precedence over AWS_REGION, which AWS sets to the region of the
+		// process: an ARN is only valid in its own region.
 		c.Region = c.Stream.Region()
 	}
 	return c, append(warnings, conflictWarnings...), errors.Join(append(errs, conflicts...)...)

@@ -45,9 +45,9 @@ func (in Input) ThrottledShare(shards int) float64 { return in.traffic().throttl
 //
 // Each host flushes once per interval, at a time of its own, so flushes arrive
 // at the stream like a Poisson process. A flush sends its records together, in bursts
-// of at most burstRecords, and each record goes to a random shard. The tokens that a shard has given out then behave
-// like the waiting time of a queue that refuses whoever would wait too long. Without
-// that limit, they would be above x with the probability
+// of at most burstRecords, and each record goes to a random shard. The tokens that a
+// shard has given out then behave like the waiting time of a queue that refuses whoever
+// would wait too long. Without that limit, they would be above x with the probability
 //
 //	tail = load * exp(-decay * x)
 //

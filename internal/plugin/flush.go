@@ -277,8 +277,8 @@ func (f *flush) timeLeft() time.Duration {
 
 // timeRunsOut reports whether the next part would exceed the time limit. This is so if
 // the limit has passed, for example after the process was suspended, or if the chunk
-// exceeded it before and the next part would probably do so again. Kinesis may accept a record
-// whose response comes too late, and then the retry repeats it, so the part is
+// exceeded it before and the next part would probably do so again. Kinesis may accept a
+// record whose response comes too late, and then the retry repeats it, so the part is
 // left to a flush with more time.
 func (f *flush) timeRunsOut() bool {
 	left := f.timeLeft()

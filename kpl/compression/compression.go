@@ -78,8 +78,8 @@ func (f Format) Levels() (normal, highest int) {
 
 // Detect returns the format whose header data begins with, otherwise None. It cannot
 // detect Snappy blocks, which begin with their length: the caller has to know that
-// format. Text and JSON are None. Text that begins with
-// "x^" is the exception: it may be detected as Zlib.
+// format. Text and JSON are None, except that text that begins with "x^" may be detected
+// as Zlib.
 func Detect(data []byte) Format {
 	for _, i := range table {
 		if len(data) >= i.minBytes && i.hasHeader(data) {
