@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
@@ -321,6 +322,28 @@ func TestImports_PointDown(t *testing.T) {
 				t.Errorf("%s imports %s, which is not below it in the table of packages in design.md", name, imported)
 			}
 		}
+	}
+}
+
+// TestTargets_Documented: CONTRIBUTING.md has a row for each target of the Makefile that
+// `make help` lists, and no other.
+func TestTargets_Documented(t *testing.T) {
+	makefile, err := fs.ReadFile(root, "Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(pattern, text string) map[string]bool {
+		all := map[string]bool{}
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+			all[m[1]] = true
+		}
+		return all
+	}
+	targets := names(`(?m)^([a-z0-9-]+):.* ##`, string(makefile))
+	delete(targets, "help")
+	documented := names("(?m)^\\| `make ([a-z0-9-]+)", documents(t)["CONTRIBUTING.md"])
+	if len(targets) == 0 || !maps.Equal(targets, documented) {
+		t.Errorf("targets: %v, documented: %v", targets, documented)
 	}
 }
 
