@@ -238,7 +238,7 @@ func TestBatch_FullChunkInOneRecord(t *testing.T) {
 			t.Fatalf("%s: only %d bytes", name, len(c.Bytes))
 		}
 		for _, format := range []compression.Format{compression.Zstd, compression.Gzip} {
-			a := transformed(t, Transform{BatchBytes: 256_000, Compression: format})
+			a := transformed(t, Transform{BatchBytes: 1_000_000, Compression: format})
 			r := a.Build(Chunk{testTag, c.Bytes[:c.Ends[end]]}, 0, testKey, Limit{kpl.DefaultMaxRecordBytes, kpl.DefaultMaxRecordBytes})
 			if r.Next != c.Ends[end] {
 				t.Errorf("%s, %s: %d of %d bytes in the first record", name, format, r.Next, c.Ends[end])
@@ -318,7 +318,7 @@ func BenchmarkBuildBatch(b *testing.B) {
 		c := corpus.c
 		for _, format := range allCompressions {
 			b.Run(corpus.name+"/"+string(format), func(b *testing.B) {
-				a := transformed(b, Transform{BatchBytes: 256_000, Compression: format})
+				a := transformed(b, Transform{BatchBytes: 1_000_000, Compression: format})
 				r := a.Build(Chunk{testTag, c.Bytes}, 0, testKey, largest)
 				b.SetBytes(int64(len(c.Bytes)))
 				b.ReportAllocs()

@@ -35,7 +35,7 @@ static int is_mapped(uintptr_t address)
     return mincore((void *) (address & ~(page - 1)), 1, &resident) == 0;
 }
 
-/* Whether the words around a small block are those of glibc's malloc: the size of
+/* Reports whether the words around a small block are those of glibc's malloc: the size of
  * its chunk before it, and a next chunk whose flag says that this one is in use. */
 static int is_glibc_block(const void *block)
 {
@@ -75,7 +75,7 @@ static size_t room(const void *block)
     return usable == NULL ? 0 : usable(block);
 }
 
-/* Whether the engine's options have the layout of struct kinesis_agg_option, which
+/* Reports whether the engine's options have the layout of struct kinesis_agg_option, which
  * changed in the past: a list of the engine's own ends where it should, and its
  * strings are the engine's. */
 static int same_layout(void)

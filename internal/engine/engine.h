@@ -47,7 +47,7 @@ void kinesis_agg_leave(void);
 /* Call it in FLBPluginInit, which the engine calls on its own thread. */
 void kinesis_agg_note_own_thread(void);
 
-/* Whether the calling thread is the engine thread. */
+/* Reports whether the calling thread is the engine thread. */
 int kinesis_agg_on_own_thread(void);
 
 /* The instance's log level, or 3 (info) if the engine does not provide it. It does

@@ -45,7 +45,7 @@ static const char refusal[] =
     "the plugin, and the plugin's Go runtime does not survive a fork. Remove it, and run "
     "Fluent Bit in the foreground under systemd, in a container, or under another supervisor";
 
-/* Whether stderr is still the same file as at the fork. */
+/* Reports whether stderr is still the same file as at the fork. */
 static int stderr_is_open(void)
 {
     struct stat now, then;

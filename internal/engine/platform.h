@@ -12,7 +12,7 @@ struct kinesis_agg_api;
 /* A function or variable of the engine, or NULL if the engine does not export it. */
 void *kinesis_agg_symbol(const char *name);
 
-/* Whether the api table has the slots for logging. It does not contain its length. */
+/* Reports whether the api table has the slots for logging. It does not contain its length. */
 int kinesis_agg_has_log(const struct kinesis_agg_api *api);
 
 /* Reads memory of this process that may not be mapped. Returns the number of bytes,

@@ -1,4 +1,4 @@
-/* Whether the engine is stopping, and how long it waits for flushes then.
+/* Reports whether the engine is stopping, and how long it waits for flushes then.
  *
  * exit_signal is the variable in which the engine's handlers of SIGTERM, SIGINT and
  * SIGQUIT note the signal (src/fluent-bit.c), before anything else happens. A hot
