@@ -92,23 +92,10 @@ for failure in m.lambda_handler(event, None)["batchItemFailures"]:
 			for i, r := range records {
 				fmt.Fprintf(&lines, "%s\t%s\t%s\n", r.key, sequenceNumber(i), base64.StdEncoding.EncodeToString(r.data))
 			}
-			return output(lines.Bytes(), ".", "java", append(javaExample(t), "RunConsumer", mode)...)
+			return output(lines.Bytes(), ".", "java", append(javaOptions(t, "examples"), "RunConsumer", mode)...)
 		}})
 	}
 	return all
-}
-
-// javaExample returns the arguments of java that come before the name of a class of
-// examples/java.
-func javaExample(t *testing.T) []string {
-	t.Helper()
-	built := filepath.Join(os.Getenv(toolsVariable), "examples")
-	classpath, err := os.ReadFile(filepath.Join(built, "classpath"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp",
-		filepath.Join(built, "classes") + string(os.PathListSeparator) + strings.TrimSpace(string(classpath))}
 }
 
 // lambdaEvent is what Lambda passes to a function.
@@ -226,6 +213,7 @@ func TestExamples_Concatenated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	trino := append(javaOptions(t, "java"), "ReadZstd")
 	// Reads a file of lines of JSON, and finds out about its compression by its name.
 	const duckdb = `import duckdb, sys
 for [line] in duckdb.execute("SELECT json FROM read_ndjson_objects(?)", [sys.argv[1]]).fetchall():
@@ -249,6 +237,7 @@ for [line] in duckdb.execute("SELECT json FROM read_ndjson_objects(?)", [sys.arg
 f = zstandard.ZstdDecompressor().stream_reader(open(sys.argv[1], "rb"), read_across_frames=True)
 shutil.copyfileobj(f, sys.stdout.buffer)`},
 			{python, "-c", duckdb},
+			append([]string{"java"}, trino...),
 		}},
 	} {
 		c := chunktest.Kubernetes(1, 500)
@@ -465,7 +454,7 @@ func TestExamples_FlinkJob(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	args := append([]string{"--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED"}, javaExample(t)...)
+	args := append([]string{"--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED"}, javaOptions(t, "examples")...)
 	cmd := exec.CommandContext(ctx, "java", append(args, "FlinkJob", "arn:aws:kinesis:"+harness.Region+":000000000000:stream/logs",
 		"aws.region="+harness.Region, "aws.endpoint="+k.Endpoint, "aws.credentials.provider=BASIC",
 		"aws.credentials.provider.basic.accesskeyid="+harness.AccessKeyID, "aws.credentials.provider.basic.secretkey="+harness.SecretAccessKey)...)
@@ -495,6 +484,61 @@ func TestExamples_FlinkJob(t *testing.T) {
 		got.WriteString(line + "\n")
 	}
 	t.Fatalf("the job ends: %d bytes of %d\n%s", got.Len(), len(want), stderr.String())
+}
+
+// readStrings passes Kinesis records, in stdin as lines of base64, through Flink's
+// SimpleStringSchema and through a FlatMapFunction, and prints what that collects.
+const readStrings = `
+import java.io.*;
+import java.nio.charset.StandardCharsets;
+import java.util.Base64;
+import org.apache.flink.api.common.functions.FlatMapFunction;
+import org.apache.flink.api.common.functions.util.ListCollector;
+import org.apache.flink.api.common.serialization.SimpleStringSchema;
+import org.apache.flink.util.Collector;
+
+class ReadStrings {
+    public static void main(String[] args) throws Exception {
+        FlatMapFunction<String, String> split = %s;
+        SimpleStringSchema schema = new SimpleStringSchema();
+        PrintStream lines = new PrintStream(System.out, true, StandardCharsets.UTF_8);
+        BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
+        for (String record = in.readLine(); record != null; record = in.readLine()) {
+            java.util.ArrayList<String> all = new java.util.ArrayList<>();
+            split.flatMap(schema.deserialize(Base64.getDecoder().decode(record)), new ListCollector<>(all));
+            all.forEach(line -> lines.print(line + "\n"));
+        }
+    }
+}
+`
+
+// TestFlink_SimpleStringSchema: Flink's own schema returns a record without the envelope
+// as one string, and the code of docs/reading.md takes the log records from it.
+func TestFlink_SimpleStringSchema(t *testing.T) {
+	tools(t)
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "reading.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```java\n.flatMap(")
+	split, _, found := strings.Cut(rest, ").returns(Types.STRING)\n```")
+	if !found {
+		t.Fatal("docs/reading.md does not have the code")
+	}
+	program := filepath.Join(t.TempDir(), "ReadStrings.java")
+	if err := os.WriteFile(program, fmt.Appendf(nil, readStrings, split), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := chunktest.Kubernetes(1, 500)
+	var records bytes.Buffer
+	for _, r := range build(t, c, aggregator.Transform{Format: aggregator.NDJSON}, 50_000, func() string { return "key" }) {
+		fmt.Fprintln(&records, base64.StdEncoding.EncodeToString(r.data))
+	}
+	out, err := output(records.Bytes(), ".", "java", append(javaOptions(t, "examples"), program)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantText(t, string(out), strings.Join(c.JSON, "\n")+"\n")
 }
 
 // TestExamples_PowertoolsSchema: the schema of Powertools' parser accepts an aggregated

@@ -71,14 +71,8 @@ func tools(t *testing.T) []tool {
 	if built == "" {
 		t.Skip("run `make interop`, which builds the other readers")
 	}
-	classpath, err := os.ReadFile(filepath.Join(built, "java", "classpath"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	java := func(args ...string) *exec.Cmd {
-		return exec.Command("java", append([]string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
-			"-cp", filepath.Join(built, "java", "classes") + string(os.PathListSeparator) + strings.TrimSpace(string(classpath))}, args...)...)
-	}
+	options := javaOptions(t, "java")
+	java := func(args ...string) *exec.Cmd { return exec.Command("java", append(slices.Clone(options), args...)...) }
 	kcl.command = func(_, from, to string) *exec.Cmd { return java("Interop", from, to) }
 	produce = func(args ...string) *exec.Cmd { return java(append([]string{"Produce"}, args...)...) }
 	consume = func(args ...string) *exec.Cmd { return java(append([]string{"Consume"}, args...)...) }
@@ -91,6 +85,20 @@ func tools(t *testing.T) []tool {
 		return exec.Command(filepath.Join(built, "venv", "bin", "python"), filepath.Join("python", "interop.py"), mode, from, to)
 	}
 	return []tool{kcl, node, python}
+}
+
+// javaOptions returns the arguments of java that come before the name of a class, with
+// the classes and libraries of a folder of what `make interop` has built: java is
+// test/interop/java, and examples is examples/java.
+func javaOptions(t *testing.T, folder string) []string {
+	t.Helper()
+	built := filepath.Join(os.Getenv(toolsVariable), folder)
+	classpath, err := os.ReadFile(filepath.Join(built, "classpath"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp",
+		filepath.Join(built, "classes") + string(os.PathListSeparator) + strings.TrimSpace(string(classpath))}
 }
 
 // buildPlugin builds the library and the ABI host once for all tests.
