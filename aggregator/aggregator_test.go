@@ -102,6 +102,13 @@ func TestBuild_KeepsRecordsInOrder(t *testing.T) {
 	}
 }
 
+func TestBuild_UncompressedBytes(t *testing.T) {
+	c := chunktest.AccessLog(1, 100)
+	if _, r := buildAll(t, c.Bytes); r.UncompressedBytes != len(strings.Join(c.JSON, "")) {
+		t.Errorf("%d bytes, want %d", r.UncompressedBytes, len(strings.Join(c.JSON, "")))
+	}
+}
+
 func TestBuild_EventFormats(t *testing.T) {
 	body := chunktest.M("a", 1)
 	ts := chunktest.EventTime{Sec: 1700000000, Nsec: 5}
@@ -116,6 +123,7 @@ func TestBuild_EventFormats(t *testing.T) {
 		{"ext32 timestamp", chunktest.New().Legacy(chunktest.Wide{Value: ts, Bytes: 4}, body)},
 		{"unsigned timestamp", chunktest.New().Legacy(uint64(1700000000), body)},
 		{"signed timestamp", chunktest.New().Legacy(chunktest.Raw{0xd2, 0x65, 0, 0, 0}, body)},
+		{"signed timestamp of zero", chunktest.New().Legacy(chunktest.Raw{0xd0, 0}, body)},
 		{"small timestamp", chunktest.New().Legacy(7, body)},
 		{"float timestamp", chunktest.New().Event(1700000000.25, body)},
 		{"single timestamp", chunktest.New().Legacy(float32(1.5), body)},

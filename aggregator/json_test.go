@@ -94,6 +94,23 @@ func TestJSON_Text(t *testing.T) {
 	}
 }
 
+// Values on both sides of each length at which msgpack has another header.
+func TestJSON_EachHeader(t *testing.T) {
+	for _, n := range []int{0, 1, 14, 15, 16, 17, 30, 31, 32, 33, 254, 255, 256, 257, 65534, 65535, 65536} {
+		array, object := make([]any, n), make(chunktest.Map, n)
+		for i := range n {
+			array[i], object[i] = i, chunktest.Pair{Key: strconv.Itoa(i), Value: i}
+		}
+		for kind, v := range map[string]any{"str": strings.Repeat("s", n), "bin": []byte(strings.Repeat("b", n)), "array": array, "map": object} {
+			var w jsonWriter
+			b := chunktest.AppendValue(nil, v)
+			if got, next, st := w.value(nil, b, 0, 0); string(got) != chunktest.JSON(v) || next != len(b) || st != statusOK {
+				t.Errorf("%s of length %d: %.50s, position %d of %d, status %d", kind, n, got, next, len(b), st)
+			}
+		}
+	}
+}
+
 // Each byte at each place of a word, with each kind of neighbour.
 func TestJSON_StringsOfEachByteAndLength(t *testing.T) {
 	for c := range 256 {

@@ -113,9 +113,38 @@ func TestFlush_SlowConnectionRecovers(t *testing.T) {
 		if len(k.sizes) > 12 {
 			t.Errorf("%d parts, want sizes that double: %v", len(k.sizes), k.sizes)
 		}
+		for i, size := range k.sizes[1:] {
+			if size > 2*k.sizes[i]+1000 {
+				t.Errorf("a part of %d bytes follows one of %d", size, k.sizes[i])
+			}
+		}
 		k.sizes = nil
 		if k.flushAll(in, c); len(k.sizes) != 1 {
 			t.Errorf("the next chunk is sent in %d parts", len(k.sizes))
+		}
+	})
+}
+
+// The process was suspended during a request: what follows it is left to a flush with
+// more time.
+func TestFlush_TimeLimitHasPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := chunktest.AccessLog(1, 100)
+		s := &fakeStream{t: t}
+		in, l := start(t, func(key string, data []byte) error {
+			if s.requests == 0 {
+				time.Sleep(2 * time.Second)
+			}
+			return s.put(key, data)
+		}, "request_timeout", "1s", "max_record_size", "10K")
+		if got := in.Flush("app.log", c.Bytes); got != Retry || s.requests != 1 {
+			t.Errorf("outcome %v after %d requests", got, s.requests)
+		}
+		if lines := strings.Join(l.take(), "\n"); !strings.Contains(lines, "request_timeout of 1s is too short") {
+			t.Errorf("log: %s", lines)
+		}
+		if got := in.Flush("app.log", c.Bytes); got != Delivered || !slices.Equal(s.records(), c.JSON) {
+			t.Errorf("outcome %v of the retry, %d records", got, len(s.records()))
 		}
 	})
 }

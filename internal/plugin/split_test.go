@@ -104,6 +104,8 @@ func TestSplit_RetrySendsTheRest(t *testing.T) {
 	for k := range parts {
 		s := &fakeStream{t: t, fail: at(k)}
 		in, _ := start(t, s.put, "max_record_size", "10K")
+		counted := counts{}
+		in.metrics = newMetrics(counted)
 		if got := in.Flush("app.log", c.Bytes); got != Retry {
 			t.Fatalf("outcome %v", got)
 		}
@@ -121,6 +123,9 @@ func TestSplit_RetrySendsTheRest(t *testing.T) {
 		}
 		if n := in.progress.byAge.Len(); n != 0 {
 			t.Errorf("%d notes are left of chunks that are done", n)
+		}
+		if n := counted["split_chunks_total"]; n != 1 {
+			t.Errorf("part %d of %d fails: %d split chunks are counted", k, parts, n)
 		}
 	}
 }
@@ -238,7 +243,7 @@ func TestSplit_RequestTooLarge(t *testing.T) {
 		t.Errorf("%d records, want %d", len(s.records()), len(want))
 	}
 	lines := strings.Join(l.take(), "\n")
-	for _, text := range []string{"records of stream logs have at most 245", "max_record_size", "too large for a record of the stream: 1 from"} {
+	for _, text := range []string{"records of stream logs have at most 245", "max_record_size", fmt.Sprintf("too large for a record of the stream: 1 from byte offset %d, %d bytes", c.Ends[99], c.Ends[100]-c.Ends[99])} {
 		if !strings.Contains(lines, text) {
 			t.Errorf("%q is not in the log: %s", text, lines)
 		}

@@ -10,6 +10,8 @@ import (
 func TestStreams_ForgetsTheLeastRecentlyUsed(t *testing.T) {
 	var s streams
 	first, kept := s.find("first"), s.find("kept")
+	auto := s.find("auto")
+	auto.detector.Alarm()
 	for i := range 10 * maxStreams {
 		s.find(fmt.Sprint("stream", i))
 		if s.find("kept") != kept {
@@ -21,6 +23,9 @@ func TestStreams_ForgetsTheLeastRecentlyUsed(t *testing.T) {
 	}
 	if s.find("first") == first {
 		t.Error("a stream that is not used is not forgotten")
+	}
+	if s.find("auto") != auto {
+		t.Error("a stream with the strategy AUTO is forgotten")
 	}
 }
 
