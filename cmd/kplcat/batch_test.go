@@ -10,10 +10,10 @@ import (
 
 	"out_kinesis_agg/aggregator"
 	"out_kinesis_agg/internal/consumer"
-	"out_kinesis_agg/internal/consumer/consumertest"
 	"out_kinesis_agg/kpl/compression"
 	"out_kinesis_agg/kpl/decompress"
 	"out_kinesis_agg/test/kit/chunktest"
+	"out_kinesis_agg/test/kit/consumertest"
 )
 
 // aggregates returns what the plugin writes for a chunk with these options.

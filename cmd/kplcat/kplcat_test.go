@@ -19,8 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"out_kinesis_agg/internal/consumer"
-	"out_kinesis_agg/internal/consumer/consumertest"
 	"out_kinesis_agg/internal/version"
+	"out_kinesis_agg/test/kit/consumertest"
 )
 
 // result is the outcome of a run.

@@ -21,8 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
-	"out_kinesis_agg/internal/consumer/consumertest"
 	"out_kinesis_agg/kpl"
+	"out_kinesis_agg/test/kit/consumertest"
 	"out_kinesis_agg/test/kit/harness"
 )
 

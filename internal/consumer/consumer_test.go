@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/smithy-go"
 
-	"out_kinesis_agg/internal/consumer/consumertest"
+	"out_kinesis_agg/test/kit/consumertest"
 )
 
 // result is what a read returned.
