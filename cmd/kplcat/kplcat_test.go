@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/klauspost/compress/snappy"
 
 	"out_kinesis_agg/internal/consumer"
 	"out_kinesis_agg/internal/version"
@@ -145,6 +146,24 @@ func TestCat_Decompress(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Snappy cannot be detected: a run that meets binary data names the flag, once.
+func TestCat_BinaryNamesSnappy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		batch := string(snappy.Encode(nil, []byte(strings.Repeat(`{"log":"a line"}`+"\n", 100))))
+		for _, test := range []struct {
+			args []string
+			hint bool
+		}{{nil, true}, {[]string{"--stats"}, true}, {[]string{"--decompress", "snappy"}, false}, {[]string{"--decompress", "none"}, false}, {[]string{"--raw"}, false}} {
+			f := &consumertest.Stream{}
+			f.Put(f.Add("shardId-000000000000"), batch, "text", batch)
+			r := kplcat(t, f, nil, test.args...)
+			if r.err != nil || (r.log == "kplcat: 2 user records are binary: use --decompress snappy if that is their compression\n") != test.hint {
+				t.Errorf("%q: %v, log %q", test.args, r.err, r.log)
+			}
+		}
+	})
 }
 
 func TestStats_Table(t *testing.T) {

@@ -287,7 +287,7 @@ func TestLocal_Head(t *testing.T) {
 
 func TestLocal_NoSuchStream(t *testing.T) {
 	_, kplcat := setUp(t)
-	cmd := kplcat(t.Context(), "nowhere")
+	cmd := kplcat(t.Context(), "nowhere", "--stats") // without an empty table
 	out, err := cmd.CombinedOutput()
 	if err == nil || cmd.ProcessState.ExitCode() != exitFailed ||
 		!strings.HasPrefix(string(out), "kplcat: list the shards: ResourceNotFoundException: ") || !strings.Contains(string(out), "nowhere") {

@@ -99,6 +99,9 @@ func cat(ctx context.Context, o options, client consumer.API, stdout, stderr io.
 	if err == nil && ctx.Err() == nil && p.records == 0 {
 		p.Warn("no records in %s%s", o.stream, o.where())
 	}
+	if err != nil && ctx.Err() == nil && p.records == 0 {
+		return err
+	}
 	// After an error, the records that were read before it are printed too.
 	if last := out.end(); err == nil || ctx.Err() != nil {
 		err = errors.Join(last, err)

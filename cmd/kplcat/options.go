@@ -42,9 +42,10 @@ What to print:
   --json             one JSON object per line: shard, sequence, sub_sequence (of
                      the user record), line (in a batch, from 0), arrival, key,
                      and data, or base64 if the data are not UTF-8
-  --raw              neither de-aggregate nor decompress nor split; --limit then
-                     counts Kinesis records. Without it, control characters in
-                     records are escaped if standard output is a terminal
+  --raw              neither de-aggregate nor decompress nor split: the bytes of
+                     each record, and a newline unless it ends with one; --limit
+                     then counts Kinesis records. Without it, control characters
+                     in records are escaped if standard output is a terminal
   --stats            a table of the shards instead of the records: aggregated
                      and plain Kinesis records, user records, log records,
                      their bytes in the stream and decompressed (unpacked), and

@@ -24,6 +24,7 @@ type unpacker struct {
 	text      []byte // output of the decoder, reused
 	damaged   int    // user records
 	unchanged int    // user records that are not in the given format
+	binary    int    // user records that are neither UTF-8 nor in a format that is detected
 }
 
 // errTruncated is the damage of a batch whose last line is incomplete.
@@ -59,6 +60,9 @@ func (u *unpacker) decompress(data []byte) ([]byte, error) {
 		format = detected
 	}
 	if format == compression.None {
+		if u.format == auto && !utf8.Valid(data) {
+			u.binary++
+		}
 		return data, nil
 	}
 	text, err := u.decoder.Append(u.text[:0], data, format)
@@ -133,8 +137,12 @@ func (u *unpacker) count(text []byte) int {
 	return bytes.Count(text, []byte{'\n'}) + 1
 }
 
-// end reports the user records that are not in the given format.
+// end reports the user records that are not in the given format, and those that may be
+// in the one that is not detected.
 func (u *unpacker) end() {
+	if u.binary > 0 {
+		u.warn("%s binary: use --decompress %s if that is their compression", isOrAre(u.binary, "user record"), compression.Snappy)
+	}
 	if u.unchanged > 0 {
 		u.warn("%s not in the format %s", isOrAre(u.unchanged, "user record"), u.format)
 	}
