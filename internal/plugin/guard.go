@@ -172,7 +172,7 @@ func (g *guard) recheck(ctx context.Context) verdict {
 	}
 	defer g.checking.Unlock() // also after a panic
 	state := g.describe(ctx)
-	said := state == hasUserKeys
+	described := state == hasUserKeys
 	if state == notPermitted && g.onAuto != option.Warn {
 		state = g.probe(ctx)
 	}
@@ -187,7 +187,7 @@ func (g *guard) recheck(ctx context.Context) verdict {
 	case state == hasUserKeys && g.believed:
 		g.detector.Reset()
 		return verdict{}
-	case state == hasUserKeys && said && !g.confirmed:
+	case described && !g.confirmed:
 		g.detector.Reset()
 		g.believed = true
 		return verdict{news: fmt.Sprintf("stream %s has user partition keys according to DescribeStreamSummary, although the shards in its responses do not match them: delivery continues, and the detection of AUTO by responses is off for this stream; DescribeStreamSummary is asked again at most every %s",
@@ -199,7 +199,7 @@ func (g *guard) recheck(ctx context.Context) verdict {
 	return v
 }
 
-// strategy is the result of a check.
+// strategy is what a check finds out about the record distribution strategy.
 type strategy int
 
 const (
