@@ -42,8 +42,8 @@ func samples(t *testing.T) []sample {
 	for _, document := range append(documents, filepath.Join(root, "README.md")) {
 		for i, block := range configuration.FindAllStringSubmatch(readFile(t, document), -1) {
 			text := strings.ReplaceAll("\n"+block[3], "\n"+block[1], "\n")
-			if strings.Contains(text, "\napiVersion:") {
-				continue // a manifest of Kubernetes
+			if strings.Contains(text, "\napiVersion:") || strings.Contains(text, "\n  processors:") {
+				continue // a manifest of Kubernetes, or a pipeline of Redpanda Connect
 			}
 			format := map[string]string{"ini": ".conf", "yaml": ".yaml"}[block[2]]
 			formats[format]++
