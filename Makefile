@@ -49,10 +49,13 @@ endif
 export CGO_ENABLED := 1
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
 
+# Without the C library's resolver and user database. Windows' resolver needs no C.
+TAGS        = -tags netgo,osusergo
+
 # The plugin and the commands are built with the same compiler flags, and share
 # the compiled dependencies: a position-independent executable is compiled like a
 # shared library.
-GO_BUILD    = go build -trimpath -tags netgo,osusergo -ldflags '$(LDFLAGS)'
+GO_BUILD    = go build -trimpath $(TAGS) -ldflags '$(LDFLAGS)'
 GO_COMMANDS = $(GO_BUILD) -buildmode=pie -o build/
 
 # All packages except test/e2e. Its tests run the plugin in other processes,
@@ -248,6 +251,7 @@ arm64: $(ARM64_SO) $(READERS) ## Run the tests of the library that need no Fluen
 	@$(if $(ARGS),,$(GO_COMMANDS) ./test/cmd/demo)
 	@test/portable/arm64.sh $(ARM64_SO) $(ARGS)
 
+build/out_kinesis_agg.dll: TAGS =
 build/out_kinesis_agg.dll: need
 	$(call long,$@,Building the plugin for Windows. The first build compiles all dependencies: 2 to 5 minutes.)
 	@GOOS=windows GOARCH=amd64 CC=x86_64-w64-mingw32-gcc $(GO_BUILD) -buildmode=c-shared -o $@ .

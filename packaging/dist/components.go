@@ -25,7 +25,7 @@ const zstdModule = "github.com/DataDog/zstd"
 // modules returns the modules of the packages that the plugin and the commands are
 // built from, sorted by path, without this module.
 func (b *builder) modules(t target) ([]module, error) {
-	cmd := exec.Command("go", "list", "-deps", "-json=Module", "-tags", "netgo,osusergo", ".")
+	cmd := exec.Command("go", "list", "-deps", "-json=Module", "-tags", t.tags(), ".")
 	for _, command := range commands {
 		cmd.Args = append(cmd.Args, "./cmd/"+command)
 	}

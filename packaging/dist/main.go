@@ -57,6 +57,15 @@ func (t target) command(name string) string {
 	return name
 }
 
+// tags keep the C library's resolver and user database out of the files. Windows'
+// resolver needs no C, and knows names that the one of Go does not, such as localhost.
+func (t target) tags() string {
+	if t.os == "windows" {
+		return ""
+	}
+	return "netgo,osusergo"
+}
+
 // commands are those in the archives.
 var commands = []string{"kplcat", "kinesis-agg-plan"}
 
@@ -245,7 +254,7 @@ func (b *builder) build(t target, folder string) error {
 		steps = append(steps, []string{"-buildmode=pie", "-o", filepath.Join(folder, t.command(command)), "./cmd/" + command})
 	}
 	for _, args := range steps {
-		cmd := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-tags", "netgo,osusergo", "-ldflags", ldflags}, args...)...)
+		cmd := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-tags", t.tags(), "-ldflags", ldflags}, args...)...)
 		cmd.Env = b.env(t)
 		if _, err := output(cmd); err != nil {
 			return err

@@ -90,10 +90,12 @@ func TestCredentialsAndProxy(t *testing.T) {
 	})
 }
 
+func forWindows() bool { return filepath.Ext(fixture.plugin) == ".dll" }
+
 // printFile is a command of the plugin's system that prints a file. Under Wine, drive
 // Z: is the root of the file system.
 func printFile(path string) string {
-	if filepath.Ext(fixture.plugin) == ".dll" {
+	if forWindows() {
 		return "type Z:" + strings.ReplaceAll(path, "/", `\`)
 	}
 	return "cat " + path
@@ -168,10 +170,17 @@ func TestEnvironment(t *testing.T) {
 // TestTLS delivers over TLS, to an endpoint whose authority AWS_CA_BUNDLE names.
 func TestTLS(t *testing.T) {
 	t.Parallel()
-	server := fakekinesis.Start(fakekinesis.Options{TLS: true})
+	server := fakekinesis.Start(fakekinesis.Options{TLS: true, Hosts: []string{"localhost"}})
 	defer server.Close()
-	sendOne(t, []string{"AWS_CA_BUNDLE=" + caBundle(t)}, []string{"--instance", "stream=logs", "region=" + harness.Region,
-		"endpoint=" + server.URL(), "aws_key_id=A", "aws_sec_key=secret"})
+	endpoint, ca := server.URL(), filepath.Join(t.TempDir(), "ca.pem")
+	if forWindows() { // a root of Linux may have no /etc/hosts
+		endpoint = strings.Replace(endpoint, "127.0.0.1", "localhost", 1)
+	}
+	if err := os.WriteFile(ca, server.CAPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sendOne(t, []string{"AWS_CA_BUNDLE=" + ca}, []string{"--instance", "stream=logs", "region=" + harness.Region,
+		"endpoint=" + endpoint, "aws_key_id=A", "aws_sec_key=secret"})
 	if n := server.Counts().Accepted; n != 1 || !strings.HasPrefix(server.URL(), "https:") {
 		t.Errorf("%d records accepted by %s", n, server.URL())
 	}

@@ -34,6 +34,8 @@ else
 		chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends wine wine64
 		touch "$root/.complete"
 	fi
+	# Wine asks the C library for names.
+	[ -e "$root/etc/hosts" ] || echo 127.0.0.1 localhost >"$root/etc/hosts"
 	root=$(realpath "$root")
 	chroot="chroot $root"
 fi
