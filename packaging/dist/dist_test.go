@@ -5,6 +5,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
+	"debug/elf"
 	"encoding/json"
 	"io"
 	"os"
@@ -283,5 +284,53 @@ func TestToolchain_IsTheDockerfiles(t *testing.T) {
 	}
 	if want := "golang:" + strings.TrimPrefix(goToolchain, "go"); !strings.Contains(string(dockerfile), want) {
 		t.Errorf("the Dockerfile does not use %s, the compiler of releases", want)
+	}
+}
+
+// The sum is that of the Go linker, from a library in which the system's C linker has
+// written no addresses.
+func TestFIPS_SumIsThatOfGo(t *testing.T) {
+	if runtime.GOOS != "linux" || machines[runtime.GOARCH] == 0 {
+		t.Skip("releases are for Linux on amd64 and arm64: run this test there")
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":  "module m\n",
+		"main.go": "package main\n\nimport \"C\"\nimport \"crypto/sha256\"\n\n//export F\nfunc F() byte { return sha256.Sum256(nil)[0] }\n\nfunc main() {}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", "m.so", ".")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if message, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, message)
+	}
+	library := filepath.Join(dir, "m.so")
+	want, err := os.ReadFile(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := elf.NewFile(bytes.NewReader(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := f.Section(fipsSection).Offset
+	wiped := slices.Clone(want)
+	clear(wiped[at+fipsMagicLen : at+fipsLen])
+	if err := os.WriteFile(library, wiped, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := sealFIPS(library); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("% x\nwant\n% x", got[at:at+fipsLen], want[at:at+fipsLen])
 	}
 }

@@ -189,6 +189,11 @@ func (b *builder) release(t target, work string) error {
 		return err
 	}
 	library := filepath.Join(bin, t.library())
+	if t.os == "linux" {
+		if err := sealFIPS(library); err != nil {
+			return fmt.Errorf("%s: %w", t.library(), err)
+		}
+	}
 	if err := check(library, t); err != nil {
 		return fmt.Errorf("%s: %w", t.library(), err)
 	}
