@@ -491,6 +491,7 @@ func TestReload_StaysRejected(t *testing.T) {
 	for round := range 3 {
 		for range 10 {
 			putFails(t, sender)
+			now.Add(int64(renewInterval) / 11)
 		}
 		if n := server.Counts().RoleRequests; n != round+2 {
 			t.Errorf("%d requests to STS in round %d", n, round)

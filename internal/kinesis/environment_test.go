@@ -196,11 +196,12 @@ func TestFiles_SharedFiles(t *testing.T) {
 			}
 			return b
 		}()), "is in UTF-16 or not text: save it as UTF-8"},
-		"profile prefix": {"[profile default]\n" + keys, "[profile default] is not a profile: write [default]"},
-		"no secret":      {"[default]\naws_access_key_id = A\n", "profile default has only one of"},
-		"empty secret":   {"[default]\naws_access_key_id = A\naws_secret_access_key =\n", "profile default has only one of"},
-		"no-break space": {"[default]\naws_access_key_id = A\naws_secret_access_key = \u00a0B\n", "profile default: aws_secret_access_key contains"},
-		"other profile":  {"[other-one]\naws_access_key_id = A\n" + keys, ""},
+		"UTF-16, big endian": {"\x00[\x00d", "is in UTF-16 or not text: save it as UTF-8"},
+		"profile prefix":     {"[profile default]\n" + keys, "[profile default] is not a profile: write [default]"},
+		"no secret":          {"[default]\naws_access_key_id = A\n", "profile default has only one of"},
+		"empty secret":       {"[default]\naws_access_key_id = A\naws_secret_access_key =\n", "profile default has only one of"},
+		"no-break space":     {"[default]\naws_access_key_id = A\naws_secret_access_key = \u00a0B\n", "profile default: aws_secret_access_key contains"},
+		"other profile":      {"[other-one]\naws_access_key_id = A\n" + keys, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			isolate(t)
@@ -219,6 +220,53 @@ func TestFiles_SharedFiles(t *testing.T) {
 			put(t, sender)
 			if key, _, _ := server.Requests()[0].Signer(); key != newKey {
 				t.Errorf("signed by %s", key)
+			}
+		})
+	}
+}
+
+// A mistake in a profile prevents the start if its keys would be used, and only then.
+func TestFiles_MistakesInTheProfileThatIsUsed(t *testing.T) {
+	const (
+		half  = "aws_access_key_id = A\n" // refused by the SDK too, also if it is not used
+		blank = half + "aws_secret_access_key = \u00a0B\n"
+	)
+	for name, test := range map[string]struct {
+		config, credentials string
+		keys                bool // in the environment
+		settings            Connection
+		want                string // of the error; empty: it starts
+	}{
+		"the default profile":         {"", "[default]\n" + half, false, Connection{}, "profile default has only one of"},
+		"a blank":                     {"", "[default]\n" + blank, false, Connection{}, "profile default: aws_secret_access_key contains"},
+		"keys in the environment":     {"", "[default]\n" + blank, true, Connection{}, ""},
+		"keys in the settings":        {"", "[default]\n" + blank, false, Connection{KeyID: "A", SecretKey: "B"}, ""},
+		"profile before environment":  {"", "[other]\n" + half, true, Connection{Profile: "other"}, "profile other has only one of"},
+		"file before environment":     {"", "", true, Connection{CredentialsPath: "half"}, "profile default has only one of"},
+		"configuration, default":      {"[default]\n" + half, "", false, Connection{}, "profile default has only one of"},
+		"configuration, with prefix":  {"[profile default]\n" + half, "", false, Connection{}, "profile default has only one of"},
+		"configuration, prefix first": {"[default]\n" + half + "[profile default]\naws_access_key_id = A\naws_secret_access_key = B\n", "", false, Connection{}, ""},
+		"not text":                    {"", "\x00", false, Connection{}, "environment variable AWS_SHARED_CREDENTIALS_FILE: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			isolate(t)
+			t.Setenv("AWS_CONFIG_FILE", write(t, "config", test.config))
+			t.Setenv("AWS_SHARED_CREDENTIALS_FILE", write(t, "credentials", test.credentials))
+			if test.keys {
+				t.Setenv("AWS_ACCESS_KEY_ID", "AKID")
+				t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+			}
+			s := Settings{Connection: test.settings}
+			s.Region = "eu-west-1"
+			if s.CredentialsPath != "" {
+				s.CredentialsPath = write(t, "half", "[default]\n"+half)
+			}
+			sender, err := Open(context.Background(), s)
+			if err == nil {
+				sender.Close()
+			}
+			if (err != nil) != (test.want != "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
 	}

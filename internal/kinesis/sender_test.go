@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"out_kinesis_agg/test/kit/fakekinesis"
 )
 
@@ -443,6 +445,11 @@ func TestRenewalTime(t *testing.T) {
 			t.Errorf("%s left: renewed after %s, want %s", test.left, got, test.renew)
 		}
 	}
+	end := time.Now().Add(time.Hour)
+	got, err := renewed{}.AdjustExpiresBy(aws.Credentials{CanExpire: true, Expires: end}, -renewBefore)
+	if want := end.Add(-renewBefore); err != nil || !got.Expires.Equal(want) {
+		t.Errorf("%v: renewed at %s, want %s", err, got.Expires, want)
+	}
 }
 
 func TestRole_DeniedIsAssumeRole(t *testing.T) {
@@ -719,7 +726,7 @@ func TestErrors_NoSecrets(t *testing.T) {
 	isolate(t)
 	const quoted = "The request signature we calculated does not match the signature you provided.\n\n" +
 		"The Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:" + "the-token\n'"
-	for _, message := range []string{quoted, strings.ReplaceAll(quoted, "\n", " "), strings.Repeat("ä", maxErrorBytes) + "the-token"} {
+	for _, message := range []string{quoted, strings.ReplaceAll(quoted, "\n", " "), strings.Repeat("ä", maxErrorBytes) + "the-token", "x" + strings.Repeat("ä", maxErrorBytes)} {
 		server := start(t, fakekinesis.Options{Fault: script(fakekinesis.Error(400, "InvalidSignatureException", message))})
 		_, err := putFails(t, open(t, settings(server)))
 		text := err.Error()
