@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -179,6 +180,12 @@ func classifyCredentials(err error) *Cause {
 	}
 	if c := classifyNetwork(err); c == CauseProxy {
 		return c
+	}
+	// The time limit ended while a source had not answered yet. The cache waits for it
+	// beyond the limit, so which source it is shows with a later request.
+	var canceled *aws.RequestCanceledError
+	if errors.As(err, &canceled) && errors.Is(err, context.DeadlineExceeded) {
+		return CauseTimeout
 	}
 	return CauseNoCredentials
 }

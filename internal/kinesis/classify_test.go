@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -74,6 +75,7 @@ func TestClassify_Causes(t *testing.T) {
 
 		"expired token":             {code("ExpiredTokenException"), CauseExpiredToken},
 		"expired token of STS":      {fromSTS("AssumeRole", "ExpiredToken", ""), CauseExpiredToken},
+		"time ends without keys":    {noCredentials(&aws.RequestCanceledError{Err: context.DeadlineExceeded}), CauseTimeout},
 		"no credentials":            {noCredentials(errors.New("no EC2 IMDS role found")), CauseNoCredentials},
 		"metadata service silent":   {noCredentials(noResponse(context.DeadlineExceeded)), CauseNoCredentials},
 		"web identity has expired":  {fromSTS("AssumeRoleWithWebIdentity", "ExpiredTokenException", "Token expired"), CauseWebIdentity},
