@@ -64,6 +64,7 @@ func TestNames_Listed(t *testing.T) {
 		{"in different case", listed("stream", "logs", "Region", "eu-west-1", "region", "eu-west-1"), "", "option region is set more than once"},
 		{"a list of keys", listed("stream", "logs", "data_keys", "log", "data_keys", "level"), "", "separated by commas"},
 		{"an unknown identity", listed("stream", "logs", "aws_sso_session", "x"), "", "option aws_sso_session is unknown, and may be meant to change the credentials"},
+		{"an unknown identity twice", listed("stream", "logs", "aws_sso_session", "x", "aws_sso_session", "y"), "", "option aws_sso_session is unknown"},
 		{"an unknown option twice", listed("stream", "logs", "enrichment", "2", "enrichment", "3"), "option enrichment is unknown", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
