@@ -47,6 +47,8 @@ func TestEnvironment_InvalidValuesAreRefused(t *testing.T) {
 		"CA directory":      {map[string]string{"AWS_CA_BUNDLE": "/"}, "/ is not a regular file", ""},
 		"newline in key":    {map[string]string{"AWS_ACCESS_KEY_ID": "AKID\n", "AWS_SECRET_ACCESS_KEY": "x"}, "AWS_ACCESS_KEY_ID: contains a space", ""},
 		"newline in secret": {map[string]string{"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "hidden\n"}, "AWS_SECRET_ACCESS_KEY: contains", "hidden"},
+		"blank in secret":   {map[string]string{"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "hid den"}, "AWS_SECRET_ACCESS_KEY: contains a space", "hid den"},
+		"delete character":  {map[string]string{"AWS_ACCESS_KEY_ID": "AKID\x7f", "AWS_SECRET_ACCESS_KEY": "x"}, "AWS_ACCESS_KEY_ID: contains", ""},
 		"control character": {map[string]string{"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "hidden\x01"}, "AWS_SESSION_TOKEN: contains", "hidden"},
 		"half a key":        {map[string]string{"AWS_SECRET_ACCESS_KEY": "hidden"}, "AWS_ACCESS_KEY_ID: it and AWS_SECRET_ACCESS_KEY require each other", "hidden"},
 		"no role":           {map[string]string{"AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere"}, "AWS_ROLE_ARN: is not set", ""},
@@ -94,6 +96,7 @@ func TestEnvironment_AcceptedValues(t *testing.T) {
 		"proxies": {map[string]string{"HTTPS_PROXY": "proxy.test:3128", "http_proxy": "socks5://user:p%40ss@proxy.test/",
 			"NO_PROXY": "169.254.169.254, .internal,10.0.0.0/8,*"}, Settings{}},
 		"container on this host": {map[string]string{credentialsURI: "http://127.0.0.1:1234/creds?role=x"}, Settings{}},
+		"unused container URI":   {map[string]string{credentialsURI: "/creds", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/creds"}, Settings{}},
 		"no shared files":        {map[string]string{"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull}, Settings{}},
 		"container of EKS":       {map[string]string{credentialsURI: "http://[fd00:ec2::23]/v1/credentials"}, Settings{}},
 	} {

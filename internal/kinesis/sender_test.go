@@ -583,6 +583,9 @@ func TestOpen_NamesTheSetting(t *testing.T) {
 		"no such file": {Settings{Connection: Connection{Region: "r", CredentialsPath: "/nowhere/credentials"}}, "CredentialsPath", "stat /nowhere/credentials"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if test.settings.Profile != "" {
+				t.Setenv("AWS_PROFILE", "another") // The setting has priority.
+			}
 			_, err := Open(context.Background(), test.settings)
 			var setting *SettingError
 			if !errors.As(err, &setting) || setting.Field != test.field || !strings.Contains(err.Error(), test.want) {
