@@ -742,6 +742,21 @@ func TestErrors_NoSecrets(t *testing.T) {
 	}
 }
 
+func TestErrors_LongText(t *testing.T) {
+	longest := strings.Repeat("x", maxErrorBytes)
+	for text, want := range map[string]string{
+		longest:             longest,
+		longest + "x":       longest + "...",
+		longest[1:] + "ä":   longest[1:] + "...", // No letter is cut.
+		longest[2:] + "äää": longest[2:] + "ä...",
+	} {
+		e := &Error{Cause: CauseInternal, Op: "PutRecord", Err: errors.New(text)}
+		if got := e.Error(); got != "kinesis: PutRecord: "+want {
+			t.Errorf("%d bytes: got %d bytes that end with %q", len(text), len(got), got[len(got)-8:])
+		}
+	}
+}
+
 // lines collects a debug log.
 type lines struct {
 	mu sync.Mutex
