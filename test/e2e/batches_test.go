@@ -23,17 +23,6 @@ var batchOptions = map[string][]string{
 	"ndjson": {"record_format=ndjson", "compression=zstd"},
 }
 
-// eachFormat runs a test for each format of Kinesis records, with the options of the
-// [OUTPUT] that make it.
-func eachFormat(t *testing.T, test func(t *testing.T, options ...string)) {
-	for format, options := range map[string][]string{"kpl": nil, "ndjson": {"record_format ndjson"}} {
-		t.Run(format, func(t *testing.T) {
-			t.Parallel()
-			test(t, options...)
-		})
-	}
-}
-
 const zstdMagic = "\x28\xb5\x2f\xfd"
 
 // logRecords returns the log records of a Kinesis record: of the user records of an

@@ -296,8 +296,8 @@ func TestFluentBit_ManyDeadLetters(t *testing.T) {
 		}
 		forward(t, engine, input, string(formats[i%len(formats)]), chunktest.NewCorpus(bodies...).Bytes)
 	}
-	for output := range formats {
-		awaitMetric(t, engine, port, fmt.Sprintf(`fluentbit_output_dropped_records_total{name="kinesis_agg.%d"}`, output), chunks*records/len(formats), engineDeadline)
+	for _, format := range formats {
+		awaitMetric(t, engine, port, fmt.Sprintf(`fluentbit_output_dropped_records_total{name="%s"}`, format), chunks*records/len(formats), engineDeadline)
 	}
 	if err := engine.Stop(); err != nil {
 		t.Error(err)

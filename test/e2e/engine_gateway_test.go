@@ -42,8 +42,8 @@ func TestFluentBit_RequestTooLarge(t *testing.T) {
 		fmt.Sprint("copies ", copies), fmt.Sprint("samples ", samples), "rate 10",
 	}
 	engine := startEngineIn(t, t.TempDir(), strings.Join(input, "\n    ")+"\n\n"+outputsTo(server.URL(), "*"), service...)
-	for output := range aggregator.Formats() {
-		awaitMetric(t, engine, port, fmt.Sprintf(`fluentbit_output_proc_records_total{name="kinesis_agg.%d"}`, output), samples*copies, time.Minute)
+	for _, format := range aggregator.Formats() {
+		awaitMetric(t, engine, port, fmt.Sprintf(`fluentbit_output_proc_records_total{name="%s"}`, format), samples*copies, time.Minute)
 	}
 	if err := engine.Stop(); err != nil {
 		t.Error(err)

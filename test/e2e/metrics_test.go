@@ -12,7 +12,7 @@ import (
 )
 
 // TestFluentBit_Metrics reads the engine's metrics as Prometheus does: those of
-// two instances, one of which delivers.
+// three instances, two of which deliver, each in another format.
 func TestFluentBit_Metrics(t *testing.T) {
 	t.Parallel()
 	port, err := harness.FreePort()
@@ -29,13 +29,19 @@ func TestFluentBit_Metrics(t *testing.T) {
     Name dummy
     Tag  app
     Samples 1
+    Copies 3
 
-`, port)+output("*", stream)+output("*", "no-such-stream", "Alias elsewhere"))
-	arrived(t, engine, stream, 1)
+`, port)+output("*", stream)+output("*", "no-such-stream", "Alias elsewhere")+"\n"+
+		output("*", newStream(t, 1), "Alias lines", "record_format ndjson"))
+	arrived(t, engine, stream, 3)
 
 	want := []string{
-		`fluentbit_output_proc_records_total{name="kinesis_agg.0"} 1`, // the engine's own
-		`fluentbit_kinesis_agg_user_records_total{name="kinesis_agg.0"} 1`,
+		`fluentbit_output_proc_records_total{name="kinesis_agg.0"} 3`, // the engine's own
+		`fluentbit_kinesis_agg_log_records_total{name="kinesis_agg.0"} 3`,
+		`fluentbit_kinesis_agg_user_records_total{name="kinesis_agg.0"} 3`,
+		`fluentbit_kinesis_agg_log_records_total{name="lines"} 3`,
+		`fluentbit_kinesis_agg_user_records_total{name="lines"} 1`,
+		`fluentbit_kinesis_agg_put_records_total{name="lines"} 1`,
 		`fluentbit_kinesis_agg_user_records_total{name="elsewhere"} 0`,
 		`fluentbit_kinesis_agg_put_records_total{name="kinesis_agg.0"} 1`,
 		`fluentbit_kinesis_agg_chunks_total{name="kinesis_agg.0",outcome="delivered"} 1`,

@@ -124,7 +124,8 @@ func TestSanitizers_ExitDuringFlushes(t *testing.T) {
 	}})
 	defer server.Close()
 	run, err := harness.Host{Path: s.host, Stdin: stdin, Args: slices.Concat([]string{s.plugin, "--exit-early", "--threads", strconv.Itoa(threads), "--repeat", "100000"},
-		slices.Repeat([]string{"--twin", s.plugin}, engines-1), faultAt(server.URL()), faultAt(server.URL()), chunkFile(t, faultTag, faultChunk.Bytes))}.Run(t.Context())
+		slices.Repeat([]string{"--twin", s.plugin}, engines-1), faultAt(server.URL()), faultAt(server.URL(), "record_format=ndjson"),
+		chunkFile(t, faultTag, faultChunk.Bytes))}.Run(t.Context())
 	wantNoReport(t, run.Stderr)
 	if err != nil {
 		t.Fatal(err)
