@@ -269,6 +269,16 @@ func TestReload_WaitsForFileToSettle(t *testing.T) {
 	put(t, sender)
 }
 
+func TestSettled(t *testing.T) {
+	info, err := os.Stat(write(t, "credentials", ""))
+	must(t, err)
+	for age, want := range map[time.Duration]bool{-1: true, 0: false, settleTime - 1: false, settleTime: true} {
+		if got := settled([]os.FileInfo{nil}, []os.FileInfo{info}, info.ModTime().Add(age)); got != want {
+			t.Errorf("%s after the change: %t", age, got)
+		}
+	}
+}
+
 func TestReload_FileAppearsLater(t *testing.T) {
 	isolate(t)
 	path := filepath.Join(t.TempDir(), "credentials")

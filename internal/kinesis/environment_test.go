@@ -131,6 +131,15 @@ func huge(t *testing.T) string {
 	return write(t, "huge", strings.Repeat("#", maxFileBytes+1))
 }
 
+func TestFiles_LargestFile(t *testing.T) {
+	isolate(t)
+	keys := keysFile(oldKey)
+	s := settings(start(t, fakekinesis.Options{}))
+	s.KeyID, s.SecretKey = "", ""
+	s.CredentialsPath = write(t, "largest", keys+strings.Repeat("#", maxFileBytes-len(keys)))
+	put(t, open(t, s))
+}
+
 // fileUses are the ways to name a file that the credential chain reads.
 var fileUses = map[string]func(t *testing.T, s *Settings, path string){
 	"credentials_path":            func(_ *testing.T, s *Settings, path string) { s.CredentialsPath = path },

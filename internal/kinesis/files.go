@@ -217,10 +217,8 @@ func settled(before, after []os.FileInfo, now time.Time) bool {
 }
 
 func sameState(a, b os.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	// For os.SameFile, a file that does not exist is the same as no other.
+	return a == nil && b == nil || os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 // sharedFiles returns the files that the chain reads credentials from: none if the

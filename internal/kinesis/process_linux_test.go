@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -65,7 +66,8 @@ func TestProcess_HangingOneIsKilledWithItsChildren(t *testing.T) {
 	s.RequestTimeout = 5 * time.Second
 	sender := open(t, s)
 	now := frozen(sender)
-	if c, err := putFails(t, sender); !strings.Contains(err.Error(), "process provider error: it did not end within") {
+	// Most of the time belongs to the process.
+	if c, err := putFails(t, sender); !regexp.MustCompile(`process provider error: it did not end within [2-4](\.\d+)?s `).MatchString(err.Error()) {
 		t.Errorf("got %v, %v", c, err)
 	}
 	if !hasEnded(readPID(t, child)) {

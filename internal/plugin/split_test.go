@@ -302,6 +302,20 @@ func TestSplit_StreamWithLowerLimit(t *testing.T) {
 	}
 }
 
+func TestNeedsSplit(t *testing.T) {
+	for _, test := range []struct {
+		cause  *kinesis.Cause
+		accept int // every stream, proxy and gateway accepts a record of so many bytes
+	}{
+		{kinesis.CauseTooLarge, kpl.DefaultMaxRecordBytes},
+		{kinesis.CauseRequestTooLarge, minPartBytes},
+	} {
+		if needsSplit(test.cause, test.accept) || !needsSplit(test.cause, test.accept+1) {
+			t.Errorf("%s: only above %d bytes a refusal means that smaller records are needed", test.cause.Name, test.accept)
+		}
+	}
+}
+
 func TestSplit_SmallRecordRefusedAsTooLarge(t *testing.T) {
 	s := &fakeStream{t: t, maxBytes: 100}
 	in, _ := start(t, s.put)
