@@ -671,8 +671,8 @@ static void note_stack(void)
 {
     pthread_attr_t attributes;
     sigset_t none;
-    void *begin;
-    size_t size;
+    void *begin = NULL;
+    size_t size = 0;
 
     if (pthread_getattr_np(pthread_self(), &attributes) != 0
         || pthread_attr_getstack(&attributes, &begin, &size) != 0) {
