@@ -32,6 +32,14 @@ func escapedXML(s string) string {
 	return b.String()
 }
 
+func escapedC(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		fmt.Fprintf(&b, `\x%02x`, s[i])
+	}
+	return b.String()
+}
+
 // echoes are forms in which a response can repeat a credential.
 var echoes = map[string]func(string) string{
 	"unchanged":        func(s string) string { return s },
@@ -40,10 +48,12 @@ var echoes = map[string]func(string) string{
 	"JSON escapes":     escapedJSON,
 	"XML escapes":      escapedXML,
 	"quoted by Go":     func(s string) string { return fmt.Sprintf("%+q", s) },
+	"C escapes":        escapedC,
 	"slashes":          func(s string) string { return strings.ReplaceAll(s, "/", `\/`) },
 	"truncated":        func(s string) string { return s[:2*secretBlockBytes-1] },
 	"only a middle":    func(s string) string { return s[5 : 5+2*secretBlockBytes-1] },
-	"with spaces":      func(s string) string { return s[:7] + " \t" + s[7:] },
+	"with spaces":      func(s string) string { return strings.Join(strings.Split(s, ""), " ") },
+	"with controls":    func(s string) string { return strings.Join(strings.Split(s, ""), "\u0080") },
 	"at maxErrorBytes": func(s string) string { return strings.Repeat("x", maxErrorBytes-200) + s },
 }
 
@@ -223,6 +233,18 @@ func TestSecrets_ProxyPassword(t *testing.T) {
 	}
 }
 
+func TestSecrets_ProxyOfTheEnvironment(t *testing.T) {
+	isolate(t)
+	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "http://user:p%40ss@proxy.test")
+			if k := newSecrets(Settings{}); !k.in("p@ss") || !k.in("p%40ss") {
+				t.Error("the password is not hidden")
+			}
+		})
+	}
+}
+
 func TestSecrets_DebugLog(t *testing.T) {
 	isolate(t)
 	server := start(t, fakekinesis.Options{Fault: func(n int, r *fakekinesis.Request) fakekinesis.Fault {
@@ -263,6 +285,11 @@ func TestSecrets_LatestAreKept(t *testing.T) {
 	}
 	if len(k.recent) != keptSecrets {
 		t.Errorf("%d kept", len(k.recent))
+	}
+	shortest := strings.Repeat("~", minSecretBytes)
+	k.note("", shortest[1:], shortest)
+	if !k.in(shortest) || k.in(shortest[1:]) {
+		t.Errorf("hidden are credentials of at least %d bytes", minSecretBytes)
 	}
 }
 
