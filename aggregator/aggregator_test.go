@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -349,6 +350,19 @@ func TestBuild_LargeValues(t *testing.T) {
 	c := chunktest.NewCorpus(many, chunktest.M("log", long), chunktest.M("n", 1))
 	got, _ := buildAll(t, c.Bytes)
 	same(t, got, c.JSON)
+}
+
+// Maps whose keys differ in one letter, as keys of an earlier map are found again.
+func TestBuild_SimilarKeys(t *testing.T) {
+	for length := 1; length <= 40; length++ {
+		for at := range length {
+			key := strings.Repeat("k", length)
+			c := chunktest.NewCorpus(chunktest.M(key, 1), chunktest.M(key[:at]+"x"+key[at+1:], 2), chunktest.M(key, 3))
+			if got, _ := buildAll(t, c.Bytes); !slices.Equal(got, c.JSON) {
+				t.Fatalf("got %s, want %s", got, c.JSON)
+			}
+		}
+	}
 }
 
 func TestBuild_RepeatedKeys(t *testing.T) {

@@ -146,6 +146,18 @@ func TestJSON_Decimals(t *testing.T) {
 	}
 }
 
+// Below a power of two the numbers lie closer than above it, and for 54 of them 16
+// digits read back as another number.
+func TestJSON_PowersOfTwo(t *testing.T) {
+	for e := -1074; e < 1024; e++ {
+		v := math.Ldexp(1, e)
+		got := string(appendFloat(nil, v))
+		if back, err := strconv.ParseFloat(got, 64); err != nil || back != v {
+			t.Errorf("2^%d: %s reads back as %v (%v)", e, got, back, err)
+		}
+	}
+}
+
 func FuzzFloat(f *testing.F) {
 	for _, v := range []float64{0, 1, 0.1, 0.3, 1e15, 1e16, 1e20, 1e-5, math.Pi, math.MaxFloat64, math.SmallestNonzeroFloat64, 1 << 62} {
 		f.Add(math.Float64bits(v))
