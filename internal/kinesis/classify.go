@@ -181,7 +181,7 @@ func classifyCredentials(err error) *Cause {
 	if c := classifyNetwork(err); c == CauseProxy {
 		return c
 	}
-	// The time limit ended while a source had not answered yet. The cache waits for it
+	// The time limit ended while a source had not responded yet. The cache waits for it
 	// beyond the limit, so which source it is shows with a later request.
 	var canceled *aws.RequestCanceledError
 	if errors.As(err, &canceled) && errors.Is(err, context.DeadlineExceeded) {
