@@ -59,7 +59,7 @@ unshare --mount sh -euc '
 	(cd test/e2e && CC="$TMP_DIR/cc" OUT_KINESIS_AGG_SO="$TMP_DIR/out_kinesis_agg.so" FLUENT_BIT=/nonexistent \
 		sh -euc "
 			measured=\"TestTags_Many|TestLibrary_LoadedRepeatedly\"
-			\"\$TMP_DIR/e2e.test\" -test.skip \"Sanitiz|FluentBit|\$measured\" -test.timeout 15m
+			\"\$TMP_DIR/e2e.test\" -test.skip \"Sanitiz|FluentBit|TestOutages/DNS_fails|\$measured\" -test.timeout 15m
 			\"\$TMP_DIR/e2e.test\" -test.run \"\$measured\" -test.parallel 1 -test.timeout 15m
 		")
 
