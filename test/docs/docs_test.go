@@ -457,7 +457,7 @@ func TestCauses_Documented(t *testing.T) {
 	}
 	for i, cause := range documented {
 		if !slices.Contains(causes, cause) || slices.Contains(documented[:i], cause) {
-			t.Errorf("the table has %s, which is no cause or is there twice", cause)
+			t.Errorf("the table has %s, which is not a cause or is in it twice", cause)
 		}
 	}
 }
